@@ -1,0 +1,64 @@
+# The commands of the project; `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+CONFIG ?= config/config.yaml
+PROFILE ?= default
+# More options and targets for Snakemake, for example ARGS="-n curves".
+ARGS ?=
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+export PATH := $(BIN):$(PATH)
+NAME = $(shell sed -n 's/^name: *//p' $(CONFIG))
+SNAKEMAKE = snakemake --configfile $(CONFIG) --replace-workflow-config --workflow-profile workflow/profiles/$(PROFILE)
+
+.PHONY: help reproduce test lint bench lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+	@echo
+	@echo "  Variables: CONFIG=$(CONFIG) PROFILE=$(PROFILE) ARGS=\"options for Snakemake\""
+
+# The environment is as the lock says. uv, which installs it, is in the lock, and brought by pip before.
+$(VENV)/installed: envs/requirements.txt
+	@echo "Installing the environment into $(VENV) (about 6 GB with torch) ..."
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv --clear $(VENV)
+	command -v uv > /dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	uv pip sync --quiet --python $(BIN)/python envs/requirements.txt
+	touch $@
+
+reproduce: $(VENV)/installed ## run the study of CONFIG to its report, and say what came out
+	@$(SNAKEMAKE) $(ARGS)
+	@if [ -f results/$(NAME)/summary.txt ]; then echo; cat results/$(NAME)/summary.txt; echo; fi
+	@if [ -f results/$(NAME)/report.html ]; then $(MAKE) --no-print-directory where; fi
+
+.PHONY: where
+where:
+	@if [ $(CONFIG) = config/config.yaml ]; then ln -sf $(NAME)/report.html results/report.html; fi
+	@echo "Report   results/$(NAME)/report.html"
+	@echo "Tables   results/$(NAME)/tables/"
+	@echo "Figures  results/$(NAME)/figures/"
+
+test: $(VENV)/installed ## run the tests
+	python -m pytest tests
+
+lint: $(VENV)/installed ## check format and style of Python and of the workflow
+	ruff check .
+	ruff format --check .
+	snakefmt --check workflow
+	snakemake --lint
+
+bench: $(VENV)/installed ## measure the kernels
+	python -m pytest tests/benchmarks --benchmark
+
+lock: $(VENV)/installed ## resolve pyproject.toml anew into envs/
+	uv pip compile --quiet --universal --generate-hashes --upgrade --python-version 3.11 --all-extras pyproject.toml -o envs/requirements.txt
+	$(PYTHON) envs/make_conda.py
+
+clean: ## remove results, environment and caches, after showing the list
+	@echo "This removes:"; ls -d results/*/ results/report.html .snakemake $(VENV) 2>/dev/null || true
+	@read -r -p "Go on? [y/N] " answer && [ "$$answer" = y ]
+	rm -rf results/*/ results/report.html .snakemake $(VENV)

@@ -1,0 +1,17 @@
+"""Draw accuracy and loss along the curves between pairs of networks, a column of panels for each kind of curve.
+
+Without --alignment all alignments lie over each other; with it only that one is drawn, in axes with the same limits.
+"""
+
+from modeconn import drawing, tables
+
+
+def draw(rows, title, alignment):
+    """A figure of clean accuracy and loss from the rows of one study and split (`tables.EVALUATION`)."""
+    rows = rows[rows["attack"] == "none"]
+    curves = drawing.in_order(rows["curve"], drawing.CURVES)
+    return drawing.along_curves(rows, title, [(curve, "none") for curve in curves], only=alignment)
+
+
+if __name__ == "__main__":
+    drawing.program(__doc__, tables.EVALUATION, draw, "split", "alignment")

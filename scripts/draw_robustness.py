@@ -1,0 +1,23 @@
+"""Draw accuracy and loss along the curves on clean images and beside them under attack, for each kind of curve.
+
+Without --alignment all alignments lie over each other; with it only that one is drawn, in axes with the same limits.
+"""
+
+from modeconn import drawing, tables
+
+
+def draw(rows, title, alignment):
+    """A figure from the rows of one study and split (`tables.EVALUATION`). ValueError if none is under attack."""
+    attacked = rows[rows["attack"] != "none"]
+    if attacked.empty:
+        raise ValueError(f"{title}: the table has no rows under attack")
+    columns = [
+        (curve, attack)
+        for curve in drawing.in_order(attacked["curve"], drawing.CURVES)
+        for attack in drawing.in_order(rows.loc[rows["curve"] == curve, "attack"], ["none"])
+    ]
+    return drawing.along_curves(rows, title, columns, only=alignment)
+
+
+if __name__ == "__main__":
+    drawing.program(__doc__, tables.EVALUATION, draw, "split", "alignment")

@@ -1,0 +1,48 @@
+"""Draw how well two networks' activations correlate, layer by layer, before and after each alignment.
+
+Each point is the mean correlation of matched channels over pairs of networks, its bar the standard deviation.
+"""
+
+from matplotlib.figure import Figure
+
+from modeconn import drawing, tables
+
+MOST_NAMES = 24
+SPLITS = {"alignment": "images of the alignment", "train": "training images", "test": "test images"}
+
+
+def draw(rows, title):
+    """A figure from the signatures of one study (`tables.SIGNATURE`), with a panel for each split."""
+    splits = drawing.in_order(rows["split"], SPLITS)
+    styles = drawing.styles(["none", *rows["alignment"]])
+    figure = Figure(figsize=(max(drawing.LEAST_WIDTH, 1.2 + 3.2 * len(splits)), 3.2))
+    panels = figure.subplots(1, len(splits), sharey=True, squeeze=False)[0]
+    for panel, split in zip(panels, splits):
+        here = rows[rows["split"] == split]
+        # Before it, every alignment of a pair is the same.
+        _draw_bars(panel, here.drop_duplicates(["pair", "position"]), "before", styles["none"])
+        for alignment, style in styles.items():
+            _draw_bars(panel, here[here["alignment"] == alignment], "after", style)
+        groups = here.sort_values("position").drop_duplicates("position")
+        if len(groups) <= MOST_NAMES:
+            names = groups["group"].str.removeprefix("network.")
+            panel.set_xticks(groups["position"], names, rotation=60, ha="right", rotation_mode="anchor")
+        else:
+            panel.set_xlabel("group of channels, from input to logits")
+        panel.set_title(SPLITS.get(split, split))
+    panels[0].set_ylabel("mean correlation")
+    drawing.legend(figure, title, [style | drawing.THICK for style in styles.values()])
+    return figure
+
+
+def _draw_bars(panel, rows, quantity, style):
+    # The logits are no channels that a permutation could match: their point stands alone.
+    for layers in (rows[rows["group"] != "logits"], rows[rows["group"] == "logits"]):
+        statistics = layers.groupby("position")[quantity].agg(["mean", "std"])
+        if len(statistics):
+            bars = statistics["std"].fillna(0)  # a single pair has none
+            panel.errorbar(statistics.index, statistics["mean"], bars, capsize=2, marker="o", markersize=3, **style)
+
+
+if __name__ == "__main__":
+    drawing.program(__doc__, tables.SIGNATURE, draw)

@@ -1,0 +1,34 @@
+"""Draw accuracy and loss against epoch: of the networks' training and, beside it, of each kind of curve fit."""
+
+from modeconn import drawing, tables
+
+NETWORK = {"label": "networks", "color": "0.15", "linestyle": "-"}
+SINGLE = drawing.SINGLE | {"label": "a single network or pair"}
+
+
+def draw(rows, title):
+    """A figure from the histories of one study (`tables.HISTORY`)."""
+    fits = rows[rows["kind"] == "curve"]
+    styles = drawing.styles(fits["alignment"])
+    if len(fits) < len(rows):
+        styles = {"": NETWORK} | styles  # a network has no alignment
+    columns = [("training of the networks", rows[rows["kind"] == "network"])]
+    for curve in drawing.in_order(fits["curve"], drawing.CURVES):
+        columns.append((f"fit of the {drawing.CURVES.get(curve, curve)}", fits[fits["curve"] == curve]))
+    columns = [(name, histories) for name, histories in columns if len(histories)]
+
+    figure, axes = drawing.panels(len(columns))
+    for (name, histories), column in zip(columns, axes.T):
+        column[0].set_title(name)
+        column[1].set_xlabel("epoch")
+        for panel, quantity, scale in zip(column, ["accuracy", "loss"], [100, 1]):
+            for alignment, style in styles.items():
+                one = histories[histories["alignment"] == alignment]
+                drawing.draw_lines(panel, scale * one.pivot(index="epoch", columns="seeds", values=quantity), style)
+            panel.margins(x=0)
+    drawing.legend(figure, title, [*(style | drawing.THICK for style in styles.values()), SINGLE])
+    return figure
+
+
+if __name__ == "__main__":
+    drawing.program(__doc__, tables.HISTORY, draw)

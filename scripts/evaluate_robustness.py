@@ -1,0 +1,39 @@
+"""Loss and accuracy along a curve on test images attacked at each of its points."""
+
+from modeconn import artifacts, classification, connectivity, pairs, programs
+
+parser = programs.parser(__doc__)
+pairs.add_arguments(parser)
+parser.add_argument("--curve", metavar="FILE", help="the bends, from fit_curve (default: the straight line)")
+parser.add_argument("--statistics", required=True, metavar="FILE", help="from evaluate_curve, for the same points")
+
+
+def main(arguments, job):
+    values = arguments.job
+    pair = pairs.load(arguments, job.device)
+    evaluation = values["evaluation"]
+    control_points = pairs.curve_points(arguments, pair, job.device)
+    statistics, _ = artifacts.load(arguments.statistics, job.device, "evaluate_curve")
+    count = evaluation["points"]
+    path = connectivity.along(control_points, values["curve"]["kind"], count)
+
+    _, facts = job.state.load() or ({}, {"rows": []})
+    rows = facts["rows"]
+    for t, length, vectors in job.points(path, count, f"attack {values['names']['curve']}", len(rows)):
+        point = len(rows)
+        loss, accuracy = classification.evaluate(
+            pair.functional,
+            vectors,
+            {name: buffer[point : point + 1] for name, buffer in statistics.items()},
+            *pair.dataset.split("test"),
+            evaluation["batch"],
+            attack=values["attack"],
+        )
+        place = {**values["names"], "t": t, "length": length, "split": "test", "attack": values["attack_name"]}
+        rows.append({**place, "loss": loss.item(), "accuracy": accuracy.item()})
+        job.state.offer(lambda: ({}, {"rows": rows}))
+    artifacts.write_rows(arguments.output, rows)
+
+
+if __name__ == "__main__":
+    programs.run(parser, main)

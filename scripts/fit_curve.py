@@ -1,0 +1,53 @@
+"""Train the bends of a curve between two networks, so that the loss stays low along it."""
+
+from modeconn import artifacts, curves, datasets, optimization, pairs, programs
+
+parser = programs.parser(__doc__)
+pairs.add_arguments(parser)
+parser.add_argument("--history", required=True, metavar="FILE", help="loss and accuracy per epoch (CSV)")
+
+
+def main(arguments, job):
+    values = arguments.job
+    pair = pairs.load(arguments, job.device)
+    curve, recipe, names = values["curve"], values["recipe"], values["names"]
+
+    lanes = [f"curve {names['curve']} of pair {names['pair']}"]
+    ends = pair.ends()
+    bends = curves.midpoints(*ends, curve["bends"])[None].requires_grad_(True)
+    history = optimization.minimize(
+        curves.objective_of(pair.functional, ends[None], bends, curve, recipe["attack"]),
+        [bends],
+        lambda epoch, step: datasets.batches(pair.dataset, lanes, epoch, step, curve["batch"], recipe["augmentation"]),
+        curve,
+        lanes=lanes,
+        report=job.progress(curve["epochs"], f"fit {names['curve']}"),
+        state=job.state,
+    )
+
+    artifacts.save(
+        arguments.output,
+        {"bends": bends[0]},
+        {"rule": "fit_curve", "job": values, "versions": artifacts.versions(job.device)},
+    )
+    artifacts.write_rows(
+        arguments.history,
+        [
+            {
+                "kind": "curve",
+                **{key: names[key] for key in ("dataset", "network", "recipe")},
+                "seeds": names["pair"],
+                "alignment": names["alignment"],
+                "curve": names["curve"],
+                "epoch": row["epoch"],
+                "learning_rate": row["learning_rate"],
+                "loss": row["loss"][0],
+                "accuracy": row["accuracy"][0],
+            }
+            for row in history
+        ],
+    )
+
+
+if __name__ == "__main__":
+    programs.run(parser, main)

@@ -1,0 +1,46 @@
+"""Judge the study's claims by its tables and say it in a few lines.
+
+Each claim of the claims file is a formula over the pairs table: does every pair of networks support it? Beside the
+verdicts come a comparison of the summary table with published numbers, where a file of them is given, and a text for
+the terminal: the numbers of each recipe, the claims and what differs from the published numbers.
+A claim that does not show is a finding, not an error.
+"""
+
+import argparse
+import sys
+
+from modeconn import claims, tables
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    inputs = parser.add_argument_group("inputs")
+    inputs.add_argument("--pairs-table", required=True, metavar="CSV", help="from make_tables.py")
+    inputs.add_argument("--summary-table", required=True, metavar="CSV", help="from make_tables.py")
+    inputs.add_argument("--claims", required=True, metavar="CSV", help="claims and their formulas (config/claims.csv)")
+    inputs.add_argument("--published", metavar="CSV", help="rows of a summary table to compare with")
+    outputs = parser.add_argument_group("outputs")
+    outputs.add_argument("--verdicts-table", required=True, metavar="CSV", help="one row a claim and recipe")
+    outputs.add_argument("--comparison-table", required=True, metavar="CSV", help="one row a published number")
+    outputs.add_argument("--text", required=True, metavar="TXT", help="the result for a terminal, 100 columns")
+    arguments = parser.parse_args()
+
+    summary = tables.read([arguments.summary_table], tables.SUMMARY)
+    pairs = tables.read([arguments.pairs_table], tables.PAIRS)
+    verdicts = claims.judge(tables.read([arguments.claims], tables.CLAIMS), pairs)
+    published = tables.read([arguments.published] if arguments.published else [], tables.SUMMARY)
+    comparison = claims.compare(published, summary)
+    tables.write(
+        {
+            arguments.verdicts_table: tables.csv(verdicts),
+            arguments.comparison_table: tables.csv(comparison),
+            arguments.text: claims.text(summary, verdicts, comparison).encode(),
+        }
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"judge_claims.py: {error}")

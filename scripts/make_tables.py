@@ -1,0 +1,47 @@
+"""Join what the jobs measured into the study's tables.
+
+Reads the evaluation of every curve, the history of every training and curve fit and the signature of every alignment,
+and writes five CSV tables: each point of each curve, each curve with its averages and barriers, their mean and standard
+deviation over pairs, the training histories, and the signatures. Accuracies are fractions, losses are in nats.
+"""
+
+import argparse
+import sys
+
+from modeconn import tables
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    inputs = parser.add_argument_group("inputs")
+    inputs.add_argument("--evaluations", nargs="+", required=True, metavar="CSV", help="points along a curve")
+    inputs.add_argument("--histories", nargs="*", default=[], metavar="CSV", help="loss and accuracy against epoch")
+    inputs.add_argument("--signatures", nargs="*", default=[], metavar="CSV", help="mean correlation of each group")
+    outputs = parser.add_argument_group("outputs")
+    outputs.add_argument("--curves-table", required=True, metavar="CSV", help="one row a point of a curve")
+    outputs.add_argument("--pairs-table", required=True, metavar="CSV", help="one row a curve: averages and barriers")
+    outputs.add_argument("--summary-table", required=True, metavar="CSV", help="mean, std and n over pairs, long")
+    outputs.add_argument("--training-table", required=True, metavar="CSV", help="one row an epoch")
+    outputs.add_argument("--signatures-table", required=True, metavar="CSV", help="one row a group of an alignment")
+    arguments = parser.parse_args()
+
+    curves = tables.ordered(tables.read(arguments.evaluations, tables.EVALUATION), tables.EVALUATION)
+    pairs = tables.pair_table(curves)
+    training = tables.ordered(tables.read(arguments.histories, tables.HISTORY), tables.HISTORY)
+    signatures = tables.ordered(tables.read(arguments.signatures, tables.SIGNATURE), tables.SIGNATURE)
+    tables.write(
+        {
+            arguments.curves_table: tables.csv(curves),
+            arguments.pairs_table: tables.csv(pairs),
+            arguments.summary_table: tables.csv(tables.summary_table(pairs)),
+            arguments.training_table: tables.csv(training),
+            arguments.signatures_table: tables.csv(signatures),
+        }
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"make_tables.py: {error}")

@@ -1,0 +1,117 @@
+"""Files of tensors that can be trusted: written whole or not at all, checked when read, equal bytes for equal content.
+
+An artifact is a safetensors file whose one metadata key holds canonical JSON: what it is, which rule
+made it from which values, with which versions, and a checksum of its tensors. Nothing of a single
+run (time, host) is in it.
+"""
+
+import contextlib
+import csv
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import save as serialize
+
+from modeconn.identity import canonical
+
+KEY = "modeconn"
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """A temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(temporary)
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        # mkstemp makes files private; an artifact has the permissions that any new file would have.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    """Write `text` to `path`, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+def write_rows(path, rows):
+    """Write rows (dicts with the same keys) to `path` as CSV, whole or not at all; numbers with nine digits."""
+    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({key: f"{v:.9g}" if isinstance(v, float) else v for key, v in row.items()})
+
+
+def versions(device):
+    """What, besides the recipe and the source, decides bits: versions and the kind of device."""
+    return {"python": platform.python_version(), "torch": torch.__version__, "device": torch.device(device).type}
+
+
+def save(path, tensors, metadata):
+    """Write tensors (name -> Tensor) and metadata (JSON values, with the "rule" that makes it)."""
+    # A clone, since contiguous() leaves the strides of an expanded axis of length one as they are.
+    plain = torch.contiguous_format
+    tensors = {name: tensor.detach().cpu().clone(memory_format=plain) for name, tensor in tensors.items()}
+    metadata = {**metadata, "checksum": _checksum(tensors, metadata)}
+    with replacing(path) as temporary:
+        temporary.write_bytes(serialize(tensors, metadata={KEY: canonical(metadata)}))
+
+
+def load(path, device="cpu", rule=None):
+    """Tensors on `device` and metadata of the artifact at `path`, which has to come from `rule` if that is given.
+
+    Raises ValueError naming the file and what to do where it is absent, truncated, edited, not an
+    artifact, or of another rule.
+    """
+    path = Path(path)
+    maker = f"rule {rule}" if rule else "the rule that makes it"
+    if not path.exists():
+        raise ValueError(f"{path} does not exist: run {maker}")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = _metadata(file)
+            maker = f"rule {metadata['rule']}"
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+        if metadata.pop("checksum") != _checksum(tensors, metadata):
+            raise ValueError("its checksum does not fit its content")
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        places = f"{path}" if not path.is_symlink() else f"{path} and the file it links to, {path.resolve()},"
+        raise ValueError(f"{path} is damaged ({error}): delete {places} and run {maker} again") from None
+    if rule is not None and metadata["rule"] != rule:
+        raise ValueError(f"{path} comes from {maker}: give a file from rule {rule}")
+    return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata
+
+
+def _metadata(file):
+    """What `save` wrote beside the tensors."""
+    metadata = json.loads((file.metadata() or {}).get(KEY, "null"))
+    if not isinstance(metadata, dict) or not {"rule", "checksum"} <= metadata.keys():
+        raise ValueError("it is no artifact of modeconn")
+    return metadata
+
+
+def _checksum(tensors, metadata):
+    digest = hashlib.sha256(canonical(metadata).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,132 @@
+"""The config: checked against its schema, completed with defaults, its names resolved to values.
+
+Every mistake that can be seen before work starts is one line: where, what, what is allowed.
+"""
+
+import difflib
+import math
+import re
+
+import yaml
+from jsonschema import Draft202012Validator, exceptions, validators
+
+from modeconn.identity import digest, plain
+
+KINDS = {
+    "dataset": "datasets",
+    "network": "networks",
+    "recipe": "recipes",
+    "alignment": "alignments",
+    "curve": "curves",
+}
+
+
+def _set_defaults(validator, properties, instance, schema):
+    if isinstance(instance, dict):
+        for key, subschema in properties.items():
+            if "default" in subschema:
+                instance.setdefault(key, yaml.safe_load(yaml.safe_dump(subschema["default"])))
+    yield from Draft202012Validator.VALIDATORS["properties"](validator, properties, instance, schema)
+
+
+def _is_number(checker, value):
+    return Draft202012Validator.TYPE_CHECKER.is_type(value, "number") and math.isfinite(value)
+
+
+_Validator = validators.extend(
+    Draft202012Validator,
+    {"properties": _set_defaults},
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("number", _is_number),
+)
+
+
+def complete(config, schema):
+    """Check `config` (a dict) against `schema` (a dict) and fill in defaults, in place.
+
+    Raises ValueError, one line, for the most telling mistake.
+    """
+    errors = [error for error in _Validator(schema).iter_errors(config) if _is_own(error)]
+    if errors:
+        raise ValueError(_explain(exceptions.best_match(errors)))
+    config.update(plain(config))
+    _check_names(config)
+
+
+def _is_own(error):
+    """Not a mere consequence: a known key with a wrong value also counts as unevaluated."""
+    return error.validator != "unevaluatedProperties" or bool(_unknown_keys(error))
+
+
+def _explain(error):
+    """One line for a schema error: the key's path, what is wrong, what is allowed."""
+    where = ".".join(map(str, error.absolute_path)) or "top level"
+    if error.validator in ("additionalProperties", "unevaluatedProperties"):
+        unknown, known = _unknown_keys(error), sorted(_known_keys(error.schema, error.instance))
+        near = difflib.get_close_matches(str(unknown[0]), known, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        return f"config, {where}: unknown key {', '.join(map(repr, unknown))}; allowed: {', '.join(known)}{hint}"
+    if error.validator == "required":
+        return f"config, {where}: {error.message}"
+    hint = f" ({error.schema['description']})" if "description" in error.schema else ""
+    if error.validator == "type" and re.fullmatch(r"[+-]?\d+e[+-]?\d+", str(error.instance), re.IGNORECASE):
+        hint = " (to YAML it is text without a point: write 1.0e-3 for 1e-3)"
+    return f"config, {where}: {error.message}{hint}"
+
+
+def _unknown_keys(error):
+    return [key for key in error.instance if key not in _known_keys(error.schema, error.instance)]
+
+
+def _known_keys(schema, instance):
+    """Keys that `schema` knows for `instance`, through its conditions."""
+    known = set(schema.get("properties", {}))
+    for part in [schema, *schema.get("allOf", [])]:
+        if "if" in part:
+            branch = "then" if Draft202012Validator(part["if"]).is_valid(instance) else "else"
+            known |= set(part.get(branch, {}).get("properties", {}))
+    return known
+
+
+def _check_names(config):
+    """Every name that a recipe or a study uses has to be defined."""
+    for name, recipe in config["recipes"].items():
+        if recipe["attack"] is not None:
+            _defined(config, "attacks", recipe["attack"], f"recipes.{name}.attack")
+    for study, cells in config["studies"].items():
+        for position, cell in enumerate(cells):
+            where = f"studies.{study}.{position}"
+            for key in ("dataset", "network", "recipe"):
+                _defined(config, KINDS[key], cell[key], f"{where}.{key}")
+            for alignment in cell["alignments"]:
+                if alignment != "none":
+                    _defined(config, "alignments", alignment, f"{where}.alignments")
+            for curve in cell.get("curves", []):
+                _defined(config, "curves", curve, f"{where}.curves")
+            if cell["attack"] is not None:
+                _defined(config, "attacks", cell["attack"], f"{where}.attack")
+
+
+def _defined(config, section, name, where):
+    if name not in config[section]:
+        names = ", ".join(sorted(config[section])) or "nothing"
+        raise ValueError(f"config, {where}: {name!r} is not defined; {section} defines {names}")
+
+
+def meanings(config):
+    """kind -> name -> (identity, values): what each name means in this config.
+
+    An identity is the name and eight hex digits of its values, so two meanings of one name stand
+    side by side on disk, and one meaning is shared by all configs that have it. A recipe's attack is
+    replaced by its values.
+    """
+    resolved = {kind: dict(config[section]) for kind, section in KINDS.items()}
+    resolved["attack"] = dict(config["attacks"])
+    resolved["recipe"] = {
+        name: {**recipe, "attack": config["attacks"].get(recipe["attack"])}
+        for name, recipe in config["recipes"].items()
+    }
+    resolved["evaluation"] = {"evaluation": config["evaluation"]}
+    return {
+        kind: {name: (f"{name}-{digest(values)}", values) for name, values in of_kind.items()}
+        for kind, of_kind in resolved.items()
+    }

@@ -1,0 +1,26 @@
+"""The networks along a curve: their weights, and the statistics that go with them."""
+
+import torch
+
+from modeconn import curves, datasets
+from modeconn.batchnorm import recalibrate
+
+
+def along(control_points, kind, count):
+    """The curve `control_points` (k + 2, D) at `count` values of t, evenly from 0 to 1.
+
+    Yields (t, length, vectors (1, D)): length is the cumulated chord length from t = 0, in weight space.
+    """
+    length, previous = 0.0, None
+    for t in torch.linspace(0, 1, count, dtype=torch.float64):
+        vectors = curves.weights_at(control_points[None], kind, t[None])
+        if previous is not None:
+            length += (vectors - previous).double().norm().item()
+        previous = vectors
+        yield t.item(), length, vectors
+
+
+def recalibrated(functional, vectors, dataset, recalibration):
+    """Buffers of the networks `vectors` with statistics of the first `images` training images (0: all)."""
+    images = dataset.train_images[: recalibration["images"] or None]
+    return recalibrate(functional, vectors, datasets.in_order(images, recalibration["batch"]))

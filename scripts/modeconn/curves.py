@@ -1,0 +1,68 @@
+"""Curves in weight space, as a function of their control points.
+
+A curve of k bends has k + 2 control points, the two endpoints first and last. It is not a network
+of special layers: `weights_at` gives a parameter vector, and the plain network runs with it.
+"""
+
+from math import comb
+
+import torch
+
+from modeconn import classification
+
+KINDS = ("linear", "bezier", "chain")
+
+
+def coefficients(kind, points, t):
+    """Weights (L, points) of the control points at t (L,), each row summing to one.
+
+    bezier: Bernstein polynomials, (1-t)^2, 2t(1-t), t^2 for three points (Garipov et al. 2018;
+    Tatro et al. 2020). chain: a polygonal chain, its corners at equal steps of t. linear: a chain
+    of two points.
+    Raises ValueError for another kind, or for a line with bends.
+    """
+    t = torch.as_tensor(t, dtype=torch.float64).reshape(-1, 1)
+    order = points - 1
+    index = torch.arange(points, dtype=torch.float64)
+    if kind == "bezier":
+        binomials = torch.tensor([comb(order, i) for i in range(points)], dtype=torch.float64)
+        return binomials * t**index * (1 - t) ** (order - index)
+    if kind == "chain" or (kind == "linear" and points == 2):
+        return torch.clamp(1 - (t * order - index).abs(), min=0)
+    raise ValueError(
+        f"curve kind {kind} with {points} control points: expected one of {', '.join(KINDS)}, 2 for linear"
+    )
+
+
+def weights_at(control_points, kind, t):
+    """Parameter vectors (L, D) of the curves `control_points` (L or 1, k + 2, D) at t (L,)."""
+    weights = coefficients(kind, control_points.shape[1], t).to(control_points)
+    return torch.einsum("lk,lkd->ld", weights, control_points.expand(len(weights), -1, -1))
+
+
+def midpoints(first, last, bends):
+    """Bends (k, D) at equal distances on the straight line from first to last (D,): a curve's start."""
+    t = torch.linspace(0, 1, bends + 2, dtype=first.dtype, device=first.device)[1:-1, None]
+    return first + t * (last - first)
+
+
+def objective_of(functional, ends, bends, curve, attack):
+    """Loss of a random point of each curve: cross-entropy + wd/2 |phi(t)|^2 at one t ~ U[0, 1] a batch.
+
+    ends: (L, 2, D) fixed; bends: (L, k, D) to be trained. The decay acts on the point of the curve,
+    not on the bends (Garipov et al. 2018; Tatro et al. 2020), so it is part of the loss.
+    """
+
+    def objective(batch):
+        images, labels, generators = batch
+        t = torch.stack([torch.rand((), generator=g, device=g.device) for g in generators]).cpu()
+        vectors = weights_at(torch.cat([ends[:, :1], bends, ends[:, 1:]], 1), curve["kind"], t)
+        # Nobody reads statistics gathered at random points of a curve.
+        buffers = functional.initial_buffers(len(vectors))
+        images = classification.attacked(functional, vectors, buffers, images, labels, attack, generators, train=True)
+        logits = functional(vectors, buffers, images, train=True)
+        entropies, correct = classification.measure(logits, labels)
+        decay = 0.5 * curve["weight_decay"] * vectors.square().sum(1)
+        return entropies + decay, entropies.detach(), correct
+
+    return objective

@@ -1,0 +1,25 @@
+"""Which module stands behind a name in the config.
+
+Free of torch: the workflow asks too, so that a job's fingerprint holds the modules that its own
+values name, and editing one family or method leaves the jobs of the others alone.
+"""
+
+# Family -> module of `modeconn.networks`, class, arguments that make the family.
+FAMILIES = {
+    "tinyten": ("tinyten", "TinyTen", {}),
+    "resnet20": ("resnet", "ResNet", {"blocks": 3}),
+    "resnet32": ("resnet", "ResNet", {"blocks": 5}),
+    "mlp": ("mlp", "MLP", {}),
+}
+
+
+def modules(values):
+    """Modules of `modeconn` that a job's values name and that are imported only for them."""
+    found = []
+    if "network" in values:
+        found.append(f"networks.{FAMILIES[values['network']['family']][0]}")
+    if values.get("attack") or values.get("recipe", {}).get("attack"):
+        found.append("attacks")
+    if values.get("alignment", {}).get("method") == "weight":
+        found.append("matching.weight")
+    return found

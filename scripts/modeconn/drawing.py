@@ -1,0 +1,220 @@
+"""The look of all figures, and the command line that the programs drawing them share.
+
+One visual language: an alignment has the same colour and line style everywhere, thin lines are single pairs or
+networks, a thick line is their mean. Colours can be told apart by colour-blind readers, line styles also in grey.
+"""
+
+import argparse
+import contextlib
+import io
+import itertools
+import sys
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from modeconn import tables
+
+LOOK = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "legend.title_fontsize": 8,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.h_pad": 0.06,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "0.92",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.handlelength": 3.5,
+    "legend.columnspacing": 1.5,
+    "pdf.fonttype": 42,  # text stays text
+    "svg.hashsalt": "modeconn",  # the same rows give the same bytes
+}
+# Undated, for the same reason.
+METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+
+# Colours of Okabe and Ito; the line styles repeat the distinction for who sees no colours.
+STYLES = {
+    "none": {"color": "#D55E00", "linestyle": (0, (4, 1.5))},
+    "random": {"color": "#8C8C8C", "linestyle": (0, (1, 1))},
+    "weight": {"color": "#009E73", "linestyle": (0, (6, 1.5, 1, 1.5))},
+    "activation": {"color": "#0072B2", "linestyle": "-"},
+}
+OTHER_STYLES = [
+    {"color": "#CC79A7", "linestyle": (0, (8, 1.5))},
+    {"color": "#56B4E9", "linestyle": (0, (3, 1, 1, 1, 1, 1))},
+    {"color": "#E69F00", "linestyle": (0, (2, 2))},
+    {"color": "#000000", "linestyle": (0, (8, 2, 2, 2))},
+]
+LABELS = {
+    "none": "unaligned",
+    "random": "random permutation",
+    "weight": "aligned by weights",
+    "activation": "aligned by activations",
+}
+LEAST_WIDTH = 6  # inches: what the legend needs
+CURVES = {"linear": "straight line", "bezier": "Bézier curve"}
+THICK = {"linewidth": 1.8}
+THIN = {"linewidth": 0.6, "alpha": 0.5, "linestyle": "-"}
+SHADE = {"alpha": 0.1, "linewidth": 0}
+FAINT = 0.2
+SINGLE = {"label": "a single pair", "color": "0.4", **THIN}
+INTERPOLANT = {"label": "interpolant of the endpoints", "color": "0.3", "linewidth": 0.8, "linestyle": (0, (1, 2))}
+
+
+@contextlib.contextmanager
+def look():
+    """Within this context figures are made and written in the study's look, whatever the user's matplotlibrc says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(LOOK)
+        yield
+
+
+def in_order(names, known):
+    """`names` without repetition: those of `known` first, in its order, then the others by the alphabet."""
+    names = set(names)
+    return [name for name in known if name in names] + sorted(names - set(known))
+
+
+def styles(alignments):
+    """Alignment -> label, colour and line style; those without a style of their own take turns in `OTHER_STYLES`."""
+    others = itertools.cycle(OTHER_STYLES)
+    return {
+        name: {"label": LABELS.get(name, name), **(STYLES.get(name) or next(others))}
+        for name in in_order(alignments, STYLES)
+    }
+
+
+def panels(columns):
+    """A figure with two rows of axes, accuracy above loss, and `columns` columns of them: (figure, axes)."""
+    figure = Figure(figsize=(max(LEAST_WIDTH, 1.2 + 2.4 * columns), 4.6))
+    axes = figure.subplots(2, columns, sharex="col", squeeze=False)
+    axes[0, 0].set_ylabel("accuracy (%)")
+    axes[1, 0].set_ylabel("loss (nats)")
+    return figure, axes
+
+
+def draw_lines(axes, lines, style):
+    """Draw a frame of one column a line: each of them thin, and their mean thick."""
+    if lines.shape[1] > 1:
+        axes.plot(lines, **style | THIN)
+    if lines.shape[1] > 0:
+        axes.plot(lines.mean(axis=1, skipna=False), **style | THICK)
+
+
+def legend(figure, title, handles):
+    """The figure's head: what it shows, and one legend; `handles` are line styles with labels."""
+    head = figure.legend(
+        handles=[Line2D([], [], **handle) for handle in handles],
+        title=title,
+        alignment="left",
+        loc="outside upper left",
+        ncols=3,
+    )
+    head.get_title().set_color("0.35")
+    return head
+
+
+def along_curves(rows, title, columns, only=None):
+    """Accuracy and loss along t: a figure from the rows of one study and split (`tables.EVALUATION`).
+
+    columns: list of (curve, attack), a column of panels each. `only` draws one alignment; the limits remain those of
+    all alignments, so that a reader can switch between the figures of two of them.
+    """
+    known = styles(rows["alignment"])
+    if only is not None and only not in known:
+        raise ValueError(f"the table has no alignment '{only}' here; it has {', '.join(known)}")
+    shown = {name: style for name, style in known.items() if only in (None, name)}
+    rows = rows.assign(accuracy=100 * rows["accuracy"])
+    figure, axes = panels(len(columns))
+    for (curve, attack), column in zip(columns, axes.T):
+        column[0].set_title(CURVES.get(curve, curve) + ("" if attack == "none" else f", under {attack}"))
+        column[1].set_xlabel("position $t$ on the curve")
+        comparable = rows[rows["attack"] == attack]
+        paths = comparable[comparable["curve"] == curve]
+        for panel, quantity, worse in zip(column, ["accuracy", "loss"], [np.minimum, np.maximum]):
+            low, high = comparable[quantity].min(), comparable[quantity].max()
+            margin = 0.04 * (high - low) or 1
+            panel.set(xlim=(0, 1), ylim=(low - margin, high + margin))
+            for alignment, style in shown.items():
+                one = paths[paths["alignment"] == alignment]
+                draw_path(panel, one.pivot(index="t", columns="pair", values=quantity), style, worse)
+    # Those not drawn stay in the legend, faint: it takes the same room in every figure, so the panels do not move.
+    faint = {name: {} if name in shown else {"alpha": FAINT} for name in known}
+    handles = [style | THICK | faint[name] for name, style in known.items()]
+    head = legend(figure, title, [*handles, SINGLE, INTERPOLANT])
+    for text, name in zip(head.get_texts(), known):
+        text.set(**faint[name])
+    return figure
+
+
+def draw_path(axes, lines, style, worse):
+    """Draw single pairs and their mean as `draw_lines` does, and shade where it is worse than the ends' interpolant."""
+    draw_lines(axes, lines, style)
+    if lines.shape[1] > 0:
+        mean = lines.mean(axis=1, skipna=False)
+        ends = mean.iloc[[0, -1]]
+        interpolant = np.interp(mean.index, ends.index, ends)
+        axes.fill_between(mean.index, worse(mean, interpolant), interpolant, color=style["color"], **SHADE)
+        axes.plot(ends, **INTERPOLANT)
+
+
+def select(rows, chosen):
+    """The rows that have the `chosen` values (column -> value or None), and a title that names them.
+
+    None stands for the only value there is. Raises ValueError if there are several, or no row is left.
+    """
+    for name, value in chosen.items():
+        present = sorted(set(rows[name]))
+        if value is None and len(present) > 1:
+            raise ValueError(f"the table has several values of {name}, {', '.join(present)}: choose with --{name}")
+        if not present or value not in (None, *present):
+            raise ValueError(f"the table has no rows of {name} '{value}'; it has {', '.join(present) or 'none at all'}")
+        rows = rows[rows[name] == (value or present[0])]
+        chosen = chosen | {name: value or present[0]}
+    return rows, " / ".join(chosen.values())
+
+
+def program(description, table, draw, *extra):
+    """The command line of a program that draws one figure of one study: `draw(rows, title, **options)`.
+
+    Reads `--table` as `table`, selects by dataset, network and recipe, and writes the figure as SVG and as PDF.
+    extra: "split" to select by split too; "alignment" to hand that option on to `draw`. What is wrong with the
+    table or the selection is said in one line.
+    """
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    parser.add_argument("--table", required=True, metavar="CSV", help="from make_tables.py")
+    selectors = ["dataset", "network", "recipe"]
+    for name in selectors:
+        parser.add_argument(f"--{name}", help=f"the {name} to draw; needed if the table has several")
+    if "split" in extra:
+        selectors.append("split")
+        parser.add_argument("--split", default="test", choices=["train", "test"], help="default: test")
+    if "alignment" in extra:
+        parser.add_argument("--alignment", help="draw only this one, with the axes' limits of all")
+    parser.add_argument("--svg", required=True, metavar="SVG", help="output")
+    parser.add_argument("--pdf", required=True, metavar="PDF", help="output")
+    arguments = vars(parser.parse_args())
+    options = {name: arguments[name] for name in extra if name not in selectors}
+    try:
+        rows, title = select(tables.read([arguments["table"]], table), {name: arguments[name] for name in selectors})
+        with look():
+            figure = draw(rows, title, **options)
+            tables.write({arguments[kind]: _bytes(figure, kind) for kind in ("svg", "pdf")})
+    except (ValueError, OSError) as error:
+        sys.exit(f"{parser.prog}: {error}")
+
+
+def _bytes(figure, kind):
+    file = io.BytesIO()
+    figure.savefig(file, format=kind, metadata=METADATA[kind])
+    return file.getvalue()

@@ -1,0 +1,112 @@
+"""Which source decides a job's result: names and short hashes of the project's modules that it runs.
+
+A job's fingerprint is part of its parameters, so that editing a module reruns what it decides and
+nothing else, and a dry run shows which module changed. The hash is over the syntax tree without
+positions, comments and docstrings, and the same on every supported version of Python.
+"""
+
+import ast
+import hashlib
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+SCRIPTS = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent.name
+
+
+def fingerprint(program, uses=()):
+    """ "align:1f0c2d3e artifacts:9b8a7c6d ..." for a program's name and the modules that its job names besides.
+
+    Counted are the program, what it imports at module level, directly or not, and the modules `uses`
+    ("attacks", "networks.tinyten") with theirs: modules that are imported inside a function, where
+    a name in the config decides. Raises ValueError for a program or module that does not exist.
+    """
+    found, waiting = {}, [program, *(f"{PACKAGE}.{name}" for name in uses)]
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            digest, imports = _read(_path(module))
+            found[module] = digest
+            waiting += imports
+    return " ".join(f"{name.removeprefix(PACKAGE + '.')}:{digest}" for name, digest in sorted(found.items()))
+
+
+def check(expected):
+    """Compare the modules loaded in this process with the fingerprint that the job was given.
+
+    Raises ValueError where a loaded module is not in it, or is not what it was.
+    """
+    known = dict(item.split(":") for item in expected.split())
+    for name, path in _loaded():
+        digest, _ = _read(path)
+        if name not in known:
+            raise ValueError(
+                f"{name} was loaded, but the job's fingerprint does not name it: add it to the rule's `uses`"
+            )
+        if known[name] != digest:
+            raise ValueError(f"{path.name} was edited after this job was planned: run again")
+
+
+def _loaded():
+    """(name, path) of every module of the project in this process."""
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and Path(file).resolve().is_relative_to(SCRIPTS):
+            path = Path(file).resolve()
+            yield (path.stem if name == "__main__" else name.removeprefix(PACKAGE + ".")), path
+
+
+def _path(module):
+    """The file of a module, "train" or "modeconn.networks"; a package is its __init__."""
+    base = SCRIPTS.joinpath(*module.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    raise ValueError(f"module {module} does not exist under {SCRIPTS.name}/")
+
+
+@lru_cache
+def _read(path):
+    """(hash, imported project modules) of one source file."""
+    tree = ast.parse(path.read_text())
+    digest = hashlib.sha256(repr(_plain(tree)).encode()).hexdigest()[:8]
+    return digest, tuple(_imports(tree))
+
+
+def _imports(tree):
+    """Project modules that a module imports at its own level."""
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            # `from package import name`: the name may be a module or something inside the package.
+            names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.split(".")[0] == PACKAGE and _is_module(name):
+                yield name
+
+
+def _is_module(name):
+    base = SCRIPTS.joinpath(*name.split("."))
+    return base.with_suffix(".py").is_file() or (base / "__init__.py").is_file()
+
+
+def _plain(node):
+    """A syntax tree as nested tuples; empty fields are left out, since versions of Python differ in them."""
+    if isinstance(node, ast.AST):
+        fields = ((name, _plain(value)) for name, value in ast.iter_fields(_without_docstring(node)))
+        return (type(node).__name__, *((name, value) for name, value in fields if value not in (None, ())))
+    if isinstance(node, list):
+        return tuple(_plain(item) for item in node)
+    # 1, 1.0 and True are equal, and different programs.
+    return None if node is None else (type(node).__name__, repr(node))
+
+
+def _without_docstring(node):
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+        node = type(node)(**{**dict(ast.iter_fields(node)), "body": node.body[1:]})
+    return node

@@ -1,0 +1,32 @@
+"""What the families have in common."""
+
+from collections import OrderedDict
+
+from torch import nn
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalization over the channels of each spatial position, (N, C, ...) -> (N, C, ...).
+
+    The stand-in for batch normalization of Sharma et al. 2024: it has no running statistics.
+    """
+
+    def forward(self, images):
+        return super().forward(images.movedim(1, -1)).movedim(-1, 1)
+
+
+NORMS = {"batch": nn.BatchNorm2d, "layer": ChannelNorm, "none": lambda channels: nn.Identity()}
+VECTOR_NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm, "none": lambda features: nn.Identity()}
+
+
+def conv_block(inputs, outputs, norm, **conv):
+    return nn.Sequential(
+        OrderedDict(conv=nn.Conv2d(inputs, outputs, **conv), norm=NORMS[norm](outputs), relu=nn.ReLU())
+    )
+
+
+def scaled(width, *channels):
+    """`channels` times `width`, rounded. Raises ValueError where none is left."""
+    if round(width * min(channels)) < 1:
+        raise ValueError(f"network width {width}: nothing is left of {min(channels)} channels: raise the width")
+    return [round(width * count) for count in channels]

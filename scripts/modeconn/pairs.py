@@ -1,0 +1,76 @@
+"""Two trained networks as endpoints: read from artifacts, the second one permuted to match the first."""
+
+from dataclasses import dataclass
+
+import torch
+
+from modeconn import artifacts, networks, permutation
+from modeconn.datasets import Dataset
+from modeconn.functional import Functional
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two networks of one architecture. `first` and `second` are state dicts, on the data set's device."""
+
+    dataset: Dataset
+    functional: Functional
+    first: dict
+    second: dict
+
+    def spec(self):
+        """Which axes of which tensors move together, discovered from the network itself."""
+        return permutation.discover(self.functional.network, self.dataset.example())
+
+    def permuted(self, found):
+        """The pair with `found` (group -> indices) applied to its second network."""
+        return Pair(self.dataset, self.functional, self.first, permutation.apply(self.spec(), found, self.second))
+
+    def ends(self):
+        """(2, D): the parameter vectors of both networks."""
+        return torch.stack([self.functional.pack(tensors)[0] for tensors in (self.first, self.second)])
+
+    def control_points(self, bends=None):
+        """(k + 2, D): both ends, and between them the bends (k, D) of a curve."""
+        ends = self.ends()
+        return ends if bends is None else torch.cat([ends[:1], bends, ends[1:]])
+
+
+def add_arguments(parser):
+    """Arguments that name a pair, for every program that works on one."""
+    parser.add_argument("--data", required=True, metavar="FILE", help="the data set, from prepare_data")
+    parser.add_argument(
+        "--networks", required=True, nargs="+", metavar="FILE", help="files, from train, that hold both networks"
+    )
+    parser.add_argument("--permutation", metavar="FILE", help="from align, for the second network (default: identity)")
+
+
+def load(arguments, device):
+    """The pair `arguments.job["pair"]` (two seeds) with its permutation applied.
+
+    Raises ValueError where no file holds one of the seeds, or the permutation is not of this architecture.
+    """
+    values = arguments.job
+    dataset = Dataset.of(*artifacts.load(arguments.data, rule="prepare_data"), device)
+    functional = Functional(networks.of(values["network"], dataset).to(device))
+    first, second = (_network(arguments.networks, seed, device) for seed in values["pair"])
+    pair = Pair(dataset, functional, first, second)
+    if arguments.permutation is None:
+        return pair
+    return pair.permuted(artifacts.load(arguments.permutation, rule="align")[0])
+
+
+def curve_points(arguments, pair, device):
+    """Control points (k + 2, D) of the curve in `arguments.curve`, or of the straight line where it is not given."""
+    if arguments.curve is None:
+        return pair.control_points()
+    return pair.control_points(artifacts.load(arguments.curve, device, "fit_curve")[0]["bends"])
+
+
+def _network(paths, seed, device):
+    for path in paths:
+        tensors, metadata = artifacts.load(path, device, "train")
+        seeds = metadata["job"]["seeds"]
+        if seed in seeds:
+            return {name: tensor[seeds.index(seed)] for name, tensor in tensors.items()}
+    raise ValueError(f"no network of seed {seed} in {', '.join(map(str, paths))}")

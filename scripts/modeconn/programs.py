@@ -1,0 +1,151 @@
+"""What every program of the workflow does alike: its arguments, its device, its cost row, its errors.
+
+A program is `run(parser, main)`; `main(arguments, job)` does the work. A user's mistake, and whatever
+the machine refuses, is one line on standard error and exit code 1; a traceback is left for our own mistakes.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from modeconn import artifacts, fingerprint, resume
+
+
+def parser(description):
+    """A parser with the arguments that every computing program has."""
+    result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument(
+        "--job", required=True, type=json.loads, metavar="JSON", help="every value that decides the result"
+    )
+    result.add_argument("--code", help="fingerprint of the source that the job was planned with; checked if given")
+    result.add_argument(
+        "--device",
+        default="cpu",
+        choices=("cpu", "cuda", "auto"),
+        help="auto: cuda where there is one (default: cpu)",
+    )
+    result.add_argument(
+        "--output", required=True, metavar="FILE", help="what is made; a file .cost.json goes beside it"
+    )
+    return result
+
+
+class Job:
+    """One run of a program: its device, its progress, and what it costs."""
+
+    def __init__(self, arguments):
+        # On a CPU the number of threads decides bits, so it is part of what decides the result.
+        torch.set_num_threads(arguments.job["threads"])
+        self.device = choose_device(arguments.device)
+        self.started = time.monotonic()
+        self.images = 0
+        self.state = resume.State(arguments.output, [arguments.job, arguments.code, self.device])
+
+    def progress(self, epochs, what):
+        """A reporter for `optimization.minimize`: a line an epoch, or a bar on a terminal."""
+        started, before, first = time.monotonic(), self.images, None
+        bar = tqdm(total=epochs, desc=what, unit="epoch", disable=not sys.stderr.isatty())
+
+        def report(row):
+            nonlocal first
+            first = first or row["epoch"]
+            self.images += row["images"] * len(row["loss"])
+            seconds = time.monotonic() - started
+            loss, accuracy = (sum(row[key]) / len(row[key]) for key in ("loss", "accuracy"))
+            facts = f"loss {loss:.4f}, accuracy {accuracy:.2%}, {(self.images - before) / seconds:,.0f} images/s"
+            if not bar.disable:
+                bar.set_postfix_str(facts)
+                bar.update(row["epoch"] - bar.n)
+                return
+            left = seconds / (row["epoch"] - first + 1) * (epochs - row["epoch"])
+            print(f"{what}: epoch {row['epoch']}/{epochs}, {facts}, {left:.0f} s left", flush=True)
+
+        return report
+
+    def points(self, values, total, what, done):
+        """`values` but the first `done` of `total`, with a line for every tenth, or a bar on a terminal."""
+        started = time.monotonic()
+        bar = tqdm(desc=what, total=total, initial=done, unit="point", disable=not sys.stderr.isatty())
+        for number, value in enumerate(itertools.islice(values, done, None), done + 1):
+            yield value
+            bar.update()
+            if bar.disable and number * 10 // total > (number - 1) * 10 // total:
+                seconds = time.monotonic() - started
+                left = seconds / (number - done) * (total - number)
+                print(f"{what}: {number}/{total} points, {seconds:.0f} s, {left:.0f} s left", flush=True)
+
+    def cost(self):
+        """What belongs to this run and not to its result."""
+        seconds = time.monotonic() - self.started
+        return {
+            "program": Path(sys.argv[0]).stem,
+            "seconds": round(seconds, 2),
+            "cpu_seconds": round(time.process_time(), 2),
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
+            "threads": torch.get_num_threads(),
+            "images_per_second": round(self.images / seconds) if self.images else None,
+            "resumed": self.state.resumed,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "host": platform.node(),
+            "commit": _commit(),
+        }
+
+
+def choose_device(wanted):
+    """`cpu` or `cuda`. Raises ValueError where a GPU is promised and none is seen."""
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise ValueError("device cuda is asked for, and no GPU is seen here: set device to auto or cpu in the config")
+    return "cuda" if available and wanted in ("auto", "cuda") else "cpu"
+
+
+def run(parser, main):
+    """Parse, work, write the cost row; exit with 1 and one line where input or machine are at fault."""
+    arguments = parser.parse_args()
+    name = Path(sys.argv[0]).name
+    try:
+        _check(arguments.code)
+        job = Job(arguments)
+        with job.state:
+            try:
+                main(arguments, job)
+            except resume.Hopeless as error:
+                job.state.fail(str(error))
+                raise
+            # Again, now that what the job named has been imported too.
+            _check(arguments.code)
+        cost = Path(arguments.output).with_suffix(".cost.json")
+        artifacts.write_text(cost, json.dumps(job.cost(), indent=1) + "\n")
+    except resume.Stopped as stop:
+        print(f"{name}: {stop}", file=sys.stderr)
+        sys.exit(128 + job.state.signal)
+    except (ValueError, OSError) as error:
+        sys.exit(f"{name}: {error}")
+
+
+def _check(code):
+    if code is not None:
+        fingerprint.check(code)
+
+
+def _commit():
+    """The commit of the source, marked where files differ from it; None outside version control."""
+    if shutil.which("git") is None:
+        return None
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    found = subprocess.run(command, capture_output=True, text=True, env=environment)
+    return found.stdout.strip() or None

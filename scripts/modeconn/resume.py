@@ -1,0 +1,121 @@
+"""Long work that survives being stopped: its state is kept beside its output, and it goes on with the same bits.
+
+The state file is named by a hash of everything that decides the result, so the state of another
+recipe or source is never taken up, and undoing an edit resumes it. It is written whole or not at
+all, and removed when the output is there.
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import time
+from pathlib import Path
+
+from modeconn import artifacts
+from modeconn.identity import digest
+
+
+class Stopped(Exception):
+    """The process was asked to stop, and has saved its state."""
+
+
+class Hopeless(ValueError):
+    """The work fails for a reason that another try cannot change: the recipe has to."""
+
+
+class State:
+    """The state of one job. Use it as a context: it holds the job's lock and answers SIGTERM and SIGINT.
+
+    output: the job's main output; identity: everything that decides it (JSON values).
+    On entering, a line says whether the job resumes, starts anew beside another recipe's state, or
+    waits for a twin that is at work on the same output.
+    """
+
+    # Saving may take this share of the time; a job that computes long between saves loses little.
+    SHARE = 0.02
+
+    def __init__(self, output, identity):
+        self.output = Path(output)
+        self.path = self.output.with_suffix(f".{digest(identity)}.state")
+        self.failure = self.path.with_suffix(".failed")
+        self.resumed = False
+        self.signal = None
+        self._handlers = {}
+
+    def __enter__(self):
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(self.output.with_suffix(".lock"))
+        self._saved = time.monotonic()
+        self._cost = 0.0
+        if self.failure.exists():
+            self._unlock()
+            raise ValueError(f"{self.failure.read_text().strip()} (as before: {self.failure})")
+        others = [path for path in self.output.parent.glob(f"{self.output.stem}.*.state") if path != self.path]
+        if others and not self.path.exists():
+            print(f"starting anew: {others[0]} is of another recipe or source and stays as it is", flush=True)
+        return self
+
+    def __exit__(self, kind, error, trace):
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        if kind is None:
+            self.path.unlink(missing_ok=True)
+        self._unlock()
+
+    def _unlock(self):
+        self.output.with_suffix(".lock").unlink(missing_ok=True)
+        os.close(self._lock)
+
+    def load(self, device="cpu"):
+        """(tensors, facts) as they were saved last, or None. Raises ValueError for a damaged file.
+
+        From here on SIGTERM and SIGINT are answered by `offer`: a job that keeps no state just ends by them.
+        """
+        self._handlers = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        if not self.path.exists():
+            return None
+        try:
+            tensors, metadata = artifacts.load(self.path, device)
+        except ValueError as error:
+            raise ValueError(f"{error}, or put back a copy of it: work since the start is lost without") from None
+        self.resumed = True
+        return tensors, metadata["facts"]
+
+    def offer(self, snapshot):
+        """Save `snapshot()`, (tensors, facts), if it is time to, and stop if the process was asked to.
+
+        Raises Stopped after saving.
+        """
+        started = time.monotonic()
+        if self.signal is None and started - self._saved < self._cost / self.SHARE:
+            return
+        tensors, facts = snapshot()
+        artifacts.save(self.path, tensors, {"rule": "that was interrupted", "facts": facts})
+        self._saved = time.monotonic()
+        self._cost = self._saved - started
+        if self.signal is not None:
+            raise Stopped(f"stopped by {self.signal.name}; {self.path} is kept, the same command goes on from it")
+
+    def fail(self, message):
+        """Leave word for the next attempt that this recipe cannot succeed."""
+        artifacts.write_text(self.failure, message + "\n")
+
+    def _note(self, number, frame):
+        self.signal = signal.Signals(number)
+
+
+def _locked(path):
+    """A file descriptor that holds the exclusive lock on `path`; waits, and says so, while another process has it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting: another process is at work on {path.with_suffix('')}", flush=True)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # The one who had it removes the file: what was locked may be gone, or another's, by now.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        os.close(descriptor)

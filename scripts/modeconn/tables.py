@@ -1,0 +1,146 @@
+"""The study's tables: what columns they have, how they are read, derived and written.
+
+Accuracies are fractions in 0..1 and losses are in nats in every table; only figures and texts show percent.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from modeconn import barriers
+
+FLOAT_FORMAT = "%.9g"
+
+# Columns of words. Read as written: the network "none" or the seed "01" must not turn into a missing value or a number.
+WORDS = frozenset(
+    [
+        *["kind", "dataset", "network", "recipe", "seeds", "pair", "alignment", "curve", "split", "attack", "group"],
+        *["quantity", "claim", "statement", "source", "unit", "formula"],
+    ]
+)
+# Columns that may be empty: a standard deviation needs two values.
+OPTIONAL = frozenset(["std"])
+
+
+class Table(NamedTuple):
+    """The columns of a table, and its key: those that name a row, which also order the rows."""
+
+    columns: list[str]
+    key: list[str]
+
+
+STUDY = ["dataset", "network", "recipe"]
+ALIGNMENT = [*STUDY, "pair", "alignment"]
+PATH = [*ALIGNMENT, "curve", "split", "attack"]
+GROUP = [name for name in PATH if name != "pair"]
+
+EVALUATION = Table(
+    columns=[*ALIGNMENT, "curve", "t", "length", "split", "attack", "loss", "accuracy"],
+    key=[*PATH, "t"],
+)
+HISTORY = Table(
+    columns=["kind", *STUDY, "seeds", "alignment", "curve", "epoch", "learning_rate", "loss", "accuracy"],
+    key=["kind", *STUDY, "seeds", "alignment", "curve", "epoch"],
+)
+SIGNATURE = Table(
+    columns=[*ALIGNMENT, "group", "position", "split", "before", "after"],
+    key=[*ALIGNMENT, "split", "position", "group"],
+)
+PAIRS = Table(columns=[*PATH, *barriers.QUANTITIES], key=PATH)
+SUMMARY = Table(columns=[*GROUP, "quantity", "mean", "std", "n"], key=[*GROUP, "quantity"])
+CLAIMS = Table(
+    columns=["claim", "statement", "source", "unit", "split", "attack", "formula", "tolerance", "least_pairs"],
+    key=["claim"],
+)
+
+
+def read(paths, table):
+    """The rows of the CSV files `paths`, one file after another, as a frame with the columns of `table`.
+
+    Raises ValueError naming the file when a column is missing, a number is not one or is not finite, and naming the
+    rows when two of them have the same key.
+    """
+    frames = [_read_one(path, table) for path in paths]
+    rows = pd.concat(frames, ignore_index=True) if frames else _empty(table)
+    repeated = rows[rows.duplicated(table.key)]
+    if len(repeated):
+        where = ", ".join(f"{name}={repeated.iloc[0][name]}" for name in table.key if repeated.iloc[0][name] != "")
+        raise ValueError(f"the same row occurs twice in {_some(paths)}: {where}; is a file given twice?")
+    return rows
+
+
+def _read_one(path, table):
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a readable CSV table: {str(error).strip()}") from error
+    missing = [name for name in table.columns if name not in rows]
+    if missing:
+        raise ValueError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(rows)}")
+    rows = rows[table.columns]
+    for name in table.columns:
+        if name in WORDS:
+            continue
+        numbers = pd.to_numeric(rows[name], errors="coerce").astype(np.float64)
+        allowed = (rows[name] == "") if name in OPTIONAL else False
+        wrong = ~(np.isfinite(numbers) | allowed)
+        if wrong.any():
+            line = wrong.idxmax()
+            raise ValueError(f"{path}, line {line + 2}: {name} is '{rows[name][line]}', not a finite number")
+        rows = rows.assign(**{name: numbers})
+    return rows
+
+
+def _empty(table):
+    return pd.DataFrame({name: pd.Series(dtype=str if name in WORDS else np.float64) for name in table.columns})
+
+
+def _some(paths):
+    paths = [str(path) for path in paths]
+    return paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+
+
+def ordered(rows, table):
+    """`rows` sorted by the key of `table`."""
+    return rows.sort_values(table.key, ignore_index=True)
+
+
+def pair_table(curves):
+    """One row for each path (`PAIRS`) with every quantity of `barriers`, from the points along it (`EVALUATION`)."""
+    rows = []
+    for path, points in ordered(curves, EVALUATION).groupby(PAIRS.key):
+        try:
+            quantities = barriers.path_quantities(*(points[name] for name in ("t", "length", "loss", "accuracy")))
+        except ValueError as error:
+            raise ValueError(f"path {' '.join(path)}: {error}") from error
+        rows.append(dict(zip(PAIRS.key, path)) | quantities)
+    return pd.DataFrame(rows, columns=PAIRS.columns)
+
+
+def summary_table(pairs):
+    """Mean, standard deviation (n - 1; empty for one pair) and number of pairs, for each quantity (`SUMMARY`)."""
+    groups = pairs.groupby(GROUP)[list(barriers.QUANTITIES)]
+    statistics = groups.agg(["mean", "std", "count"]).stack(level=0, future_stack=True)
+    statistics = statistics.rename_axis([*GROUP, "quantity"]).rename(columns={"count": "n"})
+    return statistics.reset_index()[SUMMARY.columns]
+
+
+def csv(rows):
+    """The bytes of `rows` as CSV: the same rows always give the same bytes."""
+    return rows.to_csv(index=False, float_format=FLOAT_FORMAT, lineterminator="\n").encode()
+
+
+def write(outputs):
+    """Write `outputs`, path -> bytes. A file appears whole or not at all; its folder is made if need be."""
+    for path, content in outputs.items():
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            part.write_bytes(content)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)

@@ -1,0 +1,64 @@
+"""Train a block of seeds of one network by one recipe, clean or adversarially."""
+
+from modeconn import artifacts, classification, datasets, networks, optimization, programs
+from modeconn.functional import Functional
+
+parser = programs.parser(__doc__)
+parser.add_argument("--data", required=True, metavar="FILE", help="the data set, from prepare_data")
+parser.add_argument("--history", required=True, metavar="FILE", help="loss and accuracy per epoch (CSV)")
+
+
+def main(arguments, job):
+    values = arguments.job
+    dataset = datasets.Dataset.of(*artifacts.load(arguments.data, rule="prepare_data"), job.device)
+    recipe, seeds = values["recipe"], values["seeds"]
+
+    population = [networks.of(values["network"], dataset, seed) for seed in seeds]
+    functional = Functional(population[0].to(job.device))
+    vectors, buffers = functional.stack(network.state_dict() for network in population)
+    vectors = vectors.to(job.device).requires_grad_(True)
+    buffers = {name: buffer.to(job.device) for name, buffer in buffers.items()}
+
+    history = optimization.minimize(
+        classification.objective_of(functional, vectors, buffers, recipe["attack"]),
+        [vectors],
+        lambda epoch, step: datasets.batches(dataset, seeds, epoch, step, recipe["batch"], recipe["augmentation"]),
+        recipe,
+        lanes=[f"seed {seed}" for seed in seeds],
+        report=job.progress(recipe["epochs"], f"train {values['names']['recipe']}"),
+        state=job.state,
+        buffers=buffers,
+    )
+
+    _, accuracy = classification.evaluate(
+        functional, vectors.detach(), buffers, *dataset.split("test"), recipe["batch"]
+    )
+    for seed, value in zip(seeds, accuracy.tolist(), strict=True):
+        print(f"seed {seed}: test accuracy {value:.2%}")
+    artifacts.save(
+        arguments.output,
+        functional.named(vectors, buffers),
+        {"rule": "train", "job": values, "versions": artifacts.versions(job.device)},
+    )
+    artifacts.write_rows(
+        arguments.history,
+        [
+            {
+                "kind": "network",
+                **values["names"],
+                "seeds": seed,
+                "alignment": "",
+                "curve": "",
+                "epoch": row["epoch"],
+                "learning_rate": row["learning_rate"],
+                "loss": row["loss"][lane],
+                "accuracy": row["accuracy"][lane],
+            }
+            for row in history
+            for lane, seed in enumerate(seeds)
+        ],
+    )
+
+
+if __name__ == "__main__":
+    programs.run(parser, main)

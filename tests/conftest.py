@@ -1,0 +1,65 @@
+"""What several tests share: one thread, a small data set, small networks, and a check that messages are one line."""
+
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from modeconn import networks
+from modeconn.datasets import Dataset
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """The number of threads decides bits."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def one_line():
+    """`with one_line(ValueError, "word", ...)`: the block raises it, its message is one line and holds the words."""
+
+    @contextmanager
+    def check(kind, *words):
+        with pytest.raises(kind) as caught:
+            yield
+        message = str(caught.value)
+        assert "\n" not in message
+        for word in words:
+            assert str(word) in message
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset():
+    """44 training and 20 test images of 12x12 noise in three classes; an image's class is its brightness."""
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.arange(64) % 3
+    images = torch.randint(0, 160, (64, 1, 12, 12), generator=rng) + 40 * labels[:, None, None, None]
+    images = images.to(torch.uint8)
+    return Dataset(
+        train_images=images[:44],
+        train_labels=labels[:44],
+        test_images=images[44:],
+        test_labels=labels[44:],
+        alignment=torch.arange(0, 44, 4),
+        mean=[0.45],
+        std=[0.2],
+        classes=3,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_network(tiny_dataset):
+    """seed -> a TinyTen of 4, 8 and 16 channels for the small data set, its normalization layers off their start."""
+
+    def make(seed=0, norm="batch", dtype=torch.float32):
+        network = networks.of({"family": "tinyten", "width": 0.25, "norm": norm}, tiny_dataset, seed).to(dtype)
+        rng = torch.Generator().manual_seed(seed)
+        for name, tensor in network.state_dict().items():
+            if "norm" in name and tensor.dtype == dtype:
+                tensor.add_(torch.rand(tensor.shape, generator=rng, dtype=dtype))
+        return network
+
+    return make

@@ -1,0 +1,120 @@
+"""Statistics of normalization layers, estimated anew: against what hooks on the plain module see."""
+
+import pytest
+import torch
+from torch import nn
+
+from modeconn.batchnorm import recalibrate
+from modeconn.functional import Functional
+
+
+@pytest.fixture
+def functional(tiny_network):
+    return Functional(tiny_network(0, dtype=torch.float64))
+
+
+@pytest.fixture
+def images():
+    return torch.rand(40, 1, 12, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def packed(functional, *networks):
+    return functional.stack(network.state_dict() for network in networks)[0]
+
+
+def seen_by_norms(network, batches):
+    """name of each normalization layer -> its inputs, batch by batch, in train mode."""
+    seen = {}
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            seen[name] = []
+            layer.register_forward_pre_hook(lambda _, inputs, of=seen[name]: of.append(inputs[0].detach()))
+    network.train()
+    for batch in batches:
+        network(batch)
+    return seen
+
+
+def test_one_big_batch_gives_its_mean_and_unbiased_variance(functional, tiny_network, images):
+    network = tiny_network(3, dtype=torch.float64)
+    buffers = recalibrate(functional, packed(functional, network), [images[None]])
+    for name, (values,) in seen_by_norms(network, [images]).items():
+        torch.testing.assert_close(buffers[f"{name}.running_mean"][0], values.mean((0, 2, 3)))
+        torch.testing.assert_close(buffers[f"{name}.running_var"][0], values.var((0, 2, 3), correction=1))
+
+
+def test_batches_weigh_by_their_size(functional, tiny_network, images):
+    network = tiny_network(3, dtype=torch.float64)
+    batches = images.split(16)
+    assert [len(batch) for batch in batches] == [16, 16, 8]
+    buffers = recalibrate(functional, packed(functional, network), (batch[None] for batch in batches))
+    for name, seen in seen_by_norms(network, batches).items():
+        mean = sum(len(values) * values.mean((0, 2, 3)) for values in seen) / 40
+        variance = sum(len(values) * values.var((0, 2, 3), correction=1) for values in seen) / 40
+        torch.testing.assert_close(buffers[f"{name}.running_mean"][0], mean)
+        torch.testing.assert_close(buffers[f"{name}.running_var"][0], variance)
+
+
+def test_lanes_are_estimated_as_if_alone(functional, tiny_network, images):
+    population = [tiny_network(seed, dtype=torch.float64) for seed in (3, 4)]
+    batches = [batch[None] for batch in images.split(16)]
+    together = recalibrate(functional, packed(functional, *population), batches)
+    for lane, network in enumerate(population):
+        alone = recalibrate(functional, packed(functional, network), batches)
+        torch.testing.assert_close({name: b[lane : lane + 1] for name, b in together.items()}, alone)
+
+
+def interrupted(images):
+    yield images[None, :16]
+    raise OSError("the disk went away")
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_the_network_keeps_its_own_statistics_and_momenta(functional, tiny_network, images, breaks):
+    layers = [layer for layer in functional.network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for number, layer in enumerate(layers):
+        layer.momentum = None if number == 0 else number / 10
+    before = {name: tensor.clone() for name, tensor in functional.network.state_dict().items()}
+    vectors = packed(functional, tiny_network(3, dtype=torch.float64))
+    if breaks:
+        with pytest.raises(OSError, match="the disk went away"):
+            recalibrate(functional, vectors, interrupted(images))
+    else:
+        recalibrate(functional, vectors, [images[None]])
+    assert [layer.momentum for layer in layers] == [None, *(number / 10 for number in range(1, len(layers)))]
+    after = functional.network.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_no_gradients_are_kept(functional, tiny_network, images):
+    vectors = packed(functional, tiny_network(3, dtype=torch.float64)).requires_grad_(True)
+    buffers = recalibrate(functional, vectors, [images[None]])
+    assert not any(buffer.requires_grad for buffer in buffers.values())
+
+
+class Counter(nn.Module):
+    """A network without batch norm, but with a buffer of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.register_buffer("temperature", torch.tensor([3.0]))
+
+
+def no_batches():
+    raise AssertionError("a pass was made")
+    yield
+
+
+@pytest.mark.parametrize("norm", ["none", "layer"])
+def test_a_network_without_batch_norm_needs_no_pass(tiny_network, norm):
+    network = tiny_network(0, norm=norm)
+    functional = Functional(network)
+    assert recalibrate(functional, packed(functional, network), no_batches()) == {}
+
+
+def test_a_network_without_batch_norm_keeps_its_buffers():
+    functional = Functional(Counter())
+    buffers = recalibrate(functional, torch.ones(2, 1), no_batches())
+    assert buffers.keys() == {"temperature"}
+    assert buffers["temperature"].tolist() == [[3], [3]]

@@ -1,0 +1,192 @@
+"""Verdicts on claims, the comparison with published numbers, and the text for the terminal."""
+
+import statistics
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import synthetic_tables
+from synthetic_tables import run
+
+from modeconn import claims, tables
+
+CONFIG = Path(__file__).parents[2] / "config"
+STUDY = {"dataset": "d", "network": "n", "recipe": "r", "curve": "linear", "split": "test", "attack": "none"}
+
+
+def claim(formula="activation_linear_minimum_accuracy - none_linear_minimum_accuracy", **changes):
+    words = {"claim": "better", "statement": "It is better.", "source": "here", "unit": "points"}
+    rule = {"split": "test", "attack": "none", "formula": formula, "tolerance": 0.0, "least_pairs": 2}
+    return pd.DataFrame([words | rule | changes])
+
+
+def pairs(**minimum):
+    """A pairs table: alignment -> minimum accuracy of pairs p0, p1 ...; every other quantity is zero."""
+    rows = [
+        {**STUDY, "alignment": alignment, "pair": f"p{number}", "minimum_accuracy": value}
+        for alignment, values in minimum.items()
+        for number, value in enumerate(values)
+    ]
+    return pd.DataFrame(rows).reindex(columns=tables.PAIRS.columns).fillna(0.0)
+
+
+def verdict(claims_table, pairs_table):
+    verdicts = claims.judge(claims_table, pairs_table)
+    assert len(verdicts) == 1
+    return verdicts.iloc[0]
+
+
+def test_a_claim_that_every_pair_supports_shows():
+    row = verdict(claim(), pairs(none=[0.5, 0.6, 0.7], activation=[0.7, 0.7, 0.75]))
+    assert row["verdict"] == "shows"
+    assert (row["worst_pair"], row["n"]) == ("p2", 3)
+    assert row[["measured", "worst"]].tolist() == pytest.approx([0.35 / 3, 0.05])
+    assert row["std"] == pytest.approx(statistics.stdev([0.2, 0.1, 0.05]))
+
+
+def test_one_contradicting_pair_suffices_whatever_the_mean_is():
+    row = verdict(claim(), pairs(none=[0.1, 0.1, 0.7], activation=[0.9, 0.9, 0.69]))
+    assert row["verdict"] == "does not show"
+    assert row["measured"] > 0.5
+    assert row["worst_pair"] == "p2"
+
+
+def test_no_difference_does_not_show():
+    assert verdict(claim(), pairs(none=[0.5, 0.5], activation=[0.5, 0.6]))["verdict"] == "does not show"
+
+
+def test_tolerance_allows_a_margin_a_little_below_zero():
+    table = pairs(none=[0.5, 0.5], activation=[0.495, 0.6])
+    assert verdict(claim(tolerance=0.01), table)["verdict"] == "shows"
+    assert verdict(claim(tolerance=0.005 - 1e-9), table)["verdict"] == "does not show"
+
+
+def test_too_few_pairs_say_nothing_even_if_all_support_it():
+    row = verdict(claim(least_pairs=3), pairs(none=[0.5, 0.5], activation=[0.6, 0.6]))
+    assert (row["verdict"], row["n"]) == ("too few to say", 2)
+
+
+def test_a_pair_measured_on_one_side_only_does_not_count():
+    row = verdict(claim(), pairs(none=[0.5, 0.5, 0.5], activation=[0.6, 0.6]))
+    assert (row["verdict"], row["n"]) == ("shows", 2)
+
+
+def test_an_alignment_that_was_not_run_is_named():
+    row = verdict(claim(), pairs(none=[0.5, 0.5]))
+    assert (row["verdict"], row["n"], row["missing"]) == ("not run", 0, "activation_linear_minimum_accuracy")
+
+
+def test_claims_about_attacks_are_judged_on_each_attack_and_on_nothing_else():
+    clean = pairs(none=[0.5, 0.5], activation=[0.4, 0.4])
+    weak = pairs(none=[0.2, 0.2], activation=[0.3, 0.3]).assign(attack="weak")
+    strong = pairs(none=[0.1, 0.1], activation=[0.0, 0.0]).assign(attack="strong")
+    verdicts = claims.judge(claim(attack="any"), pd.concat([clean, weak, strong]))
+    assert dict(zip(verdicts["attack"], verdicts["verdict"])) == {"weak": "shows", "strong": "does not show"}
+    assert verdict(claim(attack="any"), clean)["verdict"] == "not run"
+
+
+def test_recipes_are_judged_apart():
+    good, bad = pairs(none=[0.5, 0.5], activation=[0.6, 0.6]), pairs(none=[0.5, 0.5], activation=[0.4, 0.4])
+    verdicts = claims.judge(claim(), pd.concat([good, bad.assign(recipe="other")]))
+    assert dict(zip(verdicts["recipe"], verdicts["verdict"])) == {"r": "shows", "other": "does not show"}
+
+
+def test_names_with_other_characters_are_spelled_with_underscores():
+    table = pairs(none=[0.5, 0.5], **{"pre-activation": [0.6, 0.6]}).assign(curve="chain-3")
+    formula = "pre_activation_chain_3_minimum_accuracy - none_chain_3_minimum_accuracy"
+    assert verdict(claim(formula), table)["verdict"] == "shows"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"formula": "activation_linear_sped"}, "claim better: unknown name 'activation_linear_sped'"),
+        ({"formula": "none_linear_mean_loss > 0"}, "must be arithmetic"),
+        ({"formula": "none_linear_mean_loss -"}, "must be arithmetic"),
+        ({"formula": "__import__('os').getcwd()"}, "must be arithmetic"),
+        ({"formula": "1 + 1"}, "names nothing that was measured"),
+        ({"attack": "pgd"}, "claim better: attack is 'pgd', but must be 'none' or 'any'"),
+        ({"split": "tset"}, "claim better: split is 'tset'"),
+    ],
+)
+def test_a_wrong_claim_is_named(changes, message):
+    with pytest.raises(ValueError, match="claim better") as error:
+        claims.judge(claim(**changes), pairs(none=[0.5]))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def summary(**statistics):
+    """A summary table: quantity -> (mean, std)."""
+    rows = [
+        {**STUDY, "alignment": "none", "quantity": name, "mean": m, "std": s, "n": 3.0}
+        for name, (m, s) in statistics.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("published", "here", "expected"),
+    [
+        ((0.5, 0.01), (0.5, 0.2), "equal"),
+        ((0.5, 0.01), (0.5199, 0.0), "within spread"),
+        ((0.5, 0.01), (0.4801, 0.0), "within spread"),
+        ((0.5, 0.01), (0.5201, 1.0), "outside"),  # this run's own spread is no excuse
+        ((0.5, None), (0.519, 0.01), "within spread"),  # published for one pair only
+        ((0.5, None), (0.501, None), "outside"),
+    ],
+)
+def test_comparison_with_published_numbers(published, here, expected):
+    rows = claims.compare(summary(quantity=published), summary(quantity=here, other=(0.1, 0.1)))
+    assert rows["comparison"].tolist() == [expected]
+
+
+def test_a_published_number_that_was_not_measured_here_is_not_run():
+    assert claims.compare(summary(there=(1, 1)), summary(here=(1, 1)))["comparison"].tolist() == ["not run"]
+
+
+def judge(folder, outputs, *options):
+    made = {name: folder / name for name in ("verdicts-table", "comparison-table", "text")}
+    options += ("--pairs-table", outputs["pairs"], "--summary-table", outputs["summary"])
+    return run("judge_claims", *options, *[part for name, path in made.items() for part in (f"--{name}", path)]), made
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return synthetic_tables.write(tmp_path_factory.mktemp("study"))
+
+
+def test_the_claims_of_this_repository_show_in_a_study_made_to_show_them(study, tmp_path):
+    process, made = judge(tmp_path, study, "--claims", CONFIG / "claims.csv")
+    assert process.returncode == 0, process.stderr
+    verdicts = pd.read_csv(made["verdicts-table"], keep_default_na=False)
+    assert set(verdicts["verdict"]) == {"shows"}
+    assert set(verdicts["claim"]) == set(pd.read_csv(CONFIG / "claims.csv")["claim"])
+    assert made["comparison-table"].read_text().count("\n") == 1
+
+
+def test_the_text_fits_a_terminal_and_says_the_numbers(study, tmp_path):
+    rows = pd.read_csv(study["summary"], dtype=str, keep_default_na=False)
+    published = rows.iloc[[6, 20]].assign(mean=[rows["mean"][6], "0.25"])
+    published.to_csv(tmp_path / "published.csv", index=False)
+    _, made = judge(tmp_path, study, "--claims", CONFIG / "claims.csv", "--published", tmp_path / "published.csv")
+    text = made["text"].read_text()
+    assert max(map(len, text.splitlines())) <= 100
+
+    unaligned = rows.query("recipe == 'standard' and alignment == 'none' and curve == 'linear' and split == 'test'")
+    mean, std = unaligned.set_index("quantity").loc["minimum_accuracy", ["mean", "std"]].astype(float)
+    standard = text.partition("digits / tinyten / standard\n")[2].splitlines()
+    line = next(line for line in standard if line.split()[:2] == ["linear", "none"])
+    assert f"{100 * mean:.1f} ± {100 * std:.1f}" in line
+    assert "Published numbers: 1 equal, 1 outside." in text
+    assert "published 0.2500" in text
+
+
+def test_a_bad_claims_file_is_one_line_and_leaves_nothing(study, tmp_path):
+    bad = tmp_path / "claims.csv"
+    claim("activation_linear_speed").to_csv(bad, index=False)
+    process, made = judge(tmp_path, study, "--claims", bad)
+    assert process.returncode == 1
+    assert "claim better: unknown name 'activation_linear_speed'" in process.stderr
+    assert process.stderr.count("\n") == 1
+    assert not any(path.exists() for path in made.values())

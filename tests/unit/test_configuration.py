@@ -1,0 +1,304 @@
+"""The config: each mistake is one line with the key's path, defaults are filled in, identities follow the meaning."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from modeconn import configuration
+from modeconn.identity import canonical, digest
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+CONFIG = yaml.safe_load("""
+name: small
+datasets:
+  digits: {source: digits}
+networks:
+  tinyten: {family: tinyten}
+  mlp: {family: mlp}
+attacks:
+  pgd: {epsilon: 0.1, step: 0.02, steps: 5}
+recipes:
+  standard: {epochs: 3}
+  robust: {epochs: 3, attack: pgd}
+alignments:
+  activation: {method: activation}
+  weight: {method: weight}
+curves:
+  linear: {kind: linear}
+  bezier: {kind: bezier, epochs: 2}
+studies:
+  alignment:
+    - {dataset: digits, network: tinyten, recipe: standard, pairs: [[1, 2]], alignments: [none, weight]}
+""")
+DELETED = object()
+
+
+def changed(*changes):
+    """A copy of CONFIG with (path, value) set, each path with dots."""
+    config = deepcopy(CONFIG)
+    for path, value in changes:
+        *parents, key = (int(part) if part.isdigit() else part for part in path.split("."))
+        place = config
+        for parent in parents:
+            place = place[parent]
+        if value is DELETED:
+            del place[key]
+        else:
+            place[key] = value
+    return config
+
+
+def completed(*changes):
+    config = changed(*changes)
+    configuration.complete(config, SCHEMA)
+    return config
+
+
+# path of the change, its value, words of the message: where, what, and what would be right
+MISTAKES = {
+    "unknown key at the top": ("datsets", {}, ["top level", "'datsets'", "did you mean datasets?"]),
+    "missing section": ("curves", DELETED, ["top level", "'curves'", "required"]),
+    "unknown key of a recipe": ("recipes.standard.epoch", 5, ["recipes.standard", "'epoch'", "did you mean epochs?"]),
+    "unknown key deeper down": (
+        "recipes.standard.optimizer",
+        {"lr": 0.1},
+        ["recipes.standard.optimizer", "'lr'", "learning_rate"],
+    ),
+    "unknown key of a study": ("studies.alignment.0.pair", [[1, 2]], ["studies.alignment.0", "'pair'", "pairs"]),
+    "unknown study": ("studies.aligment", [], ["studies", "'aligment'", "did you mean alignment?"]),
+    "missing key": ("recipes.standard.epochs", DELETED, ["recipes.standard", "'epochs'", "required"]),
+    "missing key of a kind": ("curves.bezier.epochs", DELETED, ["curves.bezier", "'epochs'", "required"]),
+    "text for a number": ("recipes.standard.batch", "many", ["recipes.standard.batch", "'many'", "integer"]),
+    "fraction for an integer": ("recipes.standard.epochs", 2.5, ["recipes.standard.epochs", "2.5", "integer"]),
+    "number for a mapping": ("recipes.standard.optimizer", 0.1, ["recipes.standard.optimizer", "0.1", "object"]),
+    "nothing for a section": ("networks", None, ["networks", "None", "object"]),
+    "empty section": ("networks", {}, ["networks", "{}"]),
+    "zero epochs": ("recipes.standard.epochs", 0, ["recipes.standard.epochs", "0", "minimum"]),
+    "share above one": ("datasets.digits.test_fraction", 1.5, ["datasets.digits.test_fraction", "1.5", "maximum"]),
+    "too small images": ("datasets.digits.size", 4, ["datasets.digits.size", "4", "minimum", "pixels"]),
+    "unknown family": ("networks.tinyten.family", "tiny", ["networks.tinyten.family", "'tiny'", "tinyten", "mlp"]),
+    "unknown schedule": ("recipes.standard.schedule", "step", ["recipes.standard.schedule", "'step'", "halving"]),
+    "unknown device": ("device", "gpu", ["device", "'gpu'", "cuda"]),
+    "unusable name": ("datasets.my data", {"source": "digits"}, ["datasets", "'my data'", "Letters"]),
+    "alignment called none": ("alignments.none", {"method": "weight"}, ["alignments", "'none'"]),
+    "pair of one seed": ("studies.alignment.0.pairs", [[1]], ["studies.alignment.0.pairs.0", "[1]"]),
+    "pair of a seed with itself": ("studies.alignment.0.pairs", [[3, 3]], ["studies.alignment.0.pairs.0", "[3, 3]"]),
+    "undefined attack of a recipe": ("recipes.robust.attack", "fgsm", ["recipes.robust.attack", "'fgsm'", "pgd"]),
+    "undefined data set": (
+        "studies.alignment.0.dataset",
+        "cifar",
+        ["studies.alignment.0.dataset", "'cifar'", "digits"],
+    ),
+    "undefined network": ("studies.alignment.0.network", "vgg", ["studies.alignment.0.network", "'vgg'", "tinyten"]),
+    "undefined recipe": ("studies.alignment.0.recipe", "sam", ["studies.alignment.0.recipe", "'sam'", "standard"]),
+    "undefined alignment": (
+        "studies.alignment.0.alignments",
+        ["none", "pam"],
+        ["studies.alignment.0.alignments", "'pam'", "activation, weight"],
+    ),
+    "undefined curve": (
+        "studies.alignment.0.curves",
+        ["chain"],
+        ["studies.alignment.0.curves", "'chain'", "bezier, linear"],
+    ),
+    "undefined attack of a study": ("studies.alignment.0.attack", "fgsm", ["studies.alignment.0.attack", "'fgsm'"]),
+    "key of another method": ("alignments.weight.statistic", "sum", ["alignments.weight", "'statistic'", "seed"]),
+    "key of yet another method": ("alignments.activation.seed", 1, ["alignments.activation", "'seed'", "statistic"]),
+    "key of another kind": ("curves.linear.epochs", 3, ["curves.linear", "'epochs'", "allowed: kind"]),
+    "key of another family": ("networks.tinyten.hidden", [64], ["networks.tinyten", "'hidden'", "width"]),
+    "wrong value of a key of one kind": ("curves.bezier.bends", 0, ["curves.bezier.bends", "0", "minimum"]),
+    "wrong value of a key of one family": ("networks.mlp.hidden", [], ["networks.mlp.hidden", "[]"]),
+}
+
+
+@pytest.mark.parametrize(("path", "value", "words"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_line(one_line, path, value, words):
+    with one_line(ValueError, *words):
+        completed((path, value))
+
+
+@pytest.mark.parametrize(("path", "value", "words"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_introduced_by_its_place(path, value, words):
+    with pytest.raises(ValueError, match=r"^config, ") as caught:
+        completed((path, value))
+    assert str(caught.value).startswith(f"config, {words[0]}: ")
+
+
+def test_an_undefined_attack_says_so_where_none_is_defined(one_line):
+    with one_line(ValueError, "recipes.robust.attack", "attacks defines nothing"):
+        completed(("attacks", {}))
+
+
+def test_numbers_that_yaml_takes_for_text_are_explained(one_line):
+    value = yaml.safe_load("1e-3")
+    assert value == "1e-3"
+    with one_line(ValueError, "recipes.standard.optimizer.learning_rate", "'1e-3'", "number", "1.0e-3"):
+        completed(("recipes.standard.optimizer", {"learning_rate": value}))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_refused(one_line, value):
+    with one_line(ValueError, "recipes.standard.optimizer.learning_rate"):
+        completed(("recipes.standard.optimizer", {"learning_rate": value}))
+
+
+def test_defaults_are_filled_in_at_every_depth():
+    config = completed()
+    assert config["device"] == "auto"
+    assert config["recipes"]["standard"] == {
+        "epochs": 3,
+        "batch": 128,
+        "schedule": "cosine",
+        "optimizer": {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.0005},
+        "augmentation": {"shift": 0},
+        "attack": None,
+        "population": 1,
+    }
+    assert config["networks"]["mlp"]["hidden"] == [512, 512, 512]
+    assert "hidden" not in config["networks"]["tinyten"]
+    assert config["evaluation"]["recalibration"] == {"images": 0, "batch": 512}
+    assert config["alignments"] == {
+        "activation": {"method": "activation", "statistic": "sum"},
+        "weight": {"method": "weight", "seed": 0},
+    }
+    assert config["curves"]["linear"] == {"kind": "linear"}
+    assert config["curves"]["bezier"]["optimizer"]["learning_rate"] == 0.01
+
+
+def test_what_is_given_is_not_overwritten_by_defaults():
+    config = completed(("recipes.standard.optimizer", {"learning_rate": 0.3}), ("networks.mlp.hidden", [8]))
+    assert config["recipes"]["standard"]["optimizer"]["learning_rate"] == 0.3
+    assert config["recipes"]["robust"]["optimizer"]["learning_rate"] == 0.1
+    assert config["networks"]["mlp"]["hidden"] == [8]
+
+
+def test_a_part_of_a_curves_optimizer_keeps_the_rest_of_its_defaults():
+    whole = completed()["curves"]["bezier"]["optimizer"]
+    part = completed(("curves.bezier.optimizer", {"momentum": 0.5}))["curves"]["bezier"]["optimizer"]
+    assert part == {**whole, "momentum": 0.5}
+
+
+def test_defaults_of_two_entries_are_not_one_object():
+    config = completed()
+    assert config["recipes"]["standard"]["optimizer"] is not config["recipes"]["robust"]["optimizer"]
+    config["recipes"]["standard"]["augmentation"]["shift"] = 5
+    assert completed()["recipes"]["standard"]["augmentation"] == {"shift": 0}
+
+
+def test_completing_twice_changes_nothing():
+    once = completed()
+    twice = deepcopy(once)
+    configuration.complete(twice, SCHEMA)
+    assert twice == once
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
+def test_the_configs_of_the_project_are_complete(path):
+    config = yaml.safe_load(path.read_text())
+    configuration.complete(config, SCHEMA)
+    assert configuration.meanings(config)
+
+
+def every_key(schema, path=""):
+    """(path, schema) of each key that the schema names, through its conditions."""
+    for key, value in schema.items():
+        if isinstance(value, dict):
+            if key == "properties":
+                yield from ((f"{path}.{name}", of) for name, of in value.items())
+            yield from every_key(value, f"{path}.{key}")
+        elif isinstance(value, list):
+            for part in value:
+                if isinstance(part, dict):
+                    yield from every_key(part, path)
+
+
+def test_defaults_of_the_schema_are_valid():
+    for path, of in every_key({"properties": SCHEMA["properties"]}):
+        if "default" in of:
+            schema = {"$defs": SCHEMA["$defs"], **of}
+            assert configuration.Draft202012Validator(schema).is_valid(of["default"]), path
+
+
+def identity(kind, name, *changes):
+    return configuration.meanings(completed(*changes))[kind][name][0]
+
+
+def test_an_identity_is_a_name_and_eight_hex_digits_of_its_values():
+    of, values = configuration.meanings(completed())["network"]["mlp"]
+    assert values == {"family": "mlp", "width": 1, "norm": "batch", "hidden": [512, 512, 512]}
+    assert of == f"mlp-{digest(values)}"
+    assert len(digest(values)) == 8
+    assert int(digest(values), 16) >= 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "path", "value"),
+    [
+        ("recipe", "standard", "recipes.standard.batch", 128),
+        ("recipe", "standard", "recipes.standard.attack", None),
+        ("recipe", "standard", "recipes.standard.epochs", 3.0),
+        ("network", "tinyten", "networks.tinyten.width", 1.0),
+        ("recipe", "standard", "attacks.pgd.epsilon", 0.3),
+        ("recipe", "robust", "recipes.robust", {"attack": "pgd", "schedule": "cosine", "epochs": 3}),
+        ("network", "mlp", "networks.other", {"family": "mlp", "width": 2}),
+    ],
+)
+def test_the_same_meaning_has_the_same_identity(kind, name, path, value):
+    assert identity(kind, name, (path, value)) == identity(kind, name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "path", "value"),
+    [
+        ("dataset", "digits", "datasets.digits.seed", 1),
+        ("network", "tinyten", "networks.tinyten.norm", "layer"),
+        ("recipe", "standard", "recipes.standard.epochs", 4),
+        ("recipe", "standard", "recipes.standard.optimizer", {"nesterov": False}),
+        ("recipe", "standard", "recipes.standard.population", 2),
+        ("recipe", "robust", "attacks.pgd.epsilon", 0.3),
+        ("recipe", "robust", "recipes.robust.attack", None),
+        ("attack", "pgd", "attacks.pgd.random_start", False),
+        ("alignment", "weight", "alignments.weight.seed", 1),
+        ("curve", "bezier", "curves.bezier.bends", 2),
+        ("evaluation", "evaluation", "evaluation", {"points": 9}),
+    ],
+)
+def test_another_meaning_has_another_identity(kind, name, path, value):
+    assert identity(kind, name, (path, value)) != identity(kind, name)
+
+
+def test_a_recipe_means_its_attacks_values():
+    values = configuration.meanings(completed())["recipe"]["robust"][1]
+    assert values["attack"] == {"epsilon": 0.1, "step": 0.02, "steps": 5, "random_start": True}
+    # The name of the attack means nothing.
+    renamed = identity(
+        "recipe", "robust", ("attacks.other", CONFIG["attacks"]["pgd"]), ("recipes.robust.attack", "other")
+    )
+    assert renamed == identity("recipe", "robust")
+
+
+def test_resolving_leaves_the_config_as_it_is():
+    config = completed()
+    before = deepcopy(config)
+    configuration.meanings(config)
+    assert config == before
+
+
+def test_the_canonical_spelling_is_one_for_one_value():
+    assert canonical({"b": [1.0, 0.1], "a": {"y": None, "x": "ü"}}) == '{"a":{"x":"ü","y":null},"b":[1,0.1]}'
+    assert canonical((1, 2)) == canonical([1.0, 2.0])
+    assert canonical(1e-3) == canonical(0.001)
+
+
+@pytest.mark.parametrize(("one", "other"), [(1, True), (0, False), (0, None), ("1", 1), ([], {}), (0.1, 0.2)])
+def test_different_values_are_spelled_differently(one, other):
+    assert canonical(one) != canonical(other)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_without_a_spelling_are_refused(one_line, value):
+    with one_line(ValueError, "Out of range"):
+        canonical({"a": value})

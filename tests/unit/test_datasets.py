@@ -1,0 +1,210 @@
+"""Data sets: the splits, and batches that visit every image once, in an order of their lane and epoch alone."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_digits
+
+from modeconn import artifacts, datasets
+from modeconn.datasets import Dataset
+from modeconn.randomness import generator
+
+DIGITS = {"source": "digits", "size": 16, "test_fraction": 0.2, "alignment_fraction": 0.2, "seed": 0}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return Dataset.of(*datasets.prepare(DIGITS), "cpu")
+
+
+def rows(images):
+    return sorted(image.numpy().tobytes() for image in images)
+
+
+def test_digits_are_complete_and_enlarged(digits):
+    assert digits.shape == (1, 16, 16)
+    assert digits.classes == 10
+    assert digits.train_images.dtype == digits.test_images.dtype == torch.uint8
+    assert len(digits.train_labels) + len(digits.test_labels) == 1797
+    everything, _ = datasets.SOURCES["digits"](DIGITS)
+    assert rows(torch.cat([digits.train_images, digits.test_images])) == rows(everything)
+
+
+def test_digits_of_their_own_size_are_those_of_scikit_learn():
+    images, labels = datasets.SOURCES["digits"]({**DIGITS, "size": 8})
+    bunch = load_digits()
+    assert np.array_equal(images[:, 0].numpy(), np.round(bunch.images * 255 / 16))
+    assert np.array_equal(labels, bunch.target)
+
+
+@pytest.mark.parametrize("split", ["test", "alignment"])
+def test_the_splits_of_digits_hold_a_fifth_of_each_class(digits, split):
+    whole = digits.train_labels if split == "alignment" else torch.cat([digits.train_labels, digits.test_labels])
+    _, labels = digits.split(split)
+    share = torch.bincount(labels, minlength=10) - 0.2 * torch.bincount(whole, minlength=10)
+    assert share.abs().max() <= 0.5
+
+
+def test_mean_and_std_are_those_of_the_training_pixels(digits):
+    pixels = digits.train_images.numpy() / 255
+    assert digits.mean == [pytest.approx(pixels.mean(), abs=1e-6)]
+    assert digits.std == [pytest.approx(pixels.std(ddof=1), abs=1e-6)]
+
+
+def test_a_data_set_is_written_and_read(tmp_path):
+    tensors, metadata = datasets.prepare(DIGITS)
+    artifacts.save(tmp_path / "data", tensors, {"rule": "prepare_data", **metadata})
+    found = Dataset.of(*artifacts.load(tmp_path / "data"), "cpu")
+    assert (found.mean, found.std, found.classes) == tuple(metadata[key] for key in ("mean", "std", "classes"))
+    assert torch.equal(found.alignment, tensors["alignment"])
+
+
+CLASSES, MEMBERS = 10, 20
+
+
+@pytest.fixture
+def ordered(monkeypatch):
+    """200 images in the order of their classes, as many sources give them; pixels hold the image's number plus one."""
+    images = torch.arange(1, 201, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 12, 12).contiguous()
+    labels = np.repeat(np.arange(CLASSES), MEMBERS)
+    monkeypatch.setitem(datasets.SOURCES, "ordered", lambda source: (images, labels))
+    return {"source": "ordered", "test_fraction": 0.2, "alignment_fraction": 0.25, "seed": 0}
+
+
+def numbers(images):
+    return images[..., 0, 0, 0].long() - 1
+
+
+def test_train_and_test_are_disjoint_and_complete(ordered):
+    dataset = Dataset.of(*datasets.prepare(ordered), "cpu")
+    train, test = (set(numbers(dataset.split(split)[0]).tolist()) for split in ("train", "test"))
+    assert train | test == set(range(200))
+    assert not train & test
+    for split in ("train", "test", "alignment"):
+        images, labels = dataset.split(split)
+        assert torch.equal(numbers(images) // MEMBERS, labels)
+
+
+def test_alignment_holds_all_classes_in_equal_parts_though_labels_are_ordered(ordered):
+    dataset = Dataset.of(*datasets.prepare(ordered), "cpu")
+    _, labels = dataset.split("alignment")
+    assert torch.bincount(labels, minlength=CLASSES).tolist() == [4] * CLASSES
+    # The trap: as many images from the front hold three classes of ten.
+    assert len(dataset.train_labels[: len(labels)].unique()) == 3
+
+
+def test_the_seed_decides_the_splits(ordered):
+    def drawn(seed):
+        dataset = Dataset.of(*datasets.prepare({**ordered, "seed": seed}), "cpu")
+        return [set(numbers(dataset.split(split)[0]).tolist()) for split in ("test", "alignment")]
+
+    first, other = drawn(0), drawn(1)
+    assert first == drawn(0)
+    assert first[0] != other[0]
+    assert first[1] != other[1]
+
+
+def test_pixels_become_floats_in_the_unit_interval():
+    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8)
+    torch.testing.assert_close(datasets.to_float(pixels), torch.tensor([0.0, 0.2, 1.0]))
+    assert pixels.tolist() == [0, 51, 255]
+
+
+def test_shift_is_a_crop_of_the_padded_image_at_the_drawn_offsets(digits):
+    images, pixels = digits.train_images[:60], 2
+    shifted = datasets.shift(images, pixels, generator("shift"))
+    top, left = torch.randint(0, 2 * pixels + 1, (2, 60, 1), generator=generator("shift"))[..., 0].tolist()
+    assert len(set(zip(top, left))) > 15
+    for image, moved, down, right in zip(images, shifted, top, left):
+        padded = F.pad(image, (pixels, pixels, pixels, pixels))
+        assert torch.equal(moved, padded[:, down : down + 16, right : right + 16])
+
+
+def test_shift_keeps_the_channels_of_an_image_together(digits):
+    images = digits.train_images[:20].repeat(1, 3, 1, 1) // torch.tensor([1, 2, 3], dtype=torch.uint8).view(3, 1, 1)
+    shifted = datasets.shift(images, 2, generator("shift"))
+    assert torch.equal(shifted[:, 1], shifted[:, 0] // 2)
+    assert torch.equal(shifted[:, 2], shifted[:, 0] // 3)
+
+
+def test_no_shift_changes_nothing(digits):
+    images = digits.train_images[:20]
+    assert torch.equal(datasets.shift(images, 0, generator("shift")), images)
+
+
+@pytest.fixture
+def numbered(ordered):
+    return Dataset.of(*datasets.prepare(ordered), "cpu")
+
+
+def batches(dataset, seeds, epoch, first=0, size=48, shift=0):
+    return list(datasets.batches(dataset, seeds, epoch, first, size, {"shift": shift}))
+
+
+def visited(dataset, seeds, epoch, first=0):
+    """Numbers of the images in the order of each lane (L, N)."""
+    seen = []
+    for images, labels, generators in batches(dataset, seeds, epoch, first):
+        assert len(generators) == len(seeds)
+        seen.append((numbers(images * 255 + 0.5), labels))
+    images, labels = (torch.cat(parts, 1) for parts in zip(*seen))
+    assert torch.equal(images // MEMBERS, labels)
+    return images
+
+
+def test_an_epoch_visits_every_image_once(numbered):
+    sizes = [labels.shape for _, labels, _ in batches(numbered, [1, 2], 0)]
+    assert sizes == [(2, 48)] * 3 + [(2, 16)]
+    everything = numbers(numbered.train_images).tolist()
+    for lane in visited(numbered, [1, 2], 0):
+        assert sorted(lane.tolist()) == everything
+        assert lane.tolist() != everything
+
+
+def test_the_order_is_that_of_lane_and_epoch_alone(numbered):
+    first = visited(numbered, [1, 2], 0)
+    assert torch.equal(visited(numbered, [1, 2], 0), first)
+    assert torch.equal(visited(numbered, [7, 2, 1], 0)[[2, 1]], first)
+    assert not torch.equal(first[0], first[1])
+    assert not (visited(numbered, [1, 2], 1) == first).all(1).any()
+
+
+def test_an_epoch_can_be_taken_up_at_any_step(numbered):
+    whole = batches(numbered, [1, 2], 3, shift=2)
+    rest = batches(numbered, [1, 2], 3, first=2, shift=2)
+    assert len(rest) == 2
+    for (images, labels, generators), expected in zip(rest, whole[2:]):
+        assert torch.equal(images, expected[0])
+        assert torch.equal(labels, expected[1])
+        assert [torch.rand(1, generator=g) for g in generators] == [torch.rand(1, generator=g) for g in expected[2]]
+
+
+def test_augmentation_is_that_of_lane_epoch_and_step_alone(numbered):
+    def moved(seeds, epoch, step):
+        # Images are flat and nowhere black: where the padding came in tells the shift.
+        return batches(numbered, seeds, epoch, first=step, shift=2)[0][0] == 0
+
+    first = moved([1, 2], 0, 0)
+    assert torch.equal(moved([2, 1], 0, 0)[1], first[0])
+    for other in (first[1], moved([1, 2], 1, 0)[0], moved([1, 2], 0, 1)[0]):
+        assert not torch.equal(other, first[0])
+
+
+def test_augmented_batches_are_shifted_images_of_the_same_order(numbered):
+    plain = batches(numbered, [1, 2], 0)[0]
+    moved = batches(numbered, [1, 2], 0, shift=2)[0]
+    # The middle of a flat image stays, whatever the shift; its border meets the padding.
+    assert torch.equal(moved[0][..., 4:8, 4:8], plain[0][..., 4:8, 4:8])
+    assert not torch.equal(moved[0], plain[0])
+    assert torch.equal(moved[1], plain[1])
+
+
+def test_batches_in_order_are_the_images_themselves(numbered):
+    parts = list(datasets.in_order(numbered.test_images, 15))
+    assert [part.shape[:2] for part in parts] == [(1, 15), (1, 15), (1, 10)]
+    assert torch.equal(torch.cat(parts, 1)[0], numbered.test_images / 255)
+
+
+def test_an_example_is_a_batch_to_trace_with(numbered):
+    assert torch.equal(numbered.example(3), numbered.train_images[:3] / 255)

@@ -1,0 +1,135 @@
+"""A network as a function of one vector: the same numbers as the plain module, and the module stays as it is."""
+
+import pytest
+import torch
+
+from modeconn.functional import Functional
+
+SEEDS = (1, 2, 3)
+
+
+@pytest.fixture
+def population(tiny_network):
+    return [tiny_network(seed, dtype=torch.float64) for seed in SEEDS]
+
+
+@pytest.fixture
+def images():
+    return torch.rand(len(SEEDS), 6, 1, 12, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def states(population):
+    return [{name: t.clone() for name, t in network.state_dict().items()} for network in population]
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name in expected:
+        assert torch.equal(found[name], expected[name]), name
+
+
+def test_pack_and_unpack_are_inverse(population):
+    state = population[0].state_dict()
+    functional = Functional(population[1])
+    vector, buffers = functional.pack(state)
+    assert vector.shape == (sum(p.numel() for p in population[0].parameters()),)
+    assert_same(functional.unpack(vector) | buffers, state)
+
+
+def test_stack_and_named_are_inverse(population):
+    functional = Functional(population[0])
+    vectors, buffers = functional.stack(states(population))
+    named = functional.named(vectors, buffers)
+    for lane, network in enumerate(population):
+        assert_same({name: tensor[lane] for name, tensor in named.items()}, network.state_dict())
+
+
+def test_unpacked_parameters_are_views(population):
+    functional = Functional(population[0])
+    vector, _ = functional.pack(population[0].state_dict())
+    functional.unpack(vector)["network.dense.bias"].fill_(7)
+    assert (vector == 7).sum() == 3
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_one_lane_gives_the_logits_and_statistics_of_the_plain_module(tiny_network, train):
+    plain, images = tiny_network(1).train(train), torch.rand(6, 1, 12, 12)
+    functional = Functional(tiny_network(2))
+    vectors, buffers = functional.stack(states([plain]))
+    assert torch.equal(functional(vectors, buffers, images[None], train=train)[0], plain(images))
+    assert_same(functional.named(vectors, buffers), {name: t[None] for name, t in plain.state_dict().items()})
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_lanes_give_the_logits_and_statistics_of_the_plain_modules(population, images, train):
+    functional = Functional(population[0])
+    before = states(population)
+    vectors, buffers = functional.stack(before)
+    logits = functional(vectors, buffers, images, train=train)
+    assert_same(population[0].state_dict(), before[0])
+    for lane, network in enumerate(population):
+        torch.testing.assert_close(logits[lane], network.train(train)(images[lane]), rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close({name: b[lane] for name, b in buffers.items()}, dict(_buffers(network)))
+
+
+def _buffers(network):
+    return [(name, t) for name, t in network.state_dict().items() if "running" in name or "tracked" in name]
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_training_moves_the_passed_buffers_and_leaves_the_network(population, images, lanes):
+    functional = Functional(population[0])
+    before = states(population)[0]
+    vectors, buffers = functional.stack(states(population[:lanes]))
+    passed = {name: b.clone() for name, b in buffers.items()}
+    functional(vectors.requires_grad_(True), buffers, images[:lanes], train=True).sum().backward()
+    assert_same(population[0].state_dict(), before)
+    assert all(parameter.grad is None for parameter in population[0].parameters())
+    assert not any(torch.equal(buffers[name][lane], passed[name][lane]) for name in buffers for lane in range(lanes))
+
+
+def test_evaluation_leaves_the_passed_buffers(population, images):
+    functional = Functional(population[0])
+    vectors, buffers = functional.stack(states(population))
+    passed = {name: b.clone() for name, b in buffers.items()}
+    functional(vectors, buffers, images, train=False)
+    assert_same(buffers, passed)
+
+
+def test_the_mode_is_that_of_the_call_whatever_the_call_before(population, images):
+    functional = Functional(population[0])
+    vectors, buffers = functional.stack(states(population))
+    first = functional(vectors, buffers, images, train=False)
+    trained = functional(vectors, {name: b.clone() for name, b in buffers.items()}, images, train=True)
+    assert not torch.allclose(first, trained)
+    assert torch.equal(functional(vectors, buffers, images, train=False), first)
+
+
+def test_initial_buffers_are_copies_of_the_networks_own(tiny_network):
+    functional = Functional(tiny_network(0))
+    fresh = functional.initial_buffers(2)
+    assert fresh.keys() == set(functional.buffer_names)
+    own = functional.network.state_dict()
+    before = {name: own[name].clone() for name in fresh}
+    for name, buffer in fresh.items():
+        assert torch.equal(buffer, own[name].expand_as(buffer))
+        buffer[0] += 1
+        assert torch.equal(buffer[1], own[name])
+    assert_same({name: own[name] for name in fresh}, before)
+
+
+@pytest.mark.parametrize("name", ["network.layers.2.conv.weight", "network.layers.0.norm.running_mean"])
+def test_a_missing_tensor_is_named(population, one_line, name):
+    functional, state = Functional(population[0]), states(population)[0]
+    del state[name]
+    with one_line(ValueError, name, "nothing"):
+        functional.pack(state)
+
+
+@pytest.mark.parametrize("name", ["network.layers.2.conv.weight", "network.layers.0.norm.running_mean"])
+def test_a_misshapen_tensor_is_named_with_both_shapes(population, one_line, name):
+    functional, state = Functional(population[0]), states(population)[0]
+    needed = tuple(state[name].shape)
+    state[name] = state[name].new_zeros(5, 1)
+    with one_line(ValueError, name, needed, (5, 1)):
+        functional.pack(state)

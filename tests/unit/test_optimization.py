@@ -1,0 +1,237 @@
+"""The training loop: schedules and steps worked out by hand, lanes that do not feel each other, runs that repeat."""
+
+import signal
+
+import pytest
+import torch
+
+from modeconn import artifacts, classification, datasets, optimization, resume
+from modeconn.functional import Functional
+
+OPTIMIZER = {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
+PLAIN = {"learning_rate": 0.1, "momentum": 0, "nesterov": False, "weight_decay": 0}
+ATTACK = {"epsilon": 0.1, "step": 0.05, "steps": 2, "random_start": True}
+
+
+class Forgetful:
+    """A state that keeps nothing."""
+
+    def load(self):
+        return None
+
+    def offer(self, snapshot):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epochs", "values"),
+    [
+        ("constant", 10, {0: 1, 9: 1}),
+        ("cosine", 8, {0: 1, 2: (1 + 0.5**0.5) / 2, 4: 0.5, 6: (1 - 0.5**0.5) / 2}),
+        ("halving", 250, {0: 1, 1: 0.9996, 19: 0.9996**19, 20: 0.5 * 0.9996**20, 40: 0.25 * 0.9996**40}),
+        ("plateau", 100, {0: 1, 49: 1, 50: 1, 70: 0.505, 80: 0.2575, 90: 0.01, 99: 0.01}),
+    ],
+)
+def test_learning_rates_follow_their_schedules(schedule, epochs, values):
+    found = {epoch: optimization.learning_rate_factor(schedule, epoch, epochs) for epoch in values}
+    assert found == pytest.approx(values)
+
+
+def test_an_unknown_schedule_is_refused(one_line):
+    with one_line(ValueError, "linear", "constant, cosine, halving or plateau"):
+        optimization.learning_rate_factor("linear", 0, 10)
+
+
+def labelled(*sizes, lanes=1):
+    """epoch_batches of batches without images, of these sizes."""
+    batches = [(None, torch.zeros(lanes, size, dtype=torch.long), None) for size in sizes]
+    return lambda epoch, first: batches[first:]
+
+
+def minimize(objective, variable, batches, *, epochs=1, schedule="constant", optimizer=PLAIN, **more):
+    training = {"epochs": epochs, "schedule": schedule, "optimizer": optimizer}
+    settings = {"lanes": ["seed 7", "seed 8"], "report": lambda row: None, "state": Forgetful(), **more}
+    return optimization.minimize(objective, [variable], batches, training, **settings)
+
+
+def test_steps_are_those_of_nesterovs_momentum():
+    target = torch.tensor([[3.0, -1.0]], dtype=torch.float64)
+    start = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
+    variable = start.clone().requires_grad_(True)
+
+    def objective(batch):
+        losses = 0.5 * (variable - target).square().sum(1)
+        return losses, losses.detach(), torch.zeros(1)
+
+    minimize(objective, variable, labelled(4, 4, 4), optimizer={**OPTIMIZER, "weight_decay": 0.01})
+    point, velocity = start, torch.zeros_like(start)
+    for _ in range(3):
+        gradient = point - target + 0.01 * point
+        velocity = 0.9 * velocity + gradient
+        point = point - 0.1 * (gradient + 0.9 * velocity)
+    torch.testing.assert_close(variable.detach(), point)
+
+
+def slope(variable):
+    """An objective whose gradient is one, so that every step is the learning rate."""
+
+    def objective(batch):
+        losses = variable.sum(1)
+        return losses, losses.detach(), torch.zeros(len(variable))
+
+    return objective
+
+
+def test_each_epoch_steps_by_its_own_learning_rate():
+    variable = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)
+    positions = []
+    history = minimize(
+        slope(variable),
+        variable,
+        labelled(4, 4),
+        epochs=4,
+        schedule="cosine",
+        report=lambda row: positions.append(variable.item()),
+    )
+    rates = [0.1 * factor for factor in (1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2)]
+    assert [row["learning_rate"] for row in history] == pytest.approx(rates)
+    assert positions == pytest.approx([-2 * sum(rates[: epoch + 1]) for epoch in range(4)])
+
+
+def test_the_history_holds_means_over_images_for_each_lane():
+    variable = torch.zeros(2, 1, requires_grad=True)
+    entropies = iter([torch.tensor([1.0, 2.0]), torch.tensor([4.0, 8.0])] * 2)
+    correct = iter([torch.tensor([6.0, 3.0]), torch.tensor([1.0, 0.0])] * 2)
+    reported = []
+
+    def objective(batch):
+        return variable.sum(1), next(entropies), next(correct)
+
+    history = minimize(objective, variable, labelled(6, 2, lanes=2), epochs=2, report=reported.append)
+    assert [row["epoch"] for row in history] == [1, 2]
+    assert reported == history
+    for row in history:
+        assert row["images"] == 8
+        assert row["loss"] == pytest.approx([(6 * 1 + 2 * 4) / 8, (6 * 2 + 2 * 8) / 8])
+        assert row["accuracy"] == pytest.approx([7 / 8, 3 / 8])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_is_named_with_its_place(one_line, value):
+    variable = torch.zeros(2, 1, requires_grad=True)
+    count = 0
+
+    def objective(batch):
+        nonlocal count
+        count += 1
+        # Lane 2 is poisoned in the third step of the second epoch, and both from then on.
+        poison = {8: [0, value]}.get(count, [0, 0] if count < 8 else [value, value])
+        losses = variable.sum(1) + torch.tensor(poison)
+        return losses, losses.detach(), torch.zeros(2)
+
+    with one_line(resume.Hopeless, "seed 8", "epoch 2,", "step 3,", "learning rate 0.05", "lower the learning rate"):
+        minimize(objective, variable, labelled(*[4] * 5, lanes=2), epochs=2, schedule="cosine")
+
+
+@pytest.fixture
+def training(tiny_dataset, tiny_network):
+    """Train a population; returns vectors, buffers and history."""
+
+    def train(seeds, recipe=None, dtype=torch.float32, attack=None, state=None, epochs=2, norm="batch"):
+        population = [tiny_network(seed, norm, dtype) for seed in seeds]
+        functional = Functional(population[0])
+        vectors, buffers = functional.stack(network.state_dict() for network in population)
+        vectors.requires_grad_(True)
+        history = minimize(
+            classification.objective_of(functional, vectors, buffers, attack),
+            vectors,
+            lambda epoch, first: datasets.batches(tiny_dataset, seeds, epoch, first, 16, {"shift": 1}),
+            epochs=epochs,
+            optimizer=recipe or OPTIMIZER,
+            lanes=[f"seed {seed}" for seed in seeds],
+            state=state or Forgetful(),
+            buffers=buffers,
+        )
+        return vectors.detach(), buffers, history
+
+    return train
+
+
+def assert_same(found, expected, lane=slice(None)):
+    assert torch.equal(found[0][lane], expected[0][lane])
+    for name, buffer in expected[1].items():
+        assert torch.equal(found[1][name][lane], buffer[lane]), name
+
+
+def test_training_lowers_the_loss(training):
+    _, _, history = training([1], epochs=15)
+    assert history[-1]["loss"][0] < 0.5 * history[0]["loss"][0]
+    assert history[-1]["accuracy"][0] > 0.9
+
+
+def test_a_learning_rate_that_is_too_high_is_named(training, one_line):
+    with one_line(resume.Hopeless, "seed ", "epoch ", "step ", "learning rate 1e+10"):
+        training([1, 2], {**PLAIN, "learning_rate": 1e10}, norm="none")
+
+
+@pytest.mark.parametrize("attack", [None, ATTACK])
+def test_a_lane_does_not_feel_its_neighbours(training, attack):
+    first = training([1, 2, 3], attack=attack)
+    other = training([1, 5, 6], attack=attack)
+    assert_same(first, other, lane=0)
+    assert [row["loss"][0] for row in first[2]] == [row["loss"][0] for row in other[2]]
+    # The neighbours are others indeed, and all of them were trained.
+    assert not torch.equal(first[0][1], other[0][1])
+
+
+@pytest.mark.parametrize("attack", [None, ATTACK])
+def test_a_population_is_its_networks_one_by_one(training, attack):
+    together = training([1, 2, 3], dtype=torch.float64, attack=attack)
+    for lane, seed in enumerate((1, 2, 3)):
+        alone = training([seed], dtype=torch.float64, attack=attack)
+        torch.testing.assert_close(together[0][lane], alone[0][0], rtol=1e-9, atol=1e-9)
+        for name, buffer in alone[1].items():
+            torch.testing.assert_close(together[1][name][lane], buffer[0], rtol=1e-9, atol=1e-9)
+        for row, expected in zip(together[2], alone[2]):
+            assert (row["loss"][lane], row["accuracy"][lane]) == pytest.approx(
+                (expected["loss"][0], expected["accuracy"][0])
+            )
+
+
+@pytest.mark.parametrize("seeds", [[1], [1, 2]])
+def test_the_same_seeds_give_the_same_bytes(training, tmp_path, seeds):
+    for name in ("first", "second"):
+        vectors, buffers, _ = training(seeds, attack=ATTACK)
+        artifacts.save(tmp_path / name, {"vectors": vectors, **buffers}, {"rule": "train"})
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+
+
+def test_another_seed_gives_another_network(training):
+    assert not torch.equal(training([1])[0], training([2])[0])
+
+
+class StoppedAt(resume.State):
+    """A state that is asked to stop after `steps` steps."""
+
+    def __init__(self, output, steps):
+        super().__init__(output, "identity")
+        self.steps = steps
+
+    def offer(self, snapshot):
+        self.steps -= 1
+        if self.steps == 0:
+            self.signal = signal.SIGTERM
+        super().offer(snapshot)
+
+
+# Epochs have three steps: the first, one within the first epoch, its last, one within the second.
+@pytest.mark.parametrize("step", [1, 2, 3, 5])
+def test_a_stopped_run_goes_on_with_the_same_bits(training, tmp_path, step):
+    whole = training([1, 2], attack=ATTACK, epochs=3)
+    with pytest.raises(resume.Stopped), StoppedAt(tmp_path / "networks", step) as state:
+        training([1, 2], attack=ATTACK, epochs=3, state=state)
+    with resume.State(tmp_path / "networks", "identity") as state:
+        found = training([1, 2], attack=ATTACK, epochs=3, state=state)
+        assert state.resumed
+    assert_same(found, whole)
+    assert found[2] == whole[2]

@@ -1,0 +1,275 @@
+"""What every program does alike: help, one line for a mistake, the cost file, names that hide no module."""
+
+import importlib.metadata
+import json
+import os
+import re
+import runpy
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from modeconn import artifacts, programs, resume
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+PROGRAMS = sorted(SCRIPTS.glob("*.py"))
+COST = {
+    "program": str,
+    "seconds": float,
+    "cpu_seconds": float,
+    "peak_memory_mb": int,
+    "device": str,
+    "threads": int,
+    "images_per_second": int | None,
+    "resumed": bool,
+    "finished": str,
+    "host": str,
+    "commit": str | None,
+}
+
+
+def arguments_of(job, **options):
+    words = ["--job", json.dumps({"threads": 1, **job})]
+    for name, value in options.items():
+        words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return words
+
+
+def run_program(monkeypatch, name, job, **options):
+    """Run a program of scripts/ in this process, as if from the command line."""
+    monkeypatch.setattr(sys, "argv", [str(SCRIPTS / f"{name}.py"), *arguments_of(job, **options)])
+    runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
+
+
+def test_no_program_hides_a_module():
+    """A program's folder comes first on the path of all that it imports: a tabulate.py would stand for the package."""
+    importable = set(importlib.metadata.packages_distributions()) | sys.stdlib_module_names
+    assert {"torch", "json"} <= importable
+    assert PROGRAMS
+    assert {path.stem for path in PROGRAMS} & importable == set()
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
+def test_help_says_what_a_program_is_for_and_explains_each_option(monkeypatch, capsys, path):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "argv", [str(path), "--help"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(path), run_name="__main__")
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    purpose = re.search(r'"""(.*?\.)(\s|""")', path.read_text(), re.DOTALL).group(1)
+    assert " ".join(purpose.split()) in " ".join(text.split())
+    options = set(re.findall(r"(--[\w-]+)", text.partition("\n\n")[0]))
+    explained = set(re.findall(r"^  (?:-\w, )?(--[\w-]+).*?(?:  |\n {10,})\S", text, re.MULTILINE))
+    assert len(options) > 1
+    assert options <= explained
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Run `main(arguments, job)` as a program that writes tmp_path/result.safetensors."""
+
+    def run(main, **options):
+        output = tmp_path / "result.safetensors"
+        monkeypatch.setattr(sys, "argv", ["/some/where/example.py", *arguments_of({}, output=output, **options)])
+        programs.run(programs.parser("An example."), main)
+
+    return run
+
+
+def test_the_cost_of_a_run_lies_beside_its_output(run, tmp_path):
+    def main(arguments, job):
+        job.progress(1, "train")({"epoch": 1, "images": 500, "loss": [0.5, 0.7], "accuracy": [0.9, 0.7]})
+        artifacts.write_text(arguments.output, "result")
+
+    run(main)
+    assert sorted(os.listdir(tmp_path)) == ["result.cost.json", "result.safetensors"]
+    cost = json.loads((tmp_path / "result.cost.json").read_text())
+    assert cost.keys() == COST.keys()
+    assert all(isinstance(cost[key], kind) for key, kind in COST.items())
+    assert (cost["program"], cost["device"], cost["threads"], cost["resumed"]) == ("example", "cpu", 1, False)
+    assert cost["images_per_second"] > 0
+    assert cost["peak_memory_mb"] > 50
+
+
+def test_a_run_without_training_has_no_speed(run, tmp_path):
+    run(lambda arguments, job: None)
+    assert json.loads((tmp_path / "result.cost.json").read_text())["images_per_second"] is None
+
+
+@pytest.mark.parametrize("error", [ValueError("the loss is odd"), OSError("the loss is odd")])
+def test_a_mistake_is_one_line_that_names_the_program(run, tmp_path, error):
+    def main(arguments, job):
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        run(main)
+    assert caught.value.code == "example.py: the loss is odd"
+    assert not (tmp_path / "result.cost.json").exists()
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, KeyError, TypeError])
+def test_our_own_mistakes_keep_their_traceback(run, kind):
+    def main(arguments, job):
+        raise kind("unforeseen")
+
+    with pytest.raises(kind, match="unforeseen"):
+        run(main)
+
+
+def test_a_hopeless_job_is_not_tried_again(run, tmp_path):
+    tries = []
+
+    def main(arguments, job):
+        tries.append(job)
+        raise resume.Hopeless("the loss is not finite")
+
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(SystemExit, match=r"^example\.py: the loss is not finite$"):
+        run(main)
+    with pytest.raises(SystemExit, match=r"^example\.py: the loss is not finite \(as before: .*\)$"):
+        run(main)
+    assert len(tries) == 1
+    assert [path.suffix for path in tmp_path.iterdir()] == [".failed"]
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_a_gpu_that_is_promised_and_not_there_is_one_line(run):
+    with pytest.raises(SystemExit) as caught:
+        run(lambda arguments, job: pytest.fail("the work began"), device="cuda")
+    assert re.fullmatch(r"example\.py: device cuda is asked for, and no GPU is seen here.*", caught.value.code)
+
+
+def test_an_unknown_device_is_refused(run):
+    with pytest.raises(SystemExit) as caught:
+        run(lambda arguments, job: pytest.fail("the work began"), device="gpu")
+    assert caught.value.code not in (0, None)
+
+
+def test_auto_takes_a_gpu_where_there_is_one():
+    assert programs.choose_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert programs.choose_device("cpu") == "cpu"
+
+
+def test_points_that_are_done_are_left_out_and_the_rest_announced(run, capsys):
+    seen = []
+
+    def main(arguments, job):
+        seen.extend(job.points(iter("abcde"), 5, "evaluate", done=2))
+
+    run(main)
+    assert seen == ["c", "d", "e"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(" points")[0] for line in lines] == [f"evaluate: {number}/5" for number in (3, 4, 5)]
+
+
+def test_epochs_are_announced(run, capsys):
+    def main(arguments, job):
+        report = job.progress(2, "train standard")
+        for epoch in (1, 2):
+            report({"epoch": epoch, "images": 100, "loss": [0.5, 1.5], "accuracy": [0.25, 0.75]})
+
+    run(main)
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("train standard: epoch 1/2, loss 1.0000, accuracy 50.00%, ")
+    assert last.startswith("train standard: epoch 2/2, ")
+    assert last.endswith(" 0 s left")
+
+
+NETWORK = {"family": "mlp", "hidden": [12], "width": 1, "norm": "batch"}
+RECIPE = {
+    "epochs": 1,
+    "batch": 256,
+    "schedule": "constant",
+    "optimizer": {"learning_rate": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0},
+    "augmentation": {"shift": 0},
+    "attack": None,
+}
+NAMES = {"dataset": "digits", "network": "mlp", "recipe": "standard"}
+LINE = {"kind": "linear"}
+EVALUATION = {"points": 3, "batch": 512, "recalibration": {"images": 300, "batch": 100}}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with digits and two small networks, made by the programs themselves."""
+    folder = tmp_path_factory.mktemp("made")
+    source = {"source": "digits", "size": 8, "test_fraction": 0.2, "alignment_fraction": 0.2, "seed": 0}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        run_program(monkeypatch, "prepare_data", {"dataset": source}, output=folder / "data.safetensors")
+        run_program(
+            monkeypatch,
+            "train",
+            {"names": NAMES, "network": NETWORK, "recipe": RECIPE, "seeds": [1, 2]},
+            data=folder / "data.safetensors",
+            output=folder / "networks.safetensors",
+            history=folder / "history.csv",
+        )
+    return folder
+
+
+@pytest.fixture
+def evaluate(made, monkeypatch, tmp_path):
+    def evaluate(pair=(1, 2), data=made / "data.safetensors", networks=made / "networks.safetensors", **more):
+        names = {**NAMES, "pair": f"{pair[0]}-{pair[1]}", "alignment": "none", "curve": "linear"}
+        job = {"names": names, "network": NETWORK, "pair": pair, "curve": LINE, "evaluation": EVALUATION}
+        outputs = {"output": tmp_path / "points.csv", "statistics": tmp_path / "statistics.safetensors"}
+        run_program(monkeypatch, "evaluate_curve", job, data=data, networks=networks, **outputs, **more)
+        return (tmp_path / "points.csv").read_text().splitlines()
+
+    return evaluate
+
+
+def test_a_curve_between_two_trained_networks_is_evaluated(evaluate, made):
+    header, *rows = evaluate()
+    assert header == "dataset,network,recipe,pair,alignment,curve,t,length,split,attack,loss,accuracy"
+    assert [row.split(",")[6:9:2] for row in rows] == [[t, s] for t in ("0", "0.5", "1") for s in ("train", "test")]
+    assert (made / "history.csv").read_text().startswith("kind,dataset,network,recipe,seeds,alignment,curve,epoch,")
+
+
+@pytest.mark.parametrize("missing", ["data", "networks"])
+def test_an_absent_input_is_named(evaluate, tmp_path, missing):
+    with pytest.raises(SystemExit) as caught:
+        evaluate(**{missing: tmp_path / "absent"})
+    assert caught.value.code.startswith(f"evaluate_curve.py: {tmp_path / 'absent'} does not exist")
+    assert not (tmp_path / "points.csv").exists()
+
+
+def test_a_seed_that_no_file_holds_is_named(evaluate, made):
+    with pytest.raises(SystemExit) as caught:
+        evaluate(pair=(1, 9))
+    assert caught.value.code == f"evaluate_curve.py: no network of seed 9 in {made / 'networks.safetensors'}"
+
+
+@pytest.mark.parametrize(
+    ("option", "given"),
+    [("data", "networks"), ("networks", "data"), ("curve", "networks"), ("permutation", "networks")],
+)
+def test_a_file_of_another_kind_is_refused_in_one_line(evaluate, made, option, given):
+    path = made / f"{given}.safetensors"
+    with pytest.raises(SystemExit) as caught:
+        evaluate(**{option: path})
+    assert re.fullmatch(rf"evaluate_curve\.py: .*{re.escape(str(path))}.*", caught.value.code)
+
+
+def test_a_permutation_of_another_network_is_refused_in_one_line(evaluate, tmp_path):
+    artifacts.save(tmp_path / "permutation", {"network.layers.0.linear": torch.arange(5)}, {"rule": "align"})
+    with pytest.raises(SystemExit) as caught:
+        evaluate(permutation=tmp_path / "permutation")
+    assert re.fullmatch(r"evaluate_curve\.py: .*network\.layers\.0\.linear.*", caught.value.code)
+
+
+def test_from_the_command_line_a_mistake_is_one_line_and_exit_code_one(tmp_path):
+    words = arguments_of({"dataset": {}}, output=tmp_path / "file" / "data.safetensors")
+    (tmp_path / "file").write_text("in the way")
+    process = subprocess.run(
+        [sys.executable, SCRIPTS / "prepare_data.py", *words], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert process.returncode == 1
+    assert process.stdout == ""
+    assert re.fullmatch(r"prepare_data\.py: .*file.*\n", process.stderr)

@@ -1,0 +1,126 @@
+"""The tables that scripts/make_tables.py makes of evaluation, history and signature files."""
+
+import io
+
+import pandas as pd
+import pytest
+import synthetic_tables
+from synthetic_tables import run
+
+HEADER = "dataset,network,recipe,pair,alignment,curve,t,length,split,attack,loss,accuracy"
+# Two pairs of networks on the straight line. Pair 1-2 has the loss 1, 3.5, 3.6, 2 of test_barriers.
+FIRST = """\
+null,mlp,01,1-2,none,linear,0,0,test,none,1,0.9
+null,mlp,01,1-2,none,linear,0.25,1,test,none,3.5,0.5
+null,mlp,01,1-2,none,linear,0.75,3,test,none,3.6,0.6
+null,mlp,01,1-2,none,linear,1,4,test,none,2,0.8
+"""
+SECOND = """\
+null,mlp,01,3-4,none,linear,0,0,test,none,1,0.8
+null,mlp,01,3-4,none,linear,1,4,test,none,1,0.8
+"""
+OUTPUTS = ("curves", "pairs", "summary", "training", "signatures")
+
+
+def make_tables(folder, *evaluations):
+    """Run the program on files with these contents; returns the process and the output paths."""
+    inputs = []
+    for number, rows in enumerate(evaluations):
+        inputs.append(folder / f"evaluation{number}.csv")
+        inputs[-1].write_text(rows if rows.startswith("dataset") else f"{HEADER}\n{rows}")
+    outputs = {name: folder / "out" / f"{name}.csv" for name in OUTPUTS}
+    options = [part for name, path in outputs.items() for part in (f"--{name}-table", path)]
+    return run("make_tables", "--evaluations", *inputs, *options), outputs
+
+
+def words(path):
+    """A table with nothing interpreted."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+@pytest.fixture(scope="module")
+def two_pairs(tmp_path_factory):
+    process, outputs = make_tables(tmp_path_factory.mktemp("tables"), FIRST, SECOND)
+    assert process.returncode == 0, process.stderr
+    return outputs
+
+
+def test_pairs_have_the_quantities_worked_out_by_hand(two_pairs):
+    row = words(two_pairs["pairs"]).iloc[0]
+    assert (row["pair"], row["loss_barrier_linear"], row["error_barrier_max_endpoint"]) == ("1-2", "2.25", "0.3")
+    assert float(row["mean_accuracy"]) == pytest.approx(0.625, abs=1e-9)
+    assert (row["minimum_accuracy"], row["maximum_loss"], row["endpoint_accuracy"]) == ("0.5", "3.6", "0.85")
+
+
+def test_summary_has_mean_standard_deviation_and_number_of_pairs(two_pairs):
+    summary = words(two_pairs["summary"]).set_index("quantity")
+    row = summary.loc["minimum_accuracy"]  # 0.5 and 0.8
+    assert (row["mean"], row["n"]) == ("0.65", "2")
+    assert float(row["std"]) == pytest.approx(0.3 / 2**0.5, abs=1e-8)
+
+
+def test_one_pair_has_an_empty_standard_deviation(tmp_path):
+    _, outputs = make_tables(tmp_path, FIRST)
+    summary = words(outputs["summary"])
+    assert set(summary["std"]) == {""}
+    assert set(summary["n"]) == {"1"}
+
+
+def test_names_that_look_like_numbers_or_gaps_are_kept(two_pairs):
+    for name in ("curves", "pairs", "summary"):
+        row = words(two_pairs[name]).iloc[0]
+        assert (row["dataset"], row["recipe"], row["alignment"]) == ("null", "01", "none")
+
+
+def test_curves_hold_every_point_in_order(two_pairs):
+    curves = words(two_pairs["curves"])
+    assert list(curves) == HEADER.split(",")
+    assert list(curves["t"]) == ["0", "0.25", "0.75", "1", "0", "1"]
+
+
+def test_order_of_files_and_rows_does_not_change_a_byte(two_pairs, tmp_path):
+    backwards = "".join(reversed(FIRST.splitlines(keepends=True)))
+    _, outputs = make_tables(tmp_path, SECOND, backwards)
+    for name in OUTPUTS:
+        assert outputs[name].read_bytes() == two_pairs[name].read_bytes()
+
+
+def test_without_histories_and_signatures_their_tables_have_only_a_header(two_pairs):
+    assert two_pairs["training"].read_text().startswith("kind,dataset,network,recipe,seeds,")
+    assert two_pairs["signatures"].read_text().count("\n") == 1
+
+
+def test_a_whole_study(tmp_path):
+    outputs = synthetic_tables.write(tmp_path)
+    training, signatures = words(outputs["training"]), words(outputs["signatures"])
+    pd.testing.assert_frame_equal(
+        pd.read_csv(io.BytesIO(outputs["signatures"].read_bytes()))[["before", "after"]].describe(),
+        synthetic_tables.signatures()[["before", "after"]].describe(),
+        rtol=1e-8,
+    )
+    assert training.query("kind == 'network'")["alignment"].unique().tolist() == [""]
+    assert [int(position) for position in signatures["position"][:9]] == list(range(9))  # as numbers: 10 follows 9
+    groups = words(outputs["summary"]).groupby(["recipe", "alignment", "curve", "split", "attack"]).ngroups
+    assert groups == 3 * len(synthetic_tables.SAG) * 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (FIRST.replace("3.6", "nan"), "line 4: loss is 'nan', not a finite number"),
+        (FIRST.replace("3.6", "high"), "line 4: loss is 'high', not a finite number"),
+        (
+            FIRST.replace("linear,1,", "linear,0.9,"),
+            "path null mlp 01 1-2 none linear test none: t must rise from 0 to 1",
+        ),
+        (FIRST + FIRST, "the same row occurs twice"),
+        (f"{HEADER.replace(',loss', '')}\n", "lacks the column loss"),
+        (f"{HEADER}\n{FIRST}a,b,c,d,e,f,g,h,i,j,k,l,m,n,o\n", "is not a readable CSV table"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(rows, message, tmp_path):
+    process, outputs = make_tables(tmp_path, rows)
+    assert process.returncode == 1
+    assert message in process.stderr
+    assert process.stderr.count("\n") == 1
+    assert not outputs["curves"].parent.exists()

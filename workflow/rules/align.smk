@@ -1,0 +1,22 @@
+"""Permutations: one job brings the second network of a pair to the first by one method."""
+
+
+rule align:
+    input:
+        data=rules.prepare_data.output.data,
+        networks=networks_of,
+    output:
+        permutation="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.safetensors",
+        signature="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.signature.csv",
+    log:
+        "<logs>/align/{dataset}/{network}/{recipe}/{pair}/{alignment}.log",
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        **decisions("align", "network", "alignment", pair=pair),
+    message:
+        "align pair {wildcards.pair} of {wildcards.recipe} by {wildcards.alignment}"
+    shell:
+        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device}"
+        " --data {input.data:q} --networks {input.networks:q}"
+        " --output {output.permutation:q} --signature {output.signature:q} > {log:q} 2>&1"

@@ -1,0 +1,208 @@
+"""The config resolved, and the few functions that turn wildcards into values.
+
+Wildcards: {dataset} {network} {recipe} {alignment} {curve} {attack} {evaluation} are identities, a
+name and eight hex digits of its meaning; {block} is a range of seeds, 1 or 1-4; {pair} two seeds, 1-2.
+"""
+
+import os
+import sys
+from itertools import product
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(workflow.basedir).parent
+sys.path.insert(0, str(ROOT / "scripts"))
+# Jobs run in the environment that Snakemake runs in, activated or not; --sdm conda puts its own before it.
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+
+from modeconn import configuration, dispatch
+from modeconn.fingerprint import fingerprint
+from modeconn.identity import canonical
+
+try:
+    configuration.complete(
+        config,
+        yaml.safe_load(Path(workflow.basedir, "schemas/config.schema.yaml").read_text()),
+    )
+except ValueError as error:
+    sys.exit(str(error))
+
+MEANINGS = configuration.meanings(config)
+NAMES = {identity: name for of_kind in MEANINGS.values() for name, (identity, _) in of_kind.items()}
+VALUES = {identity: values for of_kind in MEANINGS.values() for identity, values in of_kind.values()}
+NAMES["none"] = "none"
+RUN = f"results/{config['name']}"
+SCRIPTS = ROOT / "scripts"
+EVALUATION = MEANINGS["evaluation"]["evaluation"][0]
+
+
+def identities(kind):
+    return "|".join(identity for identity, _ in MEANINGS[kind].values()) or "none"
+
+
+wildcard_constraints:
+    dataset=identities("dataset"),
+    network=identities("network"),
+    recipe=identities("recipe"),
+    alignment=identities("alignment") + "|none",
+    curve=identities("curve"),
+    attack=identities("attack"),
+    evaluation=identities("evaluation"),
+    block=r"\d+(-\d+)?",
+    pair=r"\d+-\d+",
+
+
+def cells(study):
+    """One dict of wildcards for each (pair, alignment, curve) that the study names."""
+    for entry in config["studies"].get(study, []):
+        fixed = {kind: MEANINGS[kind][entry[kind]][0] for kind in ("dataset", "network", "recipe")}
+        fixed["attack"] = MEANINGS["attack"][entry["attack"]][0] if entry["attack"] else None
+        for pair, alignment, curve in product(
+            entry["pairs"], entry["alignments"], entry.get("curves", config["curves"])
+        ):
+            yield {
+                **fixed,
+                "pair": f"{pair[0]}-{pair[1]}",
+                "alignment": MEANINGS["alignment"][alignment][0] if alignment != "none" else "none",
+                "curve": MEANINGS["curve"][curve][0],
+            }
+
+
+CELLS = list(cells("alignment"))
+
+
+# Wildcards that are no name of a job, or that its values say already.
+HIDDEN = ("block", "attack", "evaluation")
+
+
+def decisions(rule, *kinds, **more):
+    """The params that decide a job's result, and with them whether it has to run again.
+
+    job: canonical JSON of the values of the wildcards `kinds` and of `more` (functions of wildcards),
+    and the names of all wildcards, for tables. code: fingerprint of the source. program, device: as
+    its program takes them.
+    """
+
+    def values(wildcards):
+        return {kind: VALUES[wildcards[kind]] for kind in kinds}
+
+    def job(wildcards):
+        names = {kind: NAMES.get(value, value) for kind, value in wildcards.items() if kind not in HIDDEN}
+        extra = {key: value(wildcards) for key, value in more.items()}
+        return canonical({"names": names, "threads": config["threads"], **values(wildcards), **extra})
+
+    def code(wildcards):
+        return fingerprint(rule, dispatch.modules(values(wildcards)))
+
+    return {"job": job, "code": code, "program": program(rule), "device": config["device"]}
+
+
+def seeds(wildcards):
+    """Seeds of a block, "1-4" -> [1, 2, 3, 4]."""
+    first, _, last = wildcards.block.partition("-")
+    return list(range(int(first), int(last or first) + 1))
+
+
+def pair(wildcards):
+    return [int(seed) for seed in wildcards.pair.split("-")]
+
+
+def block_of(seed, recipe):
+    """The block that holds a seed: blocks are fixed, so that one more seed trains only its own."""
+    size = VALUES[recipe]["population"]
+    first = (seed - 1) // size * size + 1
+    return f"{first}-{first + size - 1}" if size > 1 else str(seed)
+
+
+def networks_of(wildcards):
+    """Files that hold both networks of a pair; wildcards as an object or a dict."""
+    values = dict(wildcards.items())
+    blocks = {block_of(int(seed), values["recipe"]): None for seed in values["pair"].split("-")}
+    return [rules.train.output.networks.format(**values, block=block) for block in blocks]
+
+
+def permutation_of(wildcards):
+    """The permutation of a pair, nothing where it is not aligned."""
+    values = dict(wildcards.items())
+    return [] if values["alignment"] == "none" else [rules.align.output.permutation.format(**values)]
+
+
+def bends_of(wildcards):
+    """The trained bends of a curve, nothing for the straight line."""
+    values = dict(wildcards.items())
+    kind = VALUES[values["curve"]]["kind"]
+    return [] if kind == "linear" else [rules.fit_curve.output.bends.format(**values)]
+
+
+def evaluations(cells):
+    return [rules.evaluate_curve.output.points.format(**cell, evaluation=EVALUATION) for cell in cells]
+
+
+def robust_evaluations(cells):
+    return [
+        rules.evaluate_robustness.output.points.format(**cell, evaluation=EVALUATION)
+        for cell in cells
+        if cell["attack"]
+    ]
+
+
+def program(rule):
+    """The rule's program, relative to the working directory: moving a checkout reruns nothing."""
+    return os.path.relpath(SCRIPTS / f"{rule}.py")
+
+
+def option(flag, item):
+    """A function that gives `flag` with the input `item`, or nothing where the job has no such input."""
+
+    def of(wildcards, input):
+        return f"{flag} {input[item]}" if input.get(item) else ""
+
+    return of
+
+
+def unique(paths):
+    return list(dict.fromkeys(paths))
+
+
+def histories(wildcards):
+    """Histories of all trainings and curve fits."""
+    networks = [path.replace(".safetensors", ".history.csv") for cell in CELLS for path in networks_of(cell)]
+    bends = [path.replace(".safetensors", ".history.csv") for cell in CELLS for path in bends_of(cell)]
+    return unique(networks + bends)
+
+
+def figure(name, **labels):
+    """A figure as SVG, in the report under its study, and as PDF; labels become columns and switches there."""
+    path = f"{RUN}/figures/{{studied}}/{name}"
+    caption = f"../report/{name.partition('-')[0]}.rst"
+    return {
+        "svg": report(f"{path}.svg", caption=caption, category="{studied}", labels=labels),
+        "pdf": f"{path}.pdf",
+    }
+
+
+def selection(wildcards):
+    """The options that select what a figure shows from a table."""
+    dataset, network, recipe = wildcards.studied.split("-")
+    chosen = {"dataset": dataset, "network": network, "recipe": recipe, "split": wildcards.get("split")}
+    if wildcards.get("alignment_shown") != "all":
+        chosen["alignment"] = wildcards.get("alignment_shown")
+    return " ".join(f"--{key} {value}" for key, value in chosen.items() if value)
+
+
+def figures():
+    """All figures of this config: each study's, with one for each alignment beside the one that has them all."""
+    for entry in config["studies"].get("alignment", []):
+        studied = "-".join(entry[kind] for kind in ("dataset", "network", "recipe"))
+        shown = ["all", *entry["alignments"]]
+        for rule, values in (
+            (rules.draw_curves, {"split": ["test", "train"], "alignment_shown": ["all"]}),
+            (rules.draw_curves, {"split": ["test"], "alignment_shown": shown}),
+            (rules.draw_robustness, {"alignment_shown": shown if entry["attack"] else []}),
+            (rules.draw_signatures, {}),
+            (rules.draw_training, {}),
+        ):
+            for combination in product(*values.values()):
+                chosen = dict(zip(values, combination))
+                yield from (path.format(studied=studied, **chosen) for path in rule.output)

@@ -1,0 +1,17 @@
+"""A source of images becomes one file of tensors, with its splits."""
+
+
+rule prepare_data:
+    output:
+        data="results/data/{dataset}.safetensors",
+    log:
+        "<logs>/prepare_data/{dataset}.log",
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        **decisions("prepare_data", "dataset"),
+    message:
+        "prepare the data set {wildcards.dataset}"
+    shell:
+        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device}"
+        " --output {output.data:q} > {log:q} 2>&1"

@@ -1,0 +1,34 @@
+"""Robustness: curves measured on images attacked at each of their points."""
+
+
+rule evaluate_robustness:
+    input:
+        data=rules.prepare_data.output.data,
+        networks=networks_of,
+        permutation=permutation_of,
+        bends=bends_of,
+        statistics=rules.evaluate_curve.output.statistics,
+    output:
+        points="results/evaluations/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}-{attack}.csv",
+    log:
+        "<logs>/evaluate_robustness/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}-{attack}.log",
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        **decisions(
+            "evaluate_robustness",
+            "network",
+            "curve",
+            "evaluation",
+            "attack",
+            pair=pair,
+            attack_name=lambda w: NAMES[w.attack],
+        ),
+        permutation=option("--permutation", "permutation"),
+        bends=option("--curve", "bends"),
+    message:
+        "attack {wildcards.curve} of pair {wildcards.pair} of {wildcards.recipe}, aligned by {wildcards.alignment}, with {wildcards.attack}"
+    shell:
+        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device}"
+        " --data {input.data:q} --networks {input.networks:q} {params.permutation} {params.bends}"
+        " --statistics {input.statistics:q} --output {output.points:q} > {log:q} 2>&1"
