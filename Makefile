@@ -52,7 +52,7 @@ lint: $(VENV)/installed ## check format and style of Python and of the workflow
 	snakemake --lint
 
 bench: $(VENV)/installed ## measure the kernels
-	python -m pytest tests/benchmarks --benchmark
+	python tests/benchmarks/run.py
 
 lock: $(VENV)/installed ## resolve pyproject.toml anew into envs/
 	uv pip compile --quiet --universal --generate-hashes --upgrade --python-version 3.11 --all-extras pyproject.toml -o envs/requirements.txt

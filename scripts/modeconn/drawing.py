@@ -139,10 +139,9 @@ def along_curves(rows, title, columns, only=None):
     for (curve, attack), column in zip(columns, axes.T):
         column[0].set_title(CURVES.get(curve, curve) + ("" if attack == "none" else f", under {attack}"))
         column[1].set_xlabel("position $t$ on the curve")
-        comparable = rows[rows["attack"] == attack]
-        paths = comparable[comparable["curve"] == curve]
+        paths = rows[(rows["attack"] == attack) & (rows["curve"] == curve)]
         for panel, quantity, worse in zip(column, ["accuracy", "loss"], [np.minimum, np.maximum]):
-            low, high = comparable[quantity].min(), comparable[quantity].max()
+            low, high = paths[quantity].min(), paths[quantity].max()
             margin = 0.04 * (high - low) or 1
             panel.set(xlim=(0, 1), ylim=(low - margin, high + margin))
             for alignment, style in shown.items():

@@ -49,12 +49,14 @@ def check(expected):
 
 
 def _loaded():
-    """(name, path) of every module of the project in this process."""
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and Path(file).resolve().is_relative_to(SCRIPTS):
-            path = Path(file).resolve()
-            yield (path.stem if name == "__main__" else name.removeprefix(PACKAGE + ".")), path
+    """(name, path) of every source file of the project that this process has loaded."""
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    for path in sorted(Path(file).resolve() for file in files if file):
+        if path.is_relative_to(SCRIPTS):
+            parts = path.relative_to(SCRIPTS).with_suffix("").parts
+            # By its place: the program itself is loaded under other names, such as __main__.
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            yield name.removeprefix(f"{PACKAGE}."), path
 
 
 def _path(module):

@@ -192,10 +192,11 @@ def selection(wildcards):
 
 
 def figures():
-    """All figures of this config: each study's, with one for each alignment beside the one that has them all."""
+    """All figures of this config; beside the one of all alignments the unaligned and the aligned pairs, to switch."""
     for entry in config["studies"].get("alignment", []):
         studied = "-".join(entry[kind] for kind in ("dataset", "network", "recipe"))
-        shown = ["all", *entry["alignments"]]
+        aligned = [name for name in entry["alignments"] if name != "none"][:1]
+        shown = ["all", "none", *aligned] if "none" in entry["alignments"] else ["all"]
         for rule, values in (
             (rules.draw_curves, {"split": ["test", "train"], "alignment_shown": ["all"]}),
             (rules.draw_curves, {"split": ["test"], "alignment_shown": shown}),

@@ -1,0 +1,149 @@
+"""Fingerprints: what changes them, what does not, and that they are the same on every Python."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modeconn import dispatch, fingerprint
+
+SCRIPTS = Path(fingerprint.__file__).resolve().parents[1]
+
+# A source with what has differed between versions of Python: generics, f-strings, defaults, empty fields.
+SAMPLE = '''"""Docstring."""
+import modeconn.identity
+
+def f(a, /, b=1, *c, d: int = 2, **e) -> str:
+    """Docstring."""
+    return f"{a!r:>{b}} {c}" + "".join(x async for x in e)
+
+class C(dict, metaclass=type):
+    """Docstring."""
+    x: int = 1_000
+
+    async def g(self):
+        match self:
+            case {"a": 1, **rest}:
+                return lambda: (yield rest)
+'''
+PINNED = "70bda21c"
+
+
+def digest(source, tmp_path, name="sample.py"):
+    path = tmp_path / name
+    path.write_text(source)
+    return fingerprint._read.__wrapped__(path)[0]
+
+
+def test_one_known_hash(tmp_path):
+    assert digest(SAMPLE, tmp_path) == PINNED
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+def test_the_same_hash_on_every_python(tmp_path, version):
+    python = shutil.which(f"python{version}")
+    # Where pyenv manages versions, this is how it is told which one is meant.
+    environment = os.environ | {"PYENV_VERSION": version}
+    if python is None or subprocess.run([python, "-c", ""], capture_output=True, env=environment).returncode:
+        pytest.skip(f"no Python {version} here")
+    (tmp_path / "sample.py").write_text(SAMPLE)
+    code = (
+        "import sys, pathlib; sys.path.insert(0, sys.argv[1]); from modeconn import fingerprint;"
+        "print(fingerprint._read(pathlib.Path(sys.argv[2]))[0])"
+    )
+    done = subprocess.run(
+        [python, "-c", code, SCRIPTS, tmp_path / "sample.py"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    assert done.stdout.strip() == PINNED
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("import modeconn", "# A comment.\nimport modeconn"),
+        ('"""Docstring."""\nimport', '"""Another."""\nimport'),
+        ('    """Docstring."""\n    return', "    return"),
+        ("b=1, *c", "b = 1,   *c"),
+        ("1_000", "1000"),
+    ],
+)
+def test_what_decides_nothing_changes_nothing(tmp_path, old, new):
+    assert SAMPLE.count(old) == 1
+    assert digest(SAMPLE.replace(old, new), tmp_path) == PINNED
+
+
+@pytest.mark.parametrize("old, new", [("b=1", "b=2"), ("b=1", "b=1.0"), ("b=1", "b=True"), ("int = 2", "float = 2")])
+def test_what_decides_changes_it(tmp_path, old, new):
+    assert digest(SAMPLE.replace(old, new), tmp_path) != PINNED
+
+
+def names(program, uses=()):
+    return {item.partition(":")[0] for item in fingerprint.fingerprint(program, uses).split()}
+
+
+def test_a_job_counts_what_it_runs_and_nothing_else():
+    plain = names("train", ["networks.tinyten"])
+    assert {"train", "optimization", "classification", "functional", "networks", "networks.layers"} <= plain
+    assert not plain & {"attacks", "curves", "matching.activation", "networks.resnet", "drawing", "batchnorm"}
+    assert names("train", ["networks.tinyten", "attacks"]) == plain | {"attacks"}
+    assert "torch" not in names("draw_curves") and "optimization" not in names("draw_curves")
+
+
+def test_the_values_of_a_job_name_its_modules():
+    network, attack = {"family": "resnet32"}, {"epsilon": 1}
+    assert dispatch.modules({"network": network}) == ["networks.resnet"]
+    assert dispatch.modules({"recipe": {"attack": attack}}) == ["attacks"]
+    assert dispatch.modules({"recipe": {"attack": None}}) == []
+    assert dispatch.modules({"alignment": {"method": "weight"}}) == ["matching.weight"]
+    assert dispatch.modules({"alignment": {"method": "activation"}}) == []
+
+
+def test_an_unknown_module_is_one_line(one_line):
+    with one_line(ValueError, "modeconn.nothing"):
+        fingerprint.fingerprint("train", ["nothing"])
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """A copy of the programs, to edit."""
+    shutil.copytree(SCRIPTS, tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path / "scripts"
+
+
+def prepare(sources, code):
+    job = (
+        '{"threads":1,"names":{"dataset":"d"},"dataset":{"source":"digits","size":8,"seed":0,'
+        '"test_fraction":0.2,"alignment_fraction":0.2}}'
+    )
+    output = sources.parent / "out" / "data.safetensors"
+    command = [sys.executable, sources / "prepare_data.py", "--job", job, "--code", code, "--output", output]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ)
+
+
+def planned(sources):
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from modeconn import fingerprint as f;"
+    code += "print(f.fingerprint('prepare_data'))"
+    return subprocess.run(
+        [sys.executable, "-c", code, sources], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_a_program_checks_what_it_really_loaded(sources):
+    code = planned(sources)
+    assert prepare(sources, code).returncode == 0
+
+    without = " ".join(item for item in code.split() if not item.startswith("datasets:"))
+    done = prepare(sources, without)
+    assert done.returncode == 1 and "datasets was loaded" in done.stderr and "Traceback" not in done.stderr
+
+    path = sources / "modeconn/datasets.py"
+    path.write_text(path.read_text() + "\nEDITED = True\n")
+    done = prepare(sources, code)
+    assert done.returncode == 1 and "datasets.py was edited after this job was planned" in done.stderr

@@ -1,0 +1,102 @@
+"""A checkout of the project in a folder of its own, and Snakemake run in it as a user would."""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[2]
+PARTS = ("config", "envs", "scripts", "workflow", "pyproject.toml")
+TINY = yaml.safe_load((PROJECT / "tests/workflow/tiny.yaml").read_text())
+
+
+class Checkout:
+    """The sources of the project, copied to `path`; the config is `path/tiny.yaml`."""
+
+    def __init__(self, path, config=TINY):
+        self.path = Path(path)
+        ignore = shutil.ignore_patterns("__pycache__")
+        for part in PARTS:
+            source = PROJECT / part
+            if source.is_dir():
+                shutil.copytree(source, self.path / part, ignore=ignore)
+            else:
+                shutil.copy2(source, self.path / part)
+        self.write_config(config)
+
+    def write_config(self, config):
+        (self.path / "tiny.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+
+    def copy(self, path):
+        """Another checkout with everything in it, results and Snakemake's records too."""
+        shutil.copytree(self.path, path, symlinks=True)
+        other = object.__new__(Checkout)
+        other.path = Path(path)
+        return other
+
+    def command(self, *arguments):
+        config = ["--configfile", "tiny.yaml", "--replace-workflow-config"]
+        return [sys.executable, "-m", "snakemake", *arguments, *config]
+
+    def snakemake(self, *arguments, **options):
+        """Run Snakemake here and return the finished process, its output as text."""
+        environment = os.environ | {"XDG_CACHE_HOME": str(self.path / ".cache")} | options.pop("env", {})
+        return subprocess.run(
+            self.command(*arguments), cwd=self.path, env=environment, capture_output=True, text=True, **options
+        )
+
+    def run(self, *arguments):
+        """As `snakemake`; fails with its output unless it succeeds."""
+        done = self.snakemake(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def planned(self, *arguments):
+        """Rule -> number of jobs that a run would do now."""
+        output = self.run("--dry-run", *arguments)
+        text = output.stdout + output.stderr
+        table = text.rpartition("Job stats:")[2]
+        rows = re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)
+        counts = {rule: int(number) for rule, number in rows if rule != "total"}
+        assert counts or "Nothing to be done" in text, text
+        return counts
+
+    @contextlib.contextmanager
+    def edited(self, name, old, new):
+        """The file `name` with `old` replaced by `new`, put back afterwards, times and all."""
+        path = self.path / name
+        before, times = path.read_text(), path.stat()
+        assert before.count(old) == 1, f"{name} holds {old!r} {before.count(old)} times"
+        path.write_text(before.replace(old, new))
+        try:
+            yield self
+        finally:
+            path.write_text(before)
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    @contextlib.contextmanager
+    def configured(self, change):
+        """The config changed by `change(config)`, put back afterwards."""
+        path = self.path / "tiny.yaml"
+        before = path.read_text()
+        config = yaml.safe_load(before)
+        change(config)
+        self.write_config(config)
+        try:
+            yield self
+        finally:
+            path.write_text(before)
+
+    def artifacts(self):
+        """Relative path -> bytes of everything that has to be reproducible: not logs, costs and the report."""
+        results = self.path / "results"
+        return {
+            str(path.relative_to(results)): path.read_bytes()
+            for path in sorted(results.rglob("*"))
+            if path.is_file() and "logs" not in path.parts and not path.name.endswith((".cost.json", "report.html"))
+        }

@@ -1,0 +1,201 @@
+"""Edit by edit: exactly these jobs run again. A dry run after a real run says which."""
+
+import copy
+import os
+
+import pytest
+
+from workflow.checkout import TINY, Checkout
+
+ROOM = "scripts/modeconn/"
+TO_TABLES = {"make_tables": 1, "judge_claims": 1}
+FIGURES = {"draw_curves": 10, "draw_robustness": 3, "draw_signatures": 2, "draw_training": 2}
+REPORT = {"write_report": 1, "all": 1}
+# What is made anew wherever a measurement may have changed.
+DOWNSTREAM = TO_TABLES | FIGURES | REPORT
+CURVES = {"fit_curve": 6, "evaluate_curve": 12, "evaluate_robustness": 4}
+# The config itself is written out with the tables.
+CONFIG = {"write_config": 1}
+
+
+def test_nothing_edited(finished):
+    assert finished.planned() == {}
+
+
+def test_all_files_touched(finished, tmp_path):
+    """Dates do not count, also of files above the megabyte up to which Snakemake compares contents by itself."""
+    checkout = finished.copy(tmp_path / "project")
+    for path in checkout.path.rglob("*"):
+        if path.is_file() and ".snakemake" not in path.parts:
+            os.utime(path)
+    assert checkout.planned() == {}
+
+
+def test_another_checkout_with_results_and_records_copied(finished, tmp_path):
+    checkout = Checkout(tmp_path / "elsewhere" / "project")
+    for part in ("results", ".snakemake"):
+        os.system(f"cp -r {finished.path / part} {checkout.path / part}")
+    assert checkout.planned() == {}
+
+
+SOURCE_EDITS = {
+    "a comment in the library": (
+        ROOM + "curves.py",
+        "KINDS = (",
+        "# A comment.\nKINDS = (",
+        {},
+    ),
+    "a docstring in the library": (
+        ROOM + "attacks.py",
+        '"""Adversarial examples."""',
+        '"""Adversarial examples, that is all."""',
+        {},
+    ),
+    "the attack: standard networks and their curves stay": (
+        ROOM + "attacks.py",
+        "step * gradient.sign()",
+        "1.5 * step * gradient.sign()",
+        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4} | DOWNSTREAM,
+    ),
+    "one matching method: the other alignments stay": (
+        ROOM + "matching/weight.py",
+        "max_sweeps=100",
+        "max_sweeps=99",
+        {"align": 1, "fit_curve": 1, "evaluate_curve": 2} | DOWNSTREAM,
+    ),
+    "the correlations, which every alignment reports": (
+        ROOM + "matching/activation.py",
+        "EPSILON = 1e-5",
+        "EPSILON = 1e-6",
+        {"align": 4, "fit_curve": 4, "evaluate_curve": 8, "evaluate_robustness": 2} | DOWNSTREAM,
+    ),
+    "another network family": (
+        ROOM + "networks/resnet.py",
+        'mode="fan_out"',
+        'mode="fan_in"',
+        {},
+    ),
+    "the curves": (
+        ROOM + "curves.py",
+        "0.5 * curve",
+        "0.25 * curve",
+        CURVES | DOWNSTREAM,
+    ),
+    "recalibration: nothing is trained anew": (
+        ROOM + "batchnorm.py",
+        "seen = 0",
+        "seen = 0.0",
+        {"evaluate_curve": 12, "evaluate_robustness": 4} | DOWNSTREAM,
+    ),
+    "one figure": (
+        "scripts/draw_signatures.py",
+        "MOST_NAMES = 24",
+        "MOST_NAMES = 25",
+        {"draw_signatures": 2} | REPORT,
+    ),
+    "the barriers": (
+        ROOM + "barriers.py",
+        "import numpy as np",
+        "import numpy as np\n\nUNUSED = 1",
+        DOWNSTREAM,
+    ),
+    "a claim": (
+        "config/claims.csv",
+        "aligned-mean-bezier",
+        "aligned-mean-curve",
+        {"judge_claims": 1} | REPORT,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SOURCE_EDITS)
+def test_source(finished, name):
+    path, old, new, expected = SOURCE_EDITS[name]
+    with finished.edited(path, old, new):
+        assert finished.planned() == expected
+    assert finished.planned() == {}
+
+
+def one_more_seed(config):
+    config["studies"]["alignment"][0]["pairs"].append([1, 3])
+
+
+def swapped(config):
+    config["attacks"]["pgd"].update(epsilon=0.01, step=0.03)
+
+
+def reordered(config):
+    for section in ("recipes", "alignments", "curves"):
+        config[section] = dict(reversed(config[section].items()))
+    config["recipes"]["robust"] = dict(reversed(config["recipes"]["robust"].items()))
+
+
+CONFIG_EDITS = {
+    "the learning rate of one curve": (
+        lambda c: c["curves"]["bezier"].update(optimizer={"learning_rate": 0.02}),
+        {"fit_curve": 6, "evaluate_curve": 6, "evaluate_robustness": 2} | CONFIG | DOWNSTREAM,
+    ),
+    "steps of the attack": (
+        lambda c: c["attacks"]["pgd"].update(steps=3),
+        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4} | CONFIG | DOWNSTREAM,
+    ),
+    "two parameters swapped": (
+        swapped,
+        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4} | CONFIG | DOWNSTREAM,
+    ),
+    "one more seed: only the new pair": (
+        one_more_seed,
+        {"train": 1, "align": 3, "fit_curve": 4, "evaluate_curve": 8} | CONFIG | DOWNSTREAM,
+    ),
+    "one more alignment": (
+        lambda c: (
+            c["alignments"].update(again={"method": "random", "seed": 1}),
+            c["studies"]["alignment"][1]["alignments"].append("again"),
+        ),
+        {"align": 1, "fit_curve": 1, "evaluate_curve": 2, "evaluate_robustness": 2}
+        | CONFIG
+        | DOWNSTREAM
+        # One figure more of either kind: those that show this alignment alone.
+        | {"draw_curves": 11, "draw_robustness": 4},
+    ),
+    "evaluation points": (
+        lambda c: c["evaluation"].update(points=4),
+        {"evaluate_curve": 12, "evaluate_robustness": 4} | CONFIG | DOWNSTREAM,
+    ),
+    "a default written out": (
+        lambda c: c["recipes"]["standard"].update(batch=128, schedule="cosine"),
+        {},
+    ),
+    "the order of keys": (reordered, {}),
+}
+
+
+@pytest.mark.parametrize("name", CONFIG_EDITS)
+def test_config(finished, name):
+    change, expected = CONFIG_EDITS[name]
+    with finished.configured(change):
+        assert finished.planned() == expected
+    assert finished.planned() == {}
+
+
+def test_a_default_changed_in_the_schema(finished):
+    schema = "workflow/schemas/config.schema.yaml"
+    old = "description: Draws the splits.\n          type: integer\n          minimum: 0\n          default: 0"
+    with finished.edited(schema, old, old.replace("default: 0", "default: 1")):
+        expected = {"prepare_data": 1, "train": 4, "align": 4} | CURVES | CONFIG | DOWNSTREAM
+        assert finished.planned() == expected
+
+
+def test_another_config_shares_the_networks(finished):
+    other = copy.deepcopy(TINY)
+    other["name"] = "other"
+    other["curves"]["chain"] = {"kind": "chain", "epochs": 1}
+    other["studies"]["alignment"] = [
+        {**TINY["studies"]["alignment"][0], "alignments": ["activation"], "curves": ["chain"]},
+    ]
+    finished.write_config(other)
+    try:
+        planned = finished.planned("curves")
+    finally:
+        finished.write_config(TINY)
+    assert planned == {"fit_curve": 1, "evaluate_curve": 1, "curves": 1}

@@ -1,0 +1,165 @@
+"""A whole run as a user sees it: what it leaves, that it can be repeated, and what a mistake says."""
+
+import copy
+import re
+
+import pandas as pd
+import pytest
+import yaml
+
+from workflow.checkout import PROJECT, TINY, Checkout
+
+JOBS = {
+    "prepare_data": 1,
+    "train": 4,
+    "align": 4,
+    "fit_curve": 6,
+    "evaluate_curve": 12,
+    "evaluate_robustness": 4,
+    "make_tables": 1,
+    "judge_claims": 1,
+    "write_config": 1,
+    "draw_curves": 10,
+    "draw_robustness": 3,
+    "draw_signatures": 2,
+    "draw_training": 2,
+    "write_report": 1,
+    "all": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """A checkout in which nothing has run."""
+    return Checkout(tmp_path_factory.mktemp("fresh") / "project")
+
+
+def test_a_fresh_checkout_plans_every_phase_once(fresh):
+    assert fresh.planned() == JOBS
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    done = finished.run("--cores", "2")
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_a_run_leaves_report_tables_figures_and_a_summary(finished):
+    run = finished.path / "results/tiny"
+    report = (run / "report.html").read_text()
+    # Everything is inside: whatever it shows it shows offline.
+    assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="https?:', report)
+    points = pd.read_csv(run / "tables/curves.csv", keep_default_na=False)
+    # 12 curves at 3 points on 2 splits, and 4 of them attacked on one.
+    assert len(points) == 12 * 3 * 2 + 4 * 3
+    assert set(points["alignment"]) == {"none", "activation", "weight", "random"}
+    figures = run / "figures/digits-tinyten-robust"
+    assert {path.stem for path in figures.glob("*.svg")} == {path.stem for path in figures.glob("*.pdf")}
+    summary = (run / "summary.txt").read_text()
+    for word in ("endpoints", "minimum", "barrier", "too few to say", "verdict"):
+        assert word in summary
+    costs = list((finished.path / "results").rglob("*.cost.json"))
+    assert len(costs) == sum(JOBS[rule] for rule in ("prepare_data", "train", "align", "fit_curve")) + 12 + 4
+
+
+def test_permuting_an_endpoint_changes_only_what_lies_between(finished):
+    points = pd.read_csv(finished.path / "results/tiny/tables/curves.csv", keep_default_na=False)
+    ends = points[points["t"].isin([0, 1]) & (points["attack"] == "none")]
+    spread = ends.groupby(["recipe", "pair", "split", "t"])["loss"].agg(lambda loss: loss.max() - loss.min())
+    assert spread.max() < 1e-4
+
+
+def test_one_core_and_two_give_the_same_bytes(finished, tmp_path):
+    alone = Checkout(tmp_path / "project")
+    alone.run("--cores", "1")
+    ours, theirs = alone.artifacts(), finished.artifacts()
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+
+
+def test_two_meanings_of_one_name_stand_side_by_side(finished):
+    before = finished.artifacts()
+    changed = copy.deepcopy(TINY)
+    changed["name"] = "other"
+    changed["recipes"]["standard"]["epochs"] = 1
+    changed["studies"]["alignment"] = [
+        {**TINY["studies"]["alignment"][0], "alignments": ["none"], "curves": ["linear"]},
+    ]
+    finished.write_config(changed)
+    try:
+        assert finished.planned("curves") == {"train": 2, "evaluate_curve": 1, "curves": 1}
+        finished.run("--cores", "2", "curves")
+    finally:
+        finished.write_config(TINY)
+    after = finished.artifacts()
+    assert {name: after[name] for name in before} == before
+    assert sum("/standard-" in name and name.endswith("seeds1.safetensors") for name in after) == 2
+    assert finished.planned() == {}
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda c: c["recipes"]["standard"].update(epoch=3), "recipes.standard: unknown key 'epoch'"),
+        (lambda c: c["recipes"]["standard"].update(epochs="2"), "recipes.standard.epochs: '2' is not of type"),
+        (lambda c: c["studies"]["alignment"][0].update(recipe="stanard"), "'stanard' is not defined"),
+    ],
+)
+def test_a_mistake_in_the_config_is_one_line_before_any_work(fresh, change, words):
+    with fresh.configured(change):
+        done = fresh.snakemake("--cores", "1")
+    assert done.returncode != 0
+    said = [line for line in (done.stdout + done.stderr).splitlines() if "config, " in line]
+    assert len(said) == 1 and words in said[0]
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (fresh.path / "results").exists()
+
+
+def test_a_network_that_does_not_fit_the_images_is_one_line(fresh):
+    with fresh.configured(lambda c: c["datasets"]["digits"].update(size=8)):
+        done = fresh.snakemake("--cores", "2", "networks")
+    output = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "train.py: network family tinyten: images of 8x8 pixels are too small" in output
+    assert "Traceback" not in output
+    assert not list((fresh.path / "results/networks").rglob("*.safetensors"))
+
+
+def test_a_damaged_artifact_is_named_with_its_rule(finished, tmp_path):
+    checkout = finished.copy(tmp_path / "project")
+    network = next((checkout.path / "results/networks").rglob("seeds1.safetensors"))
+    content = bytearray(network.read_bytes())
+    content[-1] ^= 1
+    network.write_bytes(content)
+    done = checkout.snakemake("--cores", "2", "--rerun-triggers", "mtime", "--forcerun", "align", "--until", "align")
+    output = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert f"{network.relative_to(checkout.path)} is damaged" in output and "run rule train again" in output
+    assert "Traceback" not in output
+
+
+def test_every_config_of_the_project_is_valid_and_every_key_is_explained(fresh):
+    for path in sorted((PROJECT / "config").glob("*.yaml")):
+        done = fresh.snakemake("--dry-run", "--configfile", str(path))
+        assert done.returncode == 0, path.name
+    manual = (PROJECT / "config/README.md").read_text()
+    schema = yaml.safe_load((PROJECT / "workflow/schemas/config.schema.yaml").read_text())
+    assert {key for key in keys(schema) if f"`{key}`" not in manual} == set()
+
+
+def keys(schema):
+    """Every key that a schema knows."""
+    if isinstance(schema, list):
+        return set().union(*map(keys, schema)) if schema else set()
+    if not isinstance(schema, dict):
+        return set()
+    own = set(schema["properties"]) if isinstance(schema.get("properties"), dict) else set()
+    return own.union(*(keys(value) for value in schema.values()))
+
+
+def test_conda_environments_are_those_of_the_lock():
+    namespace = {"__file__": str(PROJECT / "envs/make_conda.py"), "__name__": "make_conda"}
+    exec((PROJECT / "envs/make_conda.py").read_text(), namespace)
+    written = namespace["environments"]()
+    assert {path.name for path in written} == {path.name for path in (PROJECT / "envs").glob("*.yaml")}
+    for path, text in written.items():
+        assert path.read_text() == text, f"{path.name}: run `make lock`"
