@@ -98,6 +98,9 @@ def _is_module(name):
 
 def _plain(node):
     """A syntax tree as nested tuples; empty fields are left out, since versions of Python differ in them."""
+    if isinstance(node, ast.JoinedStr):
+        # Some versions of Python put empty strings between the parts of an f-string.
+        node = ast.JoinedStr([part for part in node.values if getattr(part, "value", None) != ""])
     if isinstance(node, ast.AST):
         fields = ((name, _plain(value)) for name, value in ast.iter_fields(_without_docstring(node)))
         return (type(node).__name__, *((name, value) for name, value in fields if value not in (None, ())))

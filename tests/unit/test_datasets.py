@@ -106,9 +106,11 @@ def test_the_seed_decides_the_splits(ordered):
 
 
 def test_pixels_become_floats_in_the_unit_interval():
-    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8)
-    torch.testing.assert_close(datasets.to_float(pixels), torch.tensor([0.0, 0.2, 1.0]))
-    assert pixels.tolist() == [0, 51, 255]
+    pixels = torch.tensor([0, 51, 255, 102], dtype=torch.uint8).view(1, 2, 1, 2)
+    values = datasets.to_float(pixels)
+    torch.testing.assert_close(values, torch.tensor([0.0, 0.2, 1.0, 0.4]).view(1, 2, 1, 2))
+    assert values.is_contiguous(memory_format=torch.channels_last)
+    assert pixels.flatten().tolist() == [0, 51, 255, 102]
 
 
 def test_shift_is_a_crop_of_the_padded_image_at_the_drawn_offsets(digits):
