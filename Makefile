@@ -24,11 +24,11 @@ help: ## list the targets
 # The environment is as the lock says. uv, which installs it, is in the lock, and brought by pip before.
 $(VENV)/installed: envs/requirements.txt
 	@echo "Installing the environment into $(VENV) (about 6 GB with torch) ..."
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv --clear $(VENV)
-	command -v uv > /dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	uv pip sync --quiet --python $(BIN)/python envs/requirements.txt
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@command -v uv > /dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@uv pip sync --quiet --python $(BIN)/python envs/requirements.txt
+	@touch $@
 
 reproduce: $(VENV)/installed ## run the study of CONFIG to its report, and say what came out
 	@$(SNAKEMAKE) $(ARGS)

@@ -101,7 +101,7 @@ SOURCES = {"digits": _digits}
 def to_float(images):
     """uint8 pixels (..., C, H, W) -> float32 in [0, 1], same shape, channels last in memory.
 
-    Convolutions and their gradients are a sixth faster so on a CPU.
+    Convolutions of colour images and their gradients are a sixth faster so on a CPU.
     """
     values = images.float().div_(255)
     return values.movedim(-3, -1).contiguous().movedim(-1, -3)

@@ -48,6 +48,8 @@ class State:
         self._lock = _locked(self.output.with_suffix(".lock"))
         self._saved = time.monotonic()
         self._cost = 0.0
+        for temporary in self.output.parent.glob(f".{self.output.stem}.*"):
+            temporary.unlink()  # half-written by a run that was killed: nobody else writes while we have the lock
         if self.failure.exists():
             self._unlock()
             raise ValueError(f"{self.failure.read_text().strip()} (as before: {self.failure})")

@@ -9,7 +9,7 @@ from workflow.checkout import TINY, Checkout
 
 ROOM = "scripts/modeconn/"
 TO_TABLES = {"make_tables": 1, "judge_claims": 1}
-FIGURES = {"draw_curves": 10, "draw_robustness": 3, "draw_signatures": 2, "draw_training": 2}
+FIGURES = {"draw_curves": 8, "draw_robustness": 3, "draw_signatures": 2, "draw_training": 2}
 REPORT = {"write_report": 1, "all": 1}
 # What is made anew wherever a measurement may have changed.
 DOWNSTREAM = TO_TABLES | FIGURES | REPORT
@@ -152,11 +152,7 @@ CONFIG_EDITS = {
             c["alignments"].update(again={"method": "random", "seed": 1}),
             c["studies"]["alignment"][1]["alignments"].append("again"),
         ),
-        {"align": 1, "fit_curve": 1, "evaluate_curve": 2, "evaluate_robustness": 2}
-        | CONFIG
-        | DOWNSTREAM
-        # One figure more of either kind: those that show this alignment alone.
-        | {"draw_curves": 11, "draw_robustness": 4},
+        {"align": 1, "fit_curve": 1, "evaluate_curve": 2, "evaluate_robustness": 2} | CONFIG | DOWNSTREAM,
     ),
     "evaluation points": (
         lambda c: c["evaluation"].update(points=4),

@@ -19,7 +19,7 @@ JOBS = {
     "make_tables": 1,
     "judge_claims": 1,
     "write_config": 1,
-    "draw_curves": 10,
+    "draw_curves": 8,
     "draw_robustness": 3,
     "draw_signatures": 2,
     "draw_training": 2,

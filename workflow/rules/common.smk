@@ -172,14 +172,29 @@ def histories(wildcards):
     return unique(networks + bends)
 
 
-def figure(name, **labels):
-    """A figure as SVG, in the report under its study, and as PDF; labels become columns and switches there."""
+# What figures show, in the words of the report; any other alignment goes by its name.
+SHOWN = {"none": "unaligned", "activation": "aligned by activations"}
+
+
+def figure(name, what):
+    """A figure as SVG, in the report under its study, and as PDF.
+
+    Figures of one alignment have a page of their own there, with a switch between unaligned and aligned.
+    """
+
+    def page(wildcards):
+        return "switch" if wildcards.get("alignment_shown", "all") != "all" else "all alignments"
+
+    def labels(wildcards):
+        shown = wildcards.get("alignment_shown", "all")
+        split = {"split": wildcards.split} if "split" in wildcards.keys() and shown == "all" else {}
+        alignment = {} if shown == "all" else {"alignment": SHOWN.get(shown, shown)}
+        return {"figure": what, **split, **alignment}
+
     path = f"{RUN}/figures/{{studied}}/{name}"
     caption = f"../report/{name.partition('-')[0]}.rst"
-    return {
-        "svg": report(f"{path}.svg", caption=caption, category="{studied}", labels=labels),
-        "pdf": f"{path}.pdf",
-    }
+    svg = report(f"{path}.svg", caption=caption, category="{studied}", subcategory=page, labels=labels)
+    return {"svg": svg, "pdf": f"{path}.pdf"}
 
 
 def selection(wildcards):

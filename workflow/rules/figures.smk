@@ -62,12 +62,7 @@ rule draw_curves:
     input:
         rules.make_tables.output.curves,
     output:
-        **figure(
-            "curves-{split}-{alignment_shown}",
-            figure="along the curves",
-            split="{split}",
-            alignment="{alignment_shown}",
-        ),
+        **figure("curves-{split}-{alignment_shown}", "along the curves"),
     log:
         f"<logs>/draw_curves/{config['name']}/{{studied}}-{{split}}-{{alignment_shown}}.log",
     conda:
@@ -85,12 +80,7 @@ rule draw_curves:
 
 use rule draw_curves as draw_robustness with:
     output:
-        **figure(
-            "robustness-{alignment_shown}",
-            figure="under attack",
-            split="test",
-            alignment="{alignment_shown}",
-        ),
+        **figure("robustness-{alignment_shown}", "clean and under attack"),
     log:
         f"<logs>/draw_robustness/{config['name']}/{{studied}}-{{alignment_shown}}.log",
     params:
@@ -102,7 +92,7 @@ use rule draw_curves as draw_signatures with:
     input:
         rules.make_tables.output.signatures,
     output:
-        **figure("signatures", figure="correlation by layer", split="alignment, test", alignment="all"),
+        **figure("signatures", "correlation by layer"),
     log:
         f"<logs>/draw_signatures/{config['name']}/{{studied}}.log",
     params:
@@ -114,7 +104,7 @@ use rule draw_curves as draw_training with:
     input:
         rules.make_tables.output.training,
     output:
-        **figure("training", figure="training", split="train", alignment="all"),
+        **figure("training", "training"),
     log:
         f"<logs>/draw_training/{config['name']}/{{studied}}.log",
     params:
