@@ -6,12 +6,20 @@ CONFIG ?= config/config.yaml
 PROFILE ?= default
 # More options and targets for Snakemake, for example ARGS="-n curves".
 ARGS ?=
+# A folder that several checkouts share: what one has made the others link to.
+CACHE ?=
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 NAME = $(shell sed -n 's/^name: *//p' $(CONFIG))
+# Snakemake's keys know sources and values, not versions of libraries or the device: those are in the folder's name.
+CACHE_KEY = $(shell sha256sum envs/requirements.txt | cut -c1-12)-$(if $(wildcard /dev/nvidia0),cuda,cpu)
+ifneq ($(CACHE),)
+export SNAKEMAKE_OUTPUT_CACHE := $(abspath $(CACHE))/$(CACHE_KEY)
+CACHING = --cache
+endif
 SNAKEMAKE = snakemake --configfile $(CONFIG) --replace-workflow-config --workflow-profile workflow/profiles/$(PROFILE)
 
 .PHONY: help reproduce test lint bench lock clean
@@ -19,7 +27,7 @@ SNAKEMAKE = snakemake --configfile $(CONFIG) --replace-workflow-config --workflo
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 	@echo
-	@echo "  Variables: CONFIG=$(CONFIG) PROFILE=$(PROFILE) ARGS=\"options for Snakemake\""
+	@echo "  Variables: CONFIG=$(CONFIG) PROFILE=$(PROFILE) CACHE=folder ARGS=\"options for Snakemake\""
 
 # The environment is as the lock says. uv, which installs it, is in the lock, and brought by pip before.
 $(VENV)/installed: envs/requirements.txt
@@ -31,7 +39,8 @@ $(VENV)/installed: envs/requirements.txt
 	@touch $@
 
 reproduce: $(VENV)/installed ## run the study of CONFIG to its report, and say what came out
-	@$(SNAKEMAKE) $(ARGS)
+	@$(if $(CACHE),mkdir -p "$$SNAKEMAKE_OUTPUT_CACHE")
+	@$(SNAKEMAKE) $(CACHING) $(ARGS)
 	@if [ -f results/$(NAME)/summary.txt ]; then echo; cat results/$(NAME)/summary.txt; echo; fi
 	@if [ -f results/$(NAME)/report.html ]; then $(MAKE) --no-print-directory where; fi
 

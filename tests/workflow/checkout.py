@@ -41,7 +41,7 @@ class Checkout:
 
     def command(self, *arguments):
         config = ["--configfile", "tiny.yaml", "--replace-workflow-config"]
-        return [sys.executable, "-m", "snakemake", *arguments, *config]
+        return [sys.executable, "-m", "snakemake", *config, *arguments]
 
     def snakemake(self, *arguments, **options):
         """Run Snakemake here and return the finished process, its output as text."""

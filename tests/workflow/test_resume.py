@@ -27,8 +27,8 @@ def checkout(finished, tmp_path_factory):
 
 def command_of(checkout, target):
     """The command that Snakemake prints for a target, without its log: to be pasted by hand."""
-    done = checkout.run("--dry-run", "--printshellcmds", "--force", "--quiet", "host", "--", target)
-    (command,) = re.findall(r"^ *(python scripts/.*?) > results/logs", done.stdout + done.stderr, re.MULTILINE)
+    done = checkout.run("--dry-run", "--printshellcmds", "--force", "--", target)
+    (command,) = re.findall(r"Shell command: (python scripts/.*?) > results/logs", done.stdout + done.stderr)
     return command
 
 
@@ -54,7 +54,7 @@ def outputs_beside(path):
     return {
         other.name: other.read_bytes()
         for other in path.parent.iterdir()
-        if other.name.startswith(path.stem) and not other.name.endswith(".cost.json")
+        if other.name.startswith(path.stem) and not other.name.endswith((".cost.json", ".lock"))
     }
 
 

@@ -163,3 +163,23 @@ def test_conda_environments_are_those_of_the_lock():
     assert {path.name for path in written} == {path.name for path in (PROJECT / "envs").glob("*.yaml")}
     for path, text in written.items():
         assert path.read_text() == text, f"{path.name}: run `make lock`"
+
+
+def test_a_block_of_seeds_is_one_job(tmp_path):
+    config = copy.deepcopy(TINY)
+    config["recipes"]["standard"]["population"] = 2
+    config["studies"]["alignment"] = [
+        {
+            **TINY["studies"]["alignment"][0],
+            "pairs": [[1, 2], [2, 3]],
+            "alignments": ["activation"],
+            "curves": ["linear"],
+        },
+    ]
+    checkout = Checkout(tmp_path / "project", config)
+    # Seeds 1 and 2 are one block, 3 and 4 another: one more seed never changes a block that is there.
+    expected = {"prepare_data": 1, "train": 2, "align": 2, "evaluate_curve": 2, "curves": 1}
+    assert checkout.planned("curves") == expected
+    checkout.run("--cores", "2", "curves")
+    blocks = sorted(path.name for path in (checkout.path / "results/networks").rglob("*.safetensors"))
+    assert blocks == ["seeds1-2.safetensors", "seeds3-4.safetensors"]

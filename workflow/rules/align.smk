@@ -10,6 +10,7 @@ rule align:
         signature="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.signature.csv",
     log:
         "<logs>/align/{dataset}/{network}/{recipe}/{pair}/{alignment}.log",
+    cache: True
     conda:
         "../../envs/torch.yaml"
     params:

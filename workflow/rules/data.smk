@@ -6,6 +6,7 @@ rule prepare_data:
         data="results/data/{dataset}.safetensors",
     log:
         "<logs>/prepare_data/{dataset}.log",
+    cache: True
     conda:
         "../../envs/torch.yaml"
     params:

@@ -1,0 +1,71 @@
+"""A cache between checkouts: what one has made another links to, and nothing wrong is ever taken from it."""
+
+import copy
+import json
+
+import pytest
+
+from workflow.checkout import TINY, Checkout
+
+SHARED = copy.deepcopy(TINY)
+SHARED["studies"]["alignment"] = [
+    {**TINY["studies"]["alignment"][0], "alignments": ["activation"], "curves": ["bezier"]},
+]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """The environment with a folder that the first checkout has filled."""
+    folder = tmp_path_factory.mktemp("cache")
+    environment = {"SNAKEMAKE_OUTPUT_CACHE": str(folder)}
+    first = Checkout(tmp_path_factory.mktemp("first") / "project", SHARED)
+    done = first.snakemake("--cores", "2", "--cache", "--", "curves", env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return environment
+
+
+def run(checkout, environment, *targets):
+    """Run with the cache and return which programs really ran: those that left a cost."""
+    done = checkout.snakemake("--cores", "2", "--cache", "--", *targets, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {json.loads(path.read_text())["program"] for path in (checkout.path / "results").rglob("*.cost.json")}
+
+
+def test_another_checkout_and_config_train_nothing_they_share(cache, tmp_path):
+    other = copy.deepcopy(SHARED)
+    other["name"] = "other"
+    other["evaluation"]["points"] = 2
+    checkout = Checkout(tmp_path / "project", other)
+    assert run(checkout, cache, "curves") == {"evaluate_curve"}
+    networks = sorted((checkout.path / "results/networks").rglob("*.safetensors"))
+    assert len(networks) == 2 and all(path.is_symlink() for path in networks)
+    # Two seeds never share an entry.
+    assert networks[0].resolve() != networks[1].resolve()
+    assert networks[0].read_bytes() != networks[1].read_bytes()
+
+
+def test_edited_source_is_another_entry(cache, tmp_path):
+    checkout = Checkout(tmp_path / "project", SHARED)
+    with checkout.edited("scripts/modeconn/optimization.py", "dampening=0,", "dampening=0.0,"):
+        computed = run(checkout, cache, "networks")
+    assert "train" in computed and "prepare_data" not in computed
+
+
+def test_a_truncated_entry_is_named_with_both_paths(cache, tmp_path):
+    config = copy.deepcopy(SHARED)
+    config["evaluation"]["points"] = 2
+    checkout = Checkout(tmp_path / "project", config)
+    run(checkout, cache, "networks")
+    link = next((checkout.path / "results/networks").rglob("seeds1.safetensors"))
+    entry = link.resolve()
+    whole = entry.read_bytes()
+    entry.chmod(0o644)
+    entry.write_bytes(whole[:-100])
+    try:
+        done = checkout.snakemake("--cores", "1", "--cache", "--", "curves", env=cache)
+    finally:
+        entry.write_bytes(whole)
+    output = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert f"{link.relative_to(checkout.path)} is damaged" in output and str(entry) in output
+    assert "Traceback" not in output
