@@ -9,7 +9,7 @@ A claim that does not show is a finding, not an error.
 import argparse
 import sys
 
-from modeconn import claims, tables
+from modeconn import claims, cost, files, tables
 
 
 def main():
@@ -19,10 +19,10 @@ def main():
     inputs.add_argument("--summary-table", required=True, metavar="CSV", help="from make_tables.py")
     inputs.add_argument("--claims", required=True, metavar="CSV", help="claims and their formulas (config/claims.csv)")
     inputs.add_argument("--published", metavar="CSV", help="rows of a summary table to compare with")
-    outputs = parser.add_argument_group("outputs")
-    outputs.add_argument("--verdicts-table", required=True, metavar="CSV", help="one row a claim and recipe")
-    outputs.add_argument("--comparison-table", required=True, metavar="CSV", help="one row a published number")
-    outputs.add_argument("--text", required=True, metavar="TXT", help="the result for a terminal, 100 columns")
+    made = parser.add_argument_group("outputs")
+    made.add_argument("--verdicts-table", required=True, metavar="CSV", help="one row a claim and recipe")
+    made.add_argument("--comparison-table", required=True, metavar="CSV", help="one row a published number")
+    made.add_argument("--text", required=True, metavar="TXT", help="the result for a terminal, 100 columns")
     arguments = parser.parse_args()
 
     summary = tables.read([arguments.summary_table], tables.SUMMARY)
@@ -30,13 +30,14 @@ def main():
     verdicts = claims.judge(tables.read([arguments.claims], tables.CLAIMS), pairs)
     published = tables.read([arguments.published] if arguments.published else [], tables.SUMMARY)
     comparison = claims.compare(published, summary)
-    tables.write(
-        {
-            arguments.verdicts_table: tables.csv(verdicts),
-            arguments.comparison_table: tables.csv(comparison),
-            arguments.text: claims.text(summary, verdicts, comparison).encode(),
-        }
-    )
+    outputs = {
+        arguments.verdicts_table: tables.csv(verdicts),
+        arguments.comparison_table: tables.csv(comparison),
+        arguments.text: claims.text(summary, verdicts, comparison).encode(),
+    }
+    for path, content in outputs.items():
+        files.write_bytes(path, content)
+    cost.write(arguments.verdicts_table)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ deviation over pairs, the training histories, and the signatures. Accuracies are
 import argparse
 import sys
 
-from modeconn import tables
+from modeconn import cost, files, tables
 
 
 def main():
@@ -17,27 +17,28 @@ def main():
     inputs.add_argument("--evaluations", nargs="+", required=True, metavar="CSV", help="points along a curve")
     inputs.add_argument("--histories", nargs="*", default=[], metavar="CSV", help="loss and accuracy against epoch")
     inputs.add_argument("--signatures", nargs="*", default=[], metavar="CSV", help="mean correlation of each group")
-    outputs = parser.add_argument_group("outputs")
-    outputs.add_argument("--curves-table", required=True, metavar="CSV", help="one row a point of a curve")
-    outputs.add_argument("--pairs-table", required=True, metavar="CSV", help="one row a curve: averages and barriers")
-    outputs.add_argument("--summary-table", required=True, metavar="CSV", help="mean, std and n over pairs, long")
-    outputs.add_argument("--training-table", required=True, metavar="CSV", help="one row an epoch")
-    outputs.add_argument("--signatures-table", required=True, metavar="CSV", help="one row a group of an alignment")
+    made = parser.add_argument_group("outputs")
+    made.add_argument("--curves-table", required=True, metavar="CSV", help="one row a point of a curve")
+    made.add_argument("--pairs-table", required=True, metavar="CSV", help="one row a curve: averages and barriers")
+    made.add_argument("--summary-table", required=True, metavar="CSV", help="mean, std and n over pairs, long")
+    made.add_argument("--training-table", required=True, metavar="CSV", help="one row an epoch")
+    made.add_argument("--signatures-table", required=True, metavar="CSV", help="one row a group of an alignment")
     arguments = parser.parse_args()
 
     curves = tables.ordered(tables.read(arguments.evaluations, tables.EVALUATION), tables.EVALUATION)
     pairs = tables.pair_table(curves)
     training = tables.ordered(tables.read(arguments.histories, tables.HISTORY), tables.HISTORY)
     signatures = tables.ordered(tables.read(arguments.signatures, tables.SIGNATURE), tables.SIGNATURE)
-    tables.write(
-        {
-            arguments.curves_table: tables.csv(curves),
-            arguments.pairs_table: tables.csv(pairs),
-            arguments.summary_table: tables.csv(tables.summary_table(pairs)),
-            arguments.training_table: tables.csv(training),
-            arguments.signatures_table: tables.csv(signatures),
-        }
-    )
+    outputs = {
+        arguments.curves_table: tables.csv(curves),
+        arguments.pairs_table: tables.csv(pairs),
+        arguments.summary_table: tables.csv(tables.summary_table(pairs)),
+        arguments.training_table: tables.csv(training),
+        arguments.signatures_table: tables.csv(signatures),
+    }
+    for path, content in outputs.items():
+        files.write_bytes(path, content)
+    cost.write(arguments.curves_table)
 
 
 if __name__ == "__main__":

@@ -5,49 +5,20 @@ made it from which values, with which versions, and a checksum of its tensors. N
 run (time, host) is in it.
 """
 
-import contextlib
 import csv
 import hashlib
 import json
-import os
 import platform
-import tempfile
 from pathlib import Path
 
 import safetensors
 import torch
 from safetensors.torch import save as serialize
 
+from modeconn.files import replacing
 from modeconn.identity import canonical
 
 KEY = "modeconn"
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """A temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(temporary)
-    try:
-        yield temporary
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        # mkstemp makes files private; an artifact has the permissions that any new file would have.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path, text):
-    """Write `text` to `path`, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text)
 
 
 def write_rows(path, rows):

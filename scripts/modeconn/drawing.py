@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from modeconn import tables
+from modeconn import cost, files, tables
 
 LOOK = {
     "font.size": 8,
@@ -208,7 +208,10 @@ def program(description, table, draw, *extra):
         rows, title = select(tables.read([arguments["table"]], table), {name: arguments[name] for name in selectors})
         with look():
             figure = draw(rows, title, **options)
-            tables.write({arguments[kind]: _bytes(figure, kind) for kind in ("svg", "pdf")})
+            outputs = {arguments[kind]: _bytes(figure, kind) for kind in ("svg", "pdf")}
+        for path, content in outputs.items():
+            files.write_bytes(path, content)
+        cost.write(arguments["svg"])
     except (ValueError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
 

@@ -7,20 +7,14 @@ the machine refuses, is one line on standard error and exit code 1; a traceback 
 import argparse
 import itertools
 import json
-import os
-import platform
-import resource
-import shutil
-import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from modeconn import artifacts, fingerprint, resume
+from modeconn import cost, fingerprint, resume
 
 
 def parser(description):
@@ -86,22 +80,15 @@ class Job:
                 left = seconds / (number - done) * (total - number)
                 print(f"{what}: {number}/{total} points, {seconds:.0f} s, {left:.0f} s left", flush=True)
 
-    def cost(self):
-        """What belongs to this run and not to its result."""
-        seconds = time.monotonic() - self.started
-        return {
-            "program": Path(sys.argv[0]).stem,
-            "seconds": round(seconds, 2),
-            "cpu_seconds": round(time.process_time(), 2),
-            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-            "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
-            "threads": torch.get_num_threads(),
-            "images_per_second": round(self.images / seconds) if self.images else None,
-            "resumed": self.state.resumed,
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "host": platform.node(),
-            "commit": _commit(),
-        }
+    def write_cost(self, output):
+        """What this run cost, beside its output."""
+        cost.write(
+            output,
+            device=torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
+            threads=torch.get_num_threads(),
+            images_per_second=round(self.images / (time.monotonic() - self.started)) if self.images else None,
+            resumed=self.state.resumed,
+        )
 
 
 def choose_device(wanted):
@@ -127,8 +114,7 @@ def run(parser, main):
                 raise
             # Again, now that what the job named has been imported too.
             _check(arguments.code)
-        cost = Path(arguments.output).with_suffix(".cost.json")
-        artifacts.write_text(cost, json.dumps(job.cost(), indent=1) + "\n")
+        job.write_cost(arguments.output)
     except resume.Stopped as stop:
         print(f"{name}: {stop}", file=sys.stderr)
         sys.exit(128 + job.state.signal)
@@ -139,13 +125,3 @@ def run(parser, main):
 def _check(code):
     if code is not None:
         fingerprint.check(code)
-
-
-def _commit():
-    """The commit of the source, marked where files differ from it; None outside version control."""
-    if shutil.which("git") is None:
-        return None
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
-    found = subprocess.run(command, capture_output=True, text=True, env=environment)
-    return found.stdout.strip() or None

@@ -12,7 +12,7 @@ import signal
 import time
 from pathlib import Path
 
-from modeconn import artifacts
+from modeconn import artifacts, files
 from modeconn.identity import digest
 
 
@@ -101,7 +101,7 @@ class State:
 
     def fail(self, message):
         """Leave word for the next attempt that this recipe cannot succeed."""
-        artifacts.write_text(self.failure, message + "\n")
+        files.write_text(self.failure, message + "\n")
 
     def _note(self, number, frame):
         self.signal = signal.Signals(number)

@@ -3,8 +3,6 @@
 Accuracies are fractions in 0..1 and losses are in nats in every table; only figures and texts show percent.
 """
 
-import os
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -131,16 +129,3 @@ def summary_table(pairs):
 def csv(rows):
     """The bytes of `rows` as CSV: the same rows always give the same bytes."""
     return rows.to_csv(index=False, float_format=FLOAT_FORMAT, lineterminator="\n").encode()
-
-
-def write(outputs):
-    """Write `outputs`, path -> bytes. A file appears whole or not at all; its folder is made if need be."""
-    for path, content in outputs.items():
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            part.write_bytes(content)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)

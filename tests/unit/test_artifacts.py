@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from modeconn import artifacts
+from modeconn import artifacts, files
 
 METADATA = {"rule": "train", "job": {"seeds": [1, 2], "rate": 0.1}, "mean": [0.25]}
 
@@ -166,7 +166,7 @@ class Broken(Exception):
 
 def test_a_failing_write_leaves_the_old_file_and_no_other(path):
     before = path.read_bytes()
-    with pytest.raises(Broken), artifacts.replacing(path) as temporary:
+    with pytest.raises(Broken), files.replacing(path) as temporary:
         temporary.write_text("half of it")
         raise Broken
     assert path.read_bytes() == before
@@ -187,7 +187,7 @@ def test_a_failing_replacement_leaves_the_old_file_and_no_other(path, monkeypatc
 
 
 def test_nothing_is_there_before_the_end(tmp_path):
-    with artifacts.replacing(tmp_path / "file") as temporary:
+    with files.replacing(tmp_path / "file") as temporary:
         temporary.write_text("all of it")
         assert not (tmp_path / "file").exists()
     assert (tmp_path / "file").read_text() == "all of it"
@@ -197,7 +197,7 @@ def test_nothing_is_there_before_the_end(tmp_path):
 def test_permissions_follow_the_umask(tmp_path, umask, expected):
     before = os.umask(umask)
     try:
-        artifacts.write_text(tmp_path / "file", "text")
+        files.write_text(tmp_path / "file", "text")
         assert os.umask(umask) == umask
     finally:
         os.umask(before)

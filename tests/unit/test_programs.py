@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from modeconn import artifacts, programs, resume
+from modeconn import artifacts, files, programs, resume
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 PROGRAMS = sorted(SCRIPTS.glob("*.py"))
@@ -84,7 +84,7 @@ def run(monkeypatch, tmp_path):
 def test_the_cost_of_a_run_lies_beside_its_output(run, tmp_path):
     def main(arguments, job):
         job.progress(1, "train")({"epoch": 1, "images": 500, "loss": [0.5, 0.7], "accuracy": [0.9, 0.7]})
-        artifacts.write_text(arguments.output, "result")
+        files.write_text(arguments.output, "result")
 
     run(main)
     assert sorted(os.listdir(tmp_path)) == ["result.cost.json", "result.safetensors"]

@@ -1,0 +1,42 @@
+"""What belongs to one run and not to its result: a small file beside the output, which no rule reads."""
+
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from modeconn import files
+
+STARTED = time.monotonic()
+
+
+def write(output, device="cpu", **more):
+    """Write beside `output` what this process has cost: seconds, memory, device, when, where, by which source."""
+    row = {
+        "program": Path(sys.argv[0]).stem,
+        "seconds": round(time.monotonic() - STARTED, 2),
+        "cpu_seconds": round(time.process_time(), 2),
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "device": device,
+        **more,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": platform.node(),
+        "commit": _commit(),
+    }
+    files.write_text(Path(output).with_suffix(".cost.json"), json.dumps(row, indent=1) + "\n")
+
+
+def _commit():
+    """The commit of the source, marked where files differ from it; None outside version control."""
+    if shutil.which("git") is None:
+        return None
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    found = subprocess.run(command, capture_output=True, text=True, env=environment)
+    return found.stdout.strip() or None
