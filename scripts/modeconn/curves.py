@@ -46,6 +46,25 @@ def midpoints(first, last, bends):
     return first + t * (last - first)
 
 
+def random_t(generators):
+    """One t ~ U[0, 1] for each lane, (L,), from its generator of the batch."""
+    return torch.stack([torch.rand((), generator=g, device=g.device) for g in generators]).cpu()
+
+
+def measure_at(functional, control_points, kind, t, batch, attack):
+    """A batch at t (L,) of each curve, (L or 1, k + 2, D), with the statistics of the batch, clean or under `attack`.
+
+    Returns the curves' points (L, D), mean cross-entropy (L,) and number of correct answers (L,).
+    """
+    images, labels, generators = batch
+    vectors = weights_at(control_points, kind, t)
+    # Nobody reads statistics gathered at random points of a curve.
+    buffers = functional.initial_buffers(len(vectors))
+    images = classification.attacked(functional, vectors, buffers, images, labels, attack, generators, train=True)
+    logits = functional(vectors, buffers, images, train=True)
+    return vectors, *classification.measure(logits, labels)
+
+
 def objective_of(functional, ends, bends, curve, attack):
     """Loss of a random point of each curve: cross-entropy + wd/2 |phi(t)|^2 at one t ~ U[0, 1] a batch.
 
@@ -54,14 +73,9 @@ def objective_of(functional, ends, bends, curve, attack):
     """
 
     def objective(batch):
-        images, labels, generators = batch
-        t = torch.stack([torch.rand((), generator=g, device=g.device) for g in generators]).cpu()
-        vectors = weights_at(torch.cat([ends[:, :1], bends, ends[:, 1:]], 1), curve["kind"], t)
-        # Nobody reads statistics gathered at random points of a curve.
-        buffers = functional.initial_buffers(len(vectors))
-        images = classification.attacked(functional, vectors, buffers, images, labels, attack, generators, train=True)
-        logits = functional(vectors, buffers, images, train=True)
-        entropies, correct = classification.measure(logits, labels)
+        t = random_t(batch[2])
+        control_points = torch.cat([ends[:, :1], bends, ends[:, 1:]], 1)
+        vectors, entropies, correct = measure_at(functional, control_points, curve["kind"], t, batch, attack)
         decay = 0.5 * curve["weight_decay"] * vectors.square().sum(1)
         return entropies + decay, entropies.detach(), correct
 

@@ -96,6 +96,10 @@ class State:
         artifacts.save(self.path, tensors, {"rule": "that was interrupted", "facts": facts})
         self._saved = time.monotonic()
         self._cost = self._saved - started
+        self.answer()
+
+    def answer(self):
+        """Raise Stopped if the process was asked to stop: for work that keeps nothing after work that did."""
         if self.signal is not None:
             raise Stopped(f"stopped by {self.signal.name}; {self.path} is kept, the same command goes on from it")
 
