@@ -92,6 +92,14 @@ def _check_names(config):
     for name, recipe in config["recipes"].items():
         if recipe["attack"] is not None:
             _defined(config, "attacks", recipe["attack"], f"recipes.{name}.attack")
+    for name, alignment in config["alignments"].items():
+        if alignment.get("start", "none") != "none":
+            where = f"alignments.{name}.start"
+            _defined(config, "alignments", alignment["start"], where)
+            if config["alignments"][alignment["start"]]["method"] == "pam":
+                raise ValueError(
+                    f"config, {where}: {alignment['start']!r} is pam itself; start from another method, or none"
+                )
     for study, cells in config["studies"].items():
         for position, cell in enumerate(cells):
             where = f"studies.{study}.{position}"
@@ -116,14 +124,20 @@ def meanings(config):
     """kind -> name -> (identity, values): what each name means in this config.
 
     An identity is the name and eight hex digits of its values, so two meanings of one name stand
-    side by side on disk, and one meaning is shared by all configs that have it. A recipe's attack is
-    replaced by its values.
+    side by side on disk, and one meaning is shared by all configs that have it. A recipe's attack and an
+    alignment's start are replaced by their values.
     """
     resolved = {kind: dict(config[section]) for kind, section in KINDS.items()}
     resolved["attack"] = dict(config["attacks"])
     resolved["recipe"] = {
         name: {**recipe, "attack": config["attacks"].get(recipe["attack"])}
         for name, recipe in config["recipes"].items()
+    }
+    resolved["alignment"] = {
+        name: {**alignment, "start": config["alignments"].get(alignment["start"])}
+        if "start" in alignment
+        else alignment
+        for name, alignment in config["alignments"].items()
     }
     resolved["evaluation"] = {"evaluation": config["evaluation"]}
     return {

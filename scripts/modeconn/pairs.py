@@ -42,7 +42,9 @@ def add_arguments(parser):
     parser.add_argument(
         "--networks", required=True, nargs="+", metavar="FILE", help="files, from train, that hold both networks"
     )
-    parser.add_argument("--permutation", metavar="FILE", help="from align or refine, for the second network (default: identity)")
+    parser.add_argument(
+        "--permutation", metavar="FILE", help="from align or refine, for the second network (default: identity)"
+    )
 
 
 def load(arguments, device):

@@ -97,23 +97,25 @@ def project(matrices, times):
         matrices -= columns - (columns.mean(-1, keepdim=True) + 1 / size)
 
 
-def relax(functional, spec, first, second, dataset, settings, recipe, *, lane, report, state):
-    """Train one matrix for each group to lower the loss between `first` and the mixed `second` (state dicts).
+def relax(pair, spec, settings, recipe, *, lane, report, state):
+    """Train one matrix for each group to lower the loss between a pair's first network and its second one, mixed.
+
+    pair: a `pairs.Pair`, with the permutation applied that the matrices start from.
 
     settings: {"epochs", "batch", "learning_rate", "nu", "projections"}: plain gradient descent on the cross-entropy at
-    one t ~ U[0, 1] a batch; after each step the proximal step towards the identity, then `project`.
+    one t ~ U[0, 1] a batch, without decay; after each step the proximal step towards the identity, then `project`.
     recipe: the networks', whose augmentation and attack are used here too. lane: names the random numbers and, in
     messages, the work. report, state: see `optimization.minimize`.
     Returns (group -> (n, n), history).
     """
-    start, _ = functional.pack(first)
-    parameters = {name: second[name] for name in functional.shapes}
-    relaxation = Relaxation(spec, start.device)
+    functional, (first, _) = pair.functional, pair.ends()
+    parameters = {name: pair.second[name] for name in functional.shapes}
+    relaxation = Relaxation(spec, first.device)
 
     def objective(batch):
         mixed = mix(spec, relaxation.matrices(), parameters)
-        end = torch.cat([mixed[name].reshape(-1) for name in functional.shapes])
-        line, t = torch.stack([start, end])[None], curves.random_t(batch[2])
+        second = torch.cat([mixed[name].reshape(-1) for name in functional.shapes])
+        line, t = torch.stack([first, second])[None], curves.random_t(batch[2])
         _, entropies, correct = curves.measure_at(functional, line, "linear", t, batch, recipe["attack"])
         return entropies, entropies.detach(), correct
 
@@ -128,7 +130,9 @@ def relax(functional, spec, first, second, dataset, settings, recipe, *, lane, r
     history = optimization.minimize(
         objective,
         relaxation.variables,
-        lambda epoch, step: datasets.batches(dataset, [lane], epoch, step, settings["batch"], recipe["augmentation"]),
+        lambda epoch, step: datasets.batches(
+            pair.dataset, [lane], epoch, step, settings["batch"], recipe["augmentation"]
+        ),
         {"epochs": settings["epochs"], "schedule": "halving", "optimizer": plain},
         lanes=[lane],
         report=report,
@@ -175,13 +179,13 @@ def birkhoff(matrix, terms):
     return coefficients / coefficients.sum(), torch.from_numpy(np.stack([columns for _, columns in found]))
 
 
-def candidates(spec, matrices, settings, seed):
+def candidates(spec, matrices, settings):
     """Permutations that the matrices may be rounded to, by name: the start, the nearest ones, samples.
 
-    settings: {"samples", "terms"}. A sample draws a term of each group's decomposition by its coefficient, each group
+    settings: {"samples", "terms", "seed"}. A sample draws a term of each group's decomposition by its coefficient, each group
     for itself.
     """
-    rng = generator("rounding", seed)
+    rng = generator("rounding", settings["seed"])
     drawn = {}
     for group in spec.groups:
         coefficients, terms = birkhoff(matrices[group], settings["terms"])
@@ -211,20 +215,21 @@ def score(functional, ends, images, labels, batch, attack):
     return total / len(labels)
 
 
-def choose(functional, spec, first, second, dataset, found, batch, attack, state):
-    """(permutation, scores by name) of the candidate `found` with the lowest score between `first` and `second`.
+def choose(pair, spec, found, batch, attack, state):
+    """(permutation, scores by name) of the candidate `found` with the lowest score on the pair.
 
-    The lowest of all; the paper's own code compares samples with the nearest permutation also where the start is better,
-    and may so return what is worse than the start. Equal candidates are scored once, and of equal scores the first wins.
+    The lowest of all: the paper's own code holds samples against the nearest permutation also where the start is better
+    than that, and so may return what is worse than the start. Of equal scores the first wins.
     state: a `resume.State`, asked after each candidate whether to stop.
     """
-    start, _ = functional.pack(first)
+    first, _ = pair.ends()
     scores, known = {}, {}
     for name, permutation in found.items():
-        key = tuple(torch.cat([permutation[group] for group in spec.groups]).tolist())
+        key = torch.cat([permutation[group] for group in spec.groups]).numpy().tobytes()
         if key not in known:
-            end, _ = functional.pack(permutations.apply(spec, permutation, second))
-            known[key] = score(functional, torch.stack([start, end]), *dataset.split("train"), batch, attack)
+            second, _ = pair.functional.pack(permutations.apply(spec, permutation, pair.second))
+            ends = torch.stack([first, second])
+            known[key] = score(pair.functional, ends, *pair.dataset.split("train"), batch, attack)
             state.answer()
         scores[name] = known[key]
     return found[min(scores, key=scores.get)], scores
