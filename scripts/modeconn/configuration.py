@@ -98,7 +98,7 @@ def _check_names(config):
             _defined(config, "alignments", alignment["start"], where)
             if config["alignments"][alignment["start"]]["method"] == "pam":
                 raise ValueError(
-                    f"config, {where}: {alignment['start']!r} is pam itself; start from another method, or none"
+                    f"config, {where}: {alignment['start']!r} is pam too: start from another method, or none"
                 )
     for study, cells in config["studies"].items():
         for position, cell in enumerate(cells):
@@ -133,11 +133,10 @@ def meanings(config):
         name: {**recipe, "attack": config["attacks"].get(recipe["attack"])}
         for name, recipe in config["recipes"].items()
     }
-    resolved["alignment"] = {
+    resolved["alignment"] |= {
         name: {**alignment, "start": config["alignments"].get(alignment["start"])}
-        if "start" in alignment
-        else alignment
         for name, alignment in config["alignments"].items()
+        if "start" in alignment
     }
     resolved["evaluation"] = {"evaluation": config["evaluation"]}
     return {

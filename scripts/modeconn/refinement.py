@@ -182,8 +182,7 @@ def birkhoff(matrix, terms):
 def candidates(spec, matrices, settings):
     """Permutations that the matrices may be rounded to, by name: the start, the nearest ones, samples.
 
-    settings: {"samples", "terms", "seed"}. A sample draws a term of each group's decomposition by its coefficient, each group
-    for itself.
+    settings: {"samples", "terms", "seed"}. A sample draws one term of each group's decomposition, by its coefficient.
     """
     rng = generator("rounding", settings["seed"])
     drawn = {}
