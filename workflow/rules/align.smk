@@ -15,12 +15,15 @@ rule align:
     cache: True
     conda:
         "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=60),
     params:
         **decisions("align", "network", "alignment", pair=pair),
     message:
         "align pair {wildcards.pair} of {wildcards.recipe} by {wildcards.alignment}"
     shell:
-        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device}"
+        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device} --gpus {resources.gpu}"
         " --data {input.data:q} --networks {input.networks:q}"
         " --output {output.permutation:q} --signature {output.signature:q} > {log:q} 2>&1"
 
@@ -44,13 +47,16 @@ rule refine:
     priority: 5
     conda:
         "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=240),
     params:
         **decisions("refine", "network", "recipe", "alignment", pair=pair),
         permutation=option("--permutation", "permutation"),
     message:
         "refine the permutation of pair {wildcards.pair} of {wildcards.recipe} by {wildcards.alignment}"
     shell:
-        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device}"
+        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device} --gpus {resources.gpu}"
         " --data {input.data:q} --networks {input.networks:q} {params.permutation}"
         " --output {output.permutation:q} --signature {output.signature:q} --history {output.history:q}"
         " --scores {output.scores:q} --moves {output.moves:q} > {log:q} 2>&1"
