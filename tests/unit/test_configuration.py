@@ -107,6 +107,22 @@ MISTAKES = {
     "undefined attack of a study": ("studies.alignment.0.attack", "fgsm", ["studies.alignment.0.attack", "'fgsm'"]),
     "key of another method": ("alignments.weight.statistic", "sum", ["alignments.weight", "'statistic'", "seed"]),
     "key of yet another method": ("alignments.activation.seed", 1, ["alignments.activation", "'seed'", "statistic"]),
+    "undefined start of a refinement": (
+        "alignments.pam",
+        {"method": "pam", "start": "colour"},
+        ["alignments.pam.start", "'colour'", "activation, pam, weight"],
+    ),
+    "refinement of a refinement": (
+        "alignments.pam",
+        {"method": "pam", "start": "pam"},
+        ["alignments.pam.start", "'pam'", "another method, or none"],
+    ),
+    "start of a matching": ("alignments.weight.start", "activation", ["alignments.weight", "'start'", "seed"]),
+    "refinement without a step": (
+        "alignments.pam",
+        {"method": "pam", "learning_rate": 0},
+        ["alignments.pam.learning_rate", "0", "minimum"],
+    ),
     "key of another kind": ("curves.linear.epochs", 3, ["curves.linear", "'epochs'", "allowed: kind"]),
     "key of another family": ("networks.tinyten.hidden", [64], ["networks.tinyten", "'hidden'", "width"]),
     "wrong value of a key of one kind": ("curves.bezier.bends", 0, ["curves.bezier.bends", "0", "minimum"]),
@@ -278,6 +294,21 @@ def test_a_recipe_means_its_attacks_values():
         "recipe", "robust", ("attacks.other", CONFIG["attacks"]["pgd"]), ("recipes.robust.attack", "other")
     )
     assert renamed == identity("recipe", "robust")
+
+
+def test_a_refinement_means_its_starts_values():
+    pam, other = {"method": "pam", "start": "weight"}, {"method": "weight", "seed": 3}
+    values = configuration.meanings(completed(("alignments.pam", pam)), SCHEMA)["alignment"]["pam"][1]
+    assert values["start"] == {"method": "weight", "seed": 0}
+    aligned = identity("alignment", "pam", ("alignments.pam", pam))
+    # The name of the start means nothing, its values do.
+    again = ("alignments.again", CONFIG["alignments"]["weight"])
+    assert identity("alignment", "pam", again, ("alignments.pam", {**pam, "start": "again"})) == aligned
+    assert identity("alignment", "pam", ("alignments.weight", other), ("alignments.pam", pam)) != aligned
+    unaligned = [
+        identity("alignment", "pam", ("alignments.pam", {"method": "pam", **more})) for more in ({}, {"start": "none"})
+    ]
+    assert unaligned[0] == unaligned[1] != aligned
 
 
 def test_resolving_leaves_the_config_as_it_is():

@@ -105,6 +105,11 @@ def test_the_values_of_a_job_name_its_modules():
     assert dispatch.modules({"alignment": {"method": "activation"}}) == []
 
 
+def test_refining_counts_for_refined_permutations_only():
+    assert {"refinement", "optimization", "curves"} <= names("refine", ["networks.tinyten"])
+    assert "refinement" not in names("align") | names("fit_curve") | names("evaluate_curve")
+
+
 def test_an_unknown_module_is_one_line(one_line):
     with one_line(ValueError, "modeconn.nothing"):
         fingerprint.fingerprint("train", ["nothing"])
