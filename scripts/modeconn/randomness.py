@@ -7,5 +7,14 @@ import torch
 
 def generator(*key, device="cpu"):
     """A generator seeded by `key`, e.g. ("order", seed, epoch); distinct keys give independent streams."""
+    return torch.Generator(device).manual_seed(_seed(key))
+
+
+def seed_layers(*key):
+    """Seed torch's own generators, from which layers such as dropout draw, and nothing else here does, by `key`."""
+    torch.manual_seed(_seed(key))
+
+
+def _seed(key):
     digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return int.from_bytes(digest[:8], "big") >> 1
