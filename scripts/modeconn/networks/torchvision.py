@@ -1,5 +1,6 @@
 """torchvision's classifiers by name, untrained."""
 
+import copy
 import difflib
 import warnings
 
@@ -19,23 +20,17 @@ def classifier(model, shape, classes):
         near = ", ".join(difflib.get_close_matches(model, known, cutoff=0.5)) or "resnet18 or densenet121"
         raise ValueError(f"network family torchvision: there is no model {model!r}: did you mean {near}?")
 
-    def build():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # that initializations may change some day
-            return models.get_model(model, weights=None, num_classes=classes)
-
-    # Tried without data or memory. Train mode, since auxiliary heads need more pixels than the rest.
-    with torch.device("meta"):
-        twin = build().train()
-        try:
-            twin(torch.empty(2, classifier.CHANNELS, *shape[1:]))
-        except Exception as error:
-            reason = (str(error) or repr(error)).splitlines()[0]
-            raise ValueError(
-                f"network family torchvision: {model} does not run on images of {shape[1]}x{shape[2]} pixels "
-                f"({reason}): change the data set's size"
-            ) from error
-    network = build()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # that initializations may change some day
+        network = models.get_model(model, weights=None, num_classes=classes)
+    try:  # without computing anything; in train mode, since auxiliary heads need more pixels than the rest
+        copy.deepcopy(network).to("meta").train()(torch.empty(2, classifier.CHANNELS, *shape[1:], device="meta"))
+    except Exception as error:
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise ValueError(
+            f"network family torchvision: {model} does not run on images of {shape[1]}x{shape[2]} pixels "
+            f"({reason}): change the data set's size"
+        ) from error
     network.auxiliary_weight = 0.3  # of each auxiliary head's loss, if there are any
     return network
 
