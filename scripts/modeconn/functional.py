@@ -13,8 +13,9 @@ class Functional:
     """`network` as a pure function of (vectors, buffers, images).
 
     vectors: (L, D), all parameters of L networks; buffers: name -> (L, ...); images: (L, N, C, H, W);
-    logits: (L, N, classes), with auxiliary heads a tuple of such. The network's own parameters and buffers are never read or written,
-    except buffers outside its state dict (constants such as the normalization of pixels).
+    logits: (L, N, classes), of the network itself and, in train mode, of auxiliary heads it may have.
+    The network's own parameters and buffers are never read or written, except buffers outside its
+    state dict (constants such as the normalization of pixels).
     """
 
     def __init__(self, network):

@@ -1,5 +1,7 @@
 """Networks: their sizes are those of the papers, their seeds reproducible, their normalization inside."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torchvision
@@ -28,7 +30,7 @@ def parameters(network):
         ("googlenet", 100, 10_237_388),  # 10.24 M, Tatro et al. 2020, whose count is that for 100 classes
         ("googlenet", 10, 10_237_388 - 90 * 3 * 1025),  # three classifiers of 1,024 inputs
         # 13 convolutions with bias and normalization, one linear layer.
-        ("vgg16", 10, sum(9 * i * o + 3 * o for i, o in zip(VGG, VGG[1:])) + 512 * 10 + 10),
+        ("vgg16", 10, sum(9 * i * o + 3 * o for i, o in pairwise(VGG)) + 512 * 10 + 10),
     ],
 )
 def test_families_have_the_published_number_of_parameters(family, classes, count):
@@ -202,7 +204,9 @@ def test_torchvisions_networks_go_by_their_names(model):
         torch.manual_seed(3)
         expected = torchvision.models.get_model(model, weights=None, num_classes=10)
     assert network.network.state_dict().keys() == expected.state_dict().keys()
-    assert all(torch.equal(tensor, network.network.state_dict()[name]) for name, tensor in expected.state_dict().items())
+    assert all(
+        torch.equal(tensor, network.network.state_dict()[name]) for name, tensor in expected.state_dict().items()
+    )
     images = torch.rand(2, 3, 32, 32)
     mean, std = (torch.tensor(COLOUR[key]).view(-1, 1, 1) for key in ("mean", "std"))
     torch.testing.assert_close(network.eval()(images), expected.eval()((images - mean) / std))
