@@ -23,7 +23,7 @@ def recalibrate(functional, vectors, batches):
         return buffers
     momenta = [layer.momentum for layer in layers]
     seen = 0
-    seed_layers("recalibration")
+    seed_layers("recalibration", device=vectors.device)
     try:
         for images in batches:
             size = images.shape[1]

@@ -55,7 +55,7 @@ def training_loss(functional, vectors, buffers, batch, attack):
     generator, so that a run can be taken up at any step.
     """
     images, labels, generators = batch
-    seed_layers("layers", generators[0].initial_seed())
+    seed_layers("layers", generators[0].initial_seed(), device=vectors.device)
     images = attacked(functional, vectors, buffers, images, labels, attack, generators, train=True)
     logits, *auxiliary = functional.outputs(vectors, buffers, images, train=True)
     entropies, correct = measure(logits, labels)

@@ -10,9 +10,11 @@ def generator(*key, device="cpu"):
     return torch.Generator(device).manual_seed(_seed(key))
 
 
-def seed_layers(*key):
-    """Seed torch's own generators, from which layers such as dropout draw, and nothing else here does, by `key`."""
-    torch.manual_seed(_seed(key))
+def seed_layers(*key, device="cpu"):
+    """Seed torch's own generator by `key`: layers such as dropout draw from it, and nothing else here does."""
+    # Not torch.manual_seed, which seeds every kind of device and takes longer than a step of a small network.
+    own = torch.cuda if torch.device(device).type == "cuda" else torch.default_generator
+    own.manual_seed(_seed(key))
 
 
 def _seed(key):
