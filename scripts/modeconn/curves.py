@@ -51,32 +51,25 @@ def random_t(generators):
     return torch.stack([torch.rand((), generator=g, device=g.device) for g in generators]).cpu()
 
 
-def measure_at(functional, control_points, kind, t, batch, attack):
-    """A batch at t (L,) of each curve, (L or 1, k + 2, D), with the statistics of the batch, clean or under `attack`.
-
-    Returns the curves' points (L, D), mean cross-entropy (L,) and number of correct answers (L,).
-    """
-    images, labels, generators = batch
+def training_loss_at(functional, control_points, kind, t, batch, attack):
+    """The points (L, D) at t (L,) of curves (L or 1, k + 2, D), and what `classification.training_loss` says of them."""
     vectors = weights_at(control_points, kind, t)
     # Nobody reads statistics gathered at random points of a curve.
     buffers = functional.initial_buffers(len(vectors))
-    images = classification.attacked(functional, vectors, buffers, images, labels, attack, generators, train=True)
-    logits = functional(vectors, buffers, images, train=True)
-    return vectors, *classification.measure(logits, labels)
+    return vectors, *classification.training_loss(functional, vectors, buffers, batch, attack)
 
 
 def objective_of(functional, ends, bends, curve, attack):
-    """Loss of a random point of each curve: cross-entropy + wd/2 |phi(t)|^2 at one t ~ U[0, 1] a batch.
+    """Loss of a random point of each curve: training loss + wd/2 |phi(t)|^2 at one t ~ U[0, 1] a batch.
 
     ends: (L, 2, D) fixed; bends: (L, k, D) to be trained. The decay acts on the point of the curve,
     not on the bends (Garipov et al. 2018; Tatro et al. 2020), so it is part of the loss.
     """
 
     def objective(batch):
-        t = random_t(batch[2])
-        control_points = torch.cat([ends[:, :1], bends, ends[:, 1:]], 1)
-        vectors, entropies, correct = measure_at(functional, control_points, curve["kind"], t, batch, attack)
+        points, t = torch.cat([ends[:, :1], bends, ends[:, 1:]], 1), random_t(batch[2])
+        vectors, losses, entropies, correct = training_loss_at(functional, points, curve["kind"], t, batch, attack)
         decay = 0.5 * curve["weight_decay"] * vectors.square().sum(1)
-        return entropies + decay, entropies.detach(), correct
+        return losses + decay, entropies, correct
 
     return objective

@@ -116,8 +116,7 @@ def relax(pair, spec, settings, recipe, *, lane, report, state):
         mixed = mix(spec, relaxation.matrices(), parameters)
         second = torch.cat([mixed[name].reshape(-1) for name in functional.shapes])
         line, t = torch.stack([first, second])[None], curves.random_t(batch[2])
-        _, entropies, correct = curves.measure_at(functional, line, "linear", t, batch, recipe["attack"])
-        return entropies, entropies.detach(), correct
+        return curves.training_loss_at(functional, line, "linear", t, batch, recipe["attack"])[1:]
 
     approach = optimization.nearness(relaxation.variables, settings["nu"])
 
@@ -198,19 +197,17 @@ def candidates(spec, matrices, settings):
     return found
 
 
-def score(functional, ends, images, labels, batch, attack):
+def score(functional, ends, images, labels, size, attack):
     """Mean cross-entropy (nats) along the line between `ends` (2, D): t goes from 0 to 1 over the batches.
 
-    images: uint8 (N, C, H, W), labels: (N,), in their order; normalization by the statistics of each batch.
+    images: uint8 (N, C, H, W), labels: (N,), in their order, `size` a batch; normalization by the batch's statistics.
     """
-    parts = list(zip(datasets.in_order(images, batch), labels.split(batch), strict=True))
+    parts = list(zip(datasets.in_order(images, size), labels.split(size), strict=True))
     total = 0.0
     for t, (inputs, targets) in zip(torch.linspace(0, 1, len(parts), dtype=torch.float64), parts):
-        generators = [generator("score", t.item(), device=ends.device)]
-        measured = curves.measure_at(
-            functional, ends[None], "linear", t[None], (inputs, targets[None], generators), attack
-        )
-        total += measured[1].item() * len(targets)
+        batch = inputs, targets[None], [generator("score", t.item(), device=ends.device)]
+        _, _, entropies, _ = curves.training_loss_at(functional, ends[None], "linear", t[None], batch, attack)
+        total += entropies.item() * len(targets)
     return total / len(labels)
 
 

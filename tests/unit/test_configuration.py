@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from modeconn import configuration
+from modeconn import configuration, dispatch
 from modeconn.identity import canonical, digest
 
 ROOT = Path(__file__).parents[2]
@@ -125,6 +125,14 @@ MISTAKES = {
     ),
     "key of another kind": ("curves.linear.epochs", 3, ["curves.linear", "'epochs'", "allowed: kind"]),
     "key of another family": ("networks.tinyten.hidden", [64], ["networks.tinyten", "'hidden'", "width"]),
+    "torchvision without a model": ("networks.tinyten", {"family": "torchvision"}, ["networks.tinyten", "'model'"]),
+    "width of torchvision's": (
+        "networks.tinyten",
+        {"family": "torchvision", "model": "resnet18", "width": 2},
+        ["networks.tinyten", "'width'", "allowed: family, model"],
+    ),
+    "model of another family": ("networks.tinyten.model", "resnet18", ["networks.tinyten", "'model'", "width"]),
+    "no family": ("networks.tinyten", {}, ["networks.tinyten", "'family'", "required"]),
     "wrong value of a key of one kind": ("curves.bezier.bends", 0, ["curves.bezier.bends", "0", "minimum"]),
     "wrong value of a key of one family": ("networks.mlp.hidden", [], ["networks.mlp.hidden", "[]"]),
 }
@@ -175,6 +183,8 @@ def test_defaults_are_filled_in_at_every_depth():
     }
     assert config["networks"]["mlp"]["hidden"] == [512, 512, 512]
     assert "hidden" not in config["networks"]["tinyten"]
+    torchvision = {"family": "torchvision", "model": "resnet18"}
+    assert completed(("networks.other", torchvision.copy()))["networks"]["other"] == torchvision
     assert config["evaluation"]["recalibration"] == {"images": 0, "batch": 512}
     assert config["alignments"] == {
         "activation": {"method": "activation", "statistic": "sum"},
@@ -236,6 +246,11 @@ def test_defaults_of_the_schema_are_valid():
         if "default" in of:
             schema = {"$defs": SCHEMA["$defs"], **of}
             assert configuration.Draft202012Validator(schema).is_valid(of["default"]), path
+
+
+def test_the_schema_knows_every_family():
+    families = SCHEMA["properties"]["networks"]["additionalProperties"]["properties"]["family"]["enum"]
+    assert sorted(families) == sorted(dispatch.FAMILIES)
 
 
 def identity(kind, name, *changes):
