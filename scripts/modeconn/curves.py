@@ -52,7 +52,7 @@ def random_t(generators):
 
 
 def training_loss_at(functional, control_points, kind, t, batch, attack):
-    """The points (L, D) at t (L,) of curves (L or 1, k + 2, D), and what `classification.training_loss` says of them."""
+    """Points (L, D) at t (L,) of curves (L or 1, k + 2, D), and what `classification.training_loss` says of them."""
     vectors = weights_at(control_points, kind, t)
     # Nobody reads statistics gathered at random points of a curve.
     buffers = functional.initial_buffers(len(vectors))

@@ -27,8 +27,8 @@ LEAST_ENTRY = 5e-4
 def mix(spec, matrices, tensors):
     """`permutation.apply` with a matrix for each group in place of a permutation; linear in each of them.
 
-    matrices: group -> (n, n), a row for each new neuron, holding its shares of the old ones. A permutation's matrix
-    (`as_matrix`) does what the permutation does.
+    matrices: group -> (n, n), a row for each new neuron, holding its shares of the old ones. The matrix of a
+    permutation, with ones at [i, permutation[i]], does what the permutation does.
     """
     alike = defaultdict(list)  # one product for all: bias and normalization of a layer have the same axis
     for axis in spec.axes:
@@ -50,11 +50,6 @@ def _mix_axis(dim, segments, matrices, tensor):
             part = channels.movedim(0, dim).flatten(dim, dim + 1)
         mixed.append(part)
     return mixed[0] if len(mixed) == 1 else torch.cat(mixed, dim)
-
-
-def as_matrix(indices):
-    """The matrix (n, n) of a permutation (n,): row i is one at indices[i]."""
-    return torch.eye(len(indices))[indices]
 
 
 class Relaxation:

@@ -41,8 +41,12 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def as_matrix(indices):
+    return torch.eye(len(indices))[indices]
+
+
 def matrices_of(order):
-    return {group: refinement.as_matrix(indices) for group, indices in order.items()}
+    return {group: as_matrix(indices) for group, indices in order.items()}
 
 
 # --- relaxed permutations ---
@@ -67,7 +71,7 @@ def test_tensors_are_linear_in_each_matrix():
     tensors, identity = draw(network, 1), permutation.identity(spec)
     for group, size in spec.groups.items():
         orders = [torch.randperm(size, generator=seeded(seed)) for seed in (1, 2)]
-        blend = 0.3 * refinement.as_matrix(orders[0]) + 0.7 * refinement.as_matrix(orders[1])
+        blend = 0.3 * as_matrix(orders[0]) + 0.7 * as_matrix(orders[1])
         found = refinement.mix(spec, matrices_of(identity) | {group: blend}, tensors)
         first, second = (permutation.apply(spec, identity | {group: order}, tensors) for order in orders)
         for name in tensors:
@@ -76,7 +80,7 @@ def test_tensors_are_linear_in_each_matrix():
 
 @pytest.mark.parametrize("size", [1, 7, 64])
 def test_projecting_keeps_permutations(size):
-    matrices = torch.stack([refinement.as_matrix(torch.randperm(size, generator=seeded(s))) for s in range(3)])
+    matrices = torch.stack([as_matrix(torch.randperm(size, generator=seeded(s))) for s in range(3)])
     projected = matrices.clone()
     refinement.project(projected, 20)
     torch.testing.assert_close(projected, matrices, rtol=0, atol=1e-6)
@@ -259,19 +263,19 @@ def orders(size, count):
 @pytest.mark.parametrize("size", [1, 5, 64])
 def test_a_permutation_is_its_own_decomposition(size):
     (order,) = orders(size, 1)
-    coefficients, terms = refinement.birkhoff(refinement.as_matrix(order), 11)
+    coefficients, terms = refinement.birkhoff(as_matrix(order), 11)
     assert coefficients.tolist() == [1]
     assert torch.equal(terms, order[None])
-    assert torch.equal(refinement.nearest(refinement.as_matrix(order)), order)
+    assert torch.equal(refinement.nearest(as_matrix(order)), order)
 
 
 def test_few_permutations_are_found_again_in_their_combination():
     weights = [0.5, 0.3, 0.15, 0.05]
-    matrix = sum(w * refinement.as_matrix(order).double() for w, order in zip(weights, orders(20, 4)))
+    matrix = sum(w * as_matrix(order).double() for w, order in zip(weights, orders(20, 4)))
     coefficients, terms = refinement.birkhoff(matrix, 11)
     assert coefficients.sum().item() == pytest.approx(1)
     assert (coefficients.diff() <= 0).all()
-    found = sum(c * refinement.as_matrix(order).double() for c, order in zip(coefficients, terms))
+    found = sum(c * as_matrix(order).double() for c, order in zip(coefficients, terms))
     torch.testing.assert_close(found, matrix, rtol=0, atol=1e-9)
     assert torch.equal(refinement.nearest(matrix), orders(20, 1)[0])
 
@@ -280,7 +284,7 @@ def test_only_the_largest_terms_are_kept_and_their_coefficients_sum_to_one():
     # Disjoint cycles, so that the decomposition is the only one.
     weights = [0.1, 0.4, 0.2, 0.3]
     cycles = [torch.arange(9).roll(shift) for shift in range(4)]
-    matrix = sum(w * refinement.as_matrix(order).double() for w, order in zip(weights, cycles))
+    matrix = sum(w * as_matrix(order).double() for w, order in zip(weights, cycles))
     coefficients, terms = refinement.birkhoff(matrix, 2)
     assert coefficients.tolist() == pytest.approx([4 / 7, 3 / 7])
     assert torch.equal(terms, torch.stack([cycles[1], cycles[3]]))
@@ -291,13 +295,13 @@ def test_a_positive_assignment_is_found_where_the_best_sum_has_a_zero():
     matrix = torch.tensor(twentieths, dtype=torch.float64) / 20
     assert matrix[range(5), refinement.nearest(matrix)].min() == 0
     coefficients, terms = refinement.birkhoff(matrix, 11)
-    found = sum(c * refinement.as_matrix(order).double() for c, order in zip(coefficients, terms))
+    found = sum(c * as_matrix(order).double() for c, order in zip(coefficients, terms))
     torch.testing.assert_close(found, matrix, rtol=0, atol=1e-9)
 
 
 def test_a_matrix_of_small_entries_only_has_the_nearest_permutation(monkeypatch):
     monkeypatch.setattr(refinement, "LEAST_ENTRY", 0.5)
-    matrix = torch.full((4, 4), 0.2) + 0.2 * refinement.as_matrix(torch.tensor([2, 0, 3, 1]))
+    matrix = torch.full((4, 4), 0.2) + 0.2 * as_matrix(torch.tensor([2, 0, 3, 1]))
     coefficients, terms = refinement.birkhoff(matrix, 11)
     assert coefficients.tolist() == [1]
     assert terms.tolist() == [[2, 0, 3, 1]]
@@ -309,7 +313,7 @@ def test_samples_draw_each_group_for_itself_by_its_coefficients():
     cycles = {group: torch.arange(size).roll(1) for group, size in groups.items()}
     shares = {"one": 0.25, "other": 0.4}
     matrices = {
-        group: (1 - shares[group]) * torch.eye(size) + shares[group] * refinement.as_matrix(cycles[group])
+        group: (1 - shares[group]) * torch.eye(size) + shares[group] * as_matrix(cycles[group])
         for group, size in groups.items()
     }
     found = refinement.candidates(spec, matrices, SETTINGS | {"samples": 2000})
