@@ -185,7 +185,7 @@ def test_captured_activations_follow_the_permutation(name):
     """At permuted weights, each site shows the old values gathered: slices, in-place ReLU and additions included."""
     network, example, spec = architecture(name)
     sites = [(group, site) for group, sites in spec.sites.items() for site in sites]
-    captured = permutation.capture(network, [site.node for _, site in sites])
+    captured = permutation.capture(network, [site.node for _, site in sites], example)
     tensors = {name: tensor.double() for name, tensor in state(network).items()}
     drawn = permutation.random(spec, seeded(1))
     with torch.no_grad():
@@ -646,9 +646,9 @@ def test_an_example_that_does_not_fit_is_told():
 
 
 def test_capture_refuses_unknown_nodes():
-    network, *_ = family("tinyten", "batch")
+    network, example, _ = family("tinyten", "batch")
     with pytest.raises(ValueError, match="Normalized has no node nowhere"):
-        permutation.capture(network, ["network_layers_0_relu", "nowhere"])
+        permutation.capture(network, ["network_layers_0_relu", "nowhere"], example)
 
 
 # --- verify can fail ---
@@ -731,7 +731,7 @@ def test_the_network_and_the_random_state_are_left_as_they_were():
     random_state = torch.get_rng_state()
 
     spec = permutation.discover(network, example)
-    permutation.capture(network, ["network_stem_relu"])(example)
+    permutation.capture(network, ["network_stem_relu"], example)(example)
     permutation.verify(network, spec, example, seeded())
 
     assert all(tensor is tensors[name] for name, tensor in state(network).items())
@@ -759,7 +759,7 @@ def test_captured_values_are_safe_from_operations_in_place():
         dense=nn.Linear(6, 4),
     )
     images = torch.rand(2, 3, 8, 8)
-    (convolved, rectified, added), output = permutation.capture(network, ["a", "relu", "add_"])(images)
+    (convolved, rectified, added), output = permutation.capture(network, ["a", "relu", "add_"], images)(images)
     assert torch.equal(convolved, network.a(images))
     assert torch.equal(rectified, network.a(images).relu())
     assert torch.equal(added, network.a(images).relu() + 1)
@@ -769,7 +769,7 @@ def test_captured_values_are_safe_from_operations_in_place():
 def test_captured_network_shares_parameters_and_buffers():
     network, example, _ = family("tinyten", "batch")
     network = copy.deepcopy(network).eval()
-    captured = permutation.capture(network, [])
+    captured = permutation.capture(network, [], example)
     with torch.no_grad():
         network.network.layers[0].conv.weight.mul_(2)
         network.network.layers[0].norm.running_mean.add_(0.5)
@@ -780,7 +780,7 @@ def test_captured_network_shares_parameters_and_buffers():
 
 def test_captured_network_takes_all_names_of_the_network():
     network, example, _ = family("tinyten", "batch")
-    captured = permutation.capture(network, ["network_layers_0_relu"])
+    captured = permutation.capture(network, ["network_layers_0_relu"], example)
     assert captured.state_dict().keys() == network.state_dict().keys()
     other = {name: tensor + 0.1 for name, tensor in state(network).items()}
     expected = functional_call(copy.deepcopy(network).eval(), other, (example,))
@@ -789,5 +789,5 @@ def test_captured_network_takes_all_names_of_the_network():
 
 def test_captured_network_takes_names_that_its_graph_does_not_use():
     network, example, _ = architecture("googlenet")
-    _, logits = functional_call(permutation.capture(network, ["relu"]), state(network), (example,))
+    _, logits = functional_call(permutation.capture(network, ["relu"], example), state(network), (example,))
     assert logits.shape == (2, 1000)
