@@ -12,7 +12,7 @@ SHAPE = (3, 16, 16)
 
 
 def build(family, seed):
-    """A network a few steps from its start, with jittered statistics, and biases that let channels be active: no ties."""
+    """A network a few steps from its start; jittered statistics, and biases that let every channel live: no ties."""
     network = networks.build(
         {"family": family, "width": 0.5}, shape=SHAPE, classes=10, mean=[0.5] * 3, std=[0.25] * 3, seed=seed
     )
@@ -23,12 +23,15 @@ def build(family, seed):
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(network.train()(images), labels).backward()
         optimizer.step()
+    for norm in (module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+        norm.reset_running_stats()
+        norm.momentum = None  # plain average
+        norm.bias.data += 1
+    with torch.no_grad():
+        network(images)
     for name, buffer in network.named_buffers():
         if name.endswith(("running_mean", "running_var")):
-            buffer += 0.2 * buffer.abs() * torch.rand(buffer.shape, generator=generator)
-    for name, parameter in network.named_parameters():
-        if name.endswith("norm.bias"):
-            parameter.data += 1
+            buffer *= 1 + 0.2 * torch.rand(buffer.shape, generator=generator)
     return network.eval()
 
 

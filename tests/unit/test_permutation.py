@@ -140,6 +140,9 @@ def test_residual_streams_are_named_after_their_first_layer_and_read_after_each_
         permutation.Site(node, dim=1, offset=0, size=64) for node in ("relu", "layer1_0_relu_1", "layer1_1_relu_1")
     )
     assert [site.node for site in spec.sites["layer1.0.conv1"]] == ["layer1_0_relu"]
+    # Before the nonlinearities: what normalization returns and, on the stream, sums.
+    assert [site.node for site in spec.pre_sites["conv1"]] == ["bn1", "add", "add_1"]
+    assert [site.node for site in spec.pre_sites["layer1.0.conv1"]] == ["layer1_0_bn1"]
     writers = {axis.tensor for axis in spec.axes if axis.output and axis.segments[0].group == "layer2.0.conv2"}
     assert {tensor for tensor in writers if tensor.endswith("weight")} == {
         *("layer2.0.conv2.weight", "layer2.0.bn2.weight", "layer2.0.downsample.0.weight"),
@@ -764,6 +767,22 @@ def test_captured_values_are_safe_from_operations_in_place():
     assert torch.equal(rectified, network.a(images).relu())
     assert torch.equal(added, network.a(images).relu() + 1)
     assert torch.equal(output, network(images))
+
+
+def test_only_values_that_are_overwritten_are_copied():
+    """A view shares its memory: what is done to it in place is done to the value before."""
+
+    def forward(m, x):
+        rectified = m.relu(m.a(x))
+        return m.dense(pooled(rectified.view(rectified.shape).mul_(2)))
+
+    network = net(forward, a=conv(3, 6), relu=nn.ReLU(), dense=nn.Linear(6, 4))
+    images = torch.rand(2, 3, 8, 8)
+    captured = permutation.capture(network, ["a", "relu", "mul_"], images)
+    assert [node.args[0].name for node in captured.graph.nodes if node.target == "clone"] == ["relu"]
+    (convolved, rectified, doubled), _ = captured(images)
+    assert torch.equal(rectified, network.a(images).relu())
+    assert torch.equal(doubled, 2 * rectified) and torch.equal(convolved, network.a(images))
 
 
 def test_captured_network_shares_parameters_and_buffers():
