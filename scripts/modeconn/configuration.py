@@ -102,6 +102,9 @@ def _check_names(config):
     for name, recipe in config["recipes"].items():
         if recipe["attack"] is not None:
             _defined(config, "attacks", recipe["attack"], f"recipes.{name}.attack")
+    for name, alignment in config["alignments"].items():
+        if alignment.get("attack") is not None:
+            _defined(config, "attacks", alignment["attack"], f"alignments.{name}.attack")
     for study, cells in config["studies"].items():
         for position, cell in enumerate(cells):
             where = f"studies.{study}.{position}"
@@ -137,8 +140,8 @@ def meanings(config, schema):
     """kind -> name -> (identity, values): what each name means in this config, as far as it decides results.
 
     An identity is the name and eight hex digits of its values, so two meanings of one name stand
-    side by side on disk, and one meaning is shared by all configs that have it. A recipe's attack is
-    replaced by its values.
+    side by side on disk, and one meaning is shared by all configs that have it. The attack of a recipe
+    or an alignment is replaced by its values.
     """
     config = deciding(config, schema)
     resolved = {kind: dict(config[section]) for kind, section in KINDS.items()}
@@ -146,6 +149,10 @@ def meanings(config, schema):
     resolved["recipe"] = {
         name: {**recipe, "attack": config["attacks"].get(recipe["attack"])}
         for name, recipe in config["recipes"].items()
+    }
+    resolved["alignment"] = {
+        name: alignment | ({"attack": config["attacks"][alignment["attack"]]} if "attack" in alignment else {})
+        for name, alignment in config["alignments"].items()
     }
     resolved["evaluation"] = {"evaluation": config["evaluation"]}
     return {

@@ -16,7 +16,7 @@ FLOAT_FORMAT = "%.9g"
 WORDS = frozenset(
     [
         *["kind", "dataset", "network", "recipe", "seeds", "pair", "alignment", "curve", "split", "attack", "group"],
-        *["quantity", "claim", "statement", "source", "unit", "formula"],
+        *["site", "images", "quantity", "claim", "statement", "source", "unit", "formula"],
     ]
 )
 # Columns that may be empty: a standard deviation needs two values.
@@ -44,8 +44,11 @@ HISTORY = Table(
     key=["kind", *STUDY, "seeds", "alignment", "curve", "epoch"],
 )
 SIGNATURE = Table(
-    columns=[*ALIGNMENT, "group", "position", "split", "before", "after"],
-    key=[*ALIGNMENT, "split", "position", "group"],
+    columns=[
+        *[*ALIGNMENT, "group", "position", "split", "site", "images"],
+        *["before", "after", "distance_before", "distance_after"],
+    ],
+    key=[*ALIGNMENT, "split", "site", "position", "group"],
 )
 PAIRS = Table(columns=[*PATH, *barriers.QUANTITIES], key=PATH)
 SUMMARY = Table(columns=[*GROUP, "quantity", "mean", "std", "n"], key=[*GROUP, "quantity"])

@@ -148,7 +148,7 @@ def test_training_has_panels_for_networks_and_for_each_curve():
             "no alignment 'pam' here; it has none,",
         ),
         ("draw_robustness", "curves", ["--recipe", "standard"], "no rows under attack"),
-        ("draw_signatures", "curves", [], "lacks the column group, position, before, after"),
+        ("draw_signatures", "curves", [], "lacks the column group, position, site, images, before, after"),
         ("draw_training", "absent", [], "No such file"),
     ],
 )
