@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import synthetic_tables
 from synthetic_tables import SAG, SCRIPTS, run
@@ -118,6 +119,14 @@ def test_robustness_stands_beside_clean_accuracy():
     figure = draw_robustness.draw(rows, "title", None)
     titles = [panel.get_title() for panel in figure.axes if panel.get_title()]
     assert titles == ["straight line", "straight line, under pgd", "Bézier curve", "Bézier curve, under pgd"]
+
+
+def test_signatures_show_what_all_alignments_can_be_compared_by():
+    rows = synthetic_tables.signatures()
+    others = [rows.assign(site="pre", before=0.3), rows.assign(images="attacked", before=0.4)]
+    figures = [draw_signatures.draw(pd.concat(frames), "title") for frames in ([rows], [*others, rows])]
+    alone, among = ([line.get_ydata().tolist() for axes in figure.axes for line in axes.lines] for figure in figures)
+    assert alone == among
 
 
 def test_signatures_show_mean_and_standard_deviation_over_pairs():
