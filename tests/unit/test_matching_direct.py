@@ -140,7 +140,7 @@ def test_wide_activations_are_subsampled(limit, steps):
         np.testing.assert_allclose(measured[layer].matrix, expected, rtol=0, atol=1e-5)
 
 
-def test_an_attack_is_on_each_networks_own_activations():
+def test_of_a_pair_of_batches_each_network_sees_its_own():
     one, other, images = build("tinyten", 1), build("tinyten", 2), pictures(24)
     own = [(images[:12], images[12:])]
     spec = permutation.discover(one, images[:2])
