@@ -6,27 +6,29 @@ from modeconn.randomness import generator
 
 parser = programs.parser(__doc__)
 pairs.add_arguments(parser)
-parser.add_argument("--signature", required=True, metavar="FILE", help="mean correlation by group (CSV)")
+parser.add_argument("--signature", required=True, metavar="FILE", help="correlation and L2 distance by group (CSV)")
 
 
 def main(arguments, job):
     values = arguments.job
+    alignment = values["alignment"]
     pair = pairs.load(arguments, job.device)
     spec = pair.spec()
     permutation.verify(pair.functional.network, spec, pair.dataset.example(), generator("verify"))
-    correlations = {split: signatures.correlate(pair, spec, split) for split in ("alignment", "test")}
-    found = match(values["alignment"], pair, spec, correlations["alignment"])
+    correlations = signatures.correlate(pair, spec, alignment)
+    found = match(alignment, pair, spec, correlations["alignment", alignment.get("site", "post")])
     artifacts.save(
         arguments.output, found, {"rule": "align", "job": values, "versions": artifacts.versions(job.device)}
     )
-    signatures.write(arguments.signature, values["names"], correlations, found)
+    signatures.write(arguments.signature, values["names"], alignment, correlations, found)
 
 
 def match(alignment, pair, spec, correlations):
     """The permutation of the pair's second network by the method that `alignment` names."""
     method = alignment["method"]
     if method == "activation":
-        return activation.match_correlations(spec, correlations, alignment["statistic"])
+        kernel = alignment.get("kernel", "correlation")
+        return activation.match_correlations(spec, correlations, alignment["statistic"], kernel)
     if method == "weight":
         from modeconn.matching import weight  # here, so that its source decides only its own alignments
 

@@ -40,12 +40,12 @@ def main(arguments, job):
     candidates = refinement.candidates(spec, matrices, settings)
     found, scores = refinement.choose(pair, spec, candidates, settings["batch"], recipe["attack"], job.state)
     composed = permutation.compose(start, found)
-    correlations = {split: signatures.correlate(original, spec, split) for split in ("alignment", "test")}
+    correlations = signatures.correlate(original, spec, settings)
 
     artifacts.save(
         arguments.output, composed, {"rule": "refine", "job": values, "versions": artifacts.versions(job.device)}
     )
-    signatures.write(arguments.signature, names, correlations, composed)
+    signatures.write(arguments.signature, names, settings, correlations, composed)
     artifacts.write_rows(
         arguments.history,
         [

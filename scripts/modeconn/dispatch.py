@@ -23,6 +23,9 @@ def modules(values):
         found.append(f"networks.{FAMILIES[values['network']['family']][0]}")
     if values.get("attack") or values.get("recipe", {}).get("attack"):
         found.append("attacks")
-    if values.get("alignment", {}).get("method") == "weight":
+    alignment = values.get("alignment", {})
+    if alignment.get("method") == "weight":
         found.append("matching.weight")
+    if alignment.get("attack"):
+        found += ["matching.adversarial", "attacks"]
     return found

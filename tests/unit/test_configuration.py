@@ -105,6 +105,24 @@ MISTAKES = {
         ["studies.alignment.0.curves", "'chain'", "bezier, linear"],
     ),
     "undefined attack of a study": ("studies.alignment.0.attack", "fgsm", ["studies.alignment.0.attack", "'fgsm'"]),
+    "undefined attack of an alignment": (
+        "alignments.activation.attack",
+        "fgsm",
+        ["alignments.activation.attack", "'fgsm'", "pgd"],
+    ),
+    "unknown kernel": ("alignments.activation.kernel", "l2", ["alignments.activation.kernel", "'l2'", "inner"]),
+    "unknown site": ("alignments.activation.site", "both", ["alignments.activation.site", "'both'", "pre"]),
+    "unknown statistic": (
+        "alignments.activation.statistic",
+        "last",
+        ["alignments.activation.statistic", "'last'", "first"],
+    ),
+    "statistic of no group": ("alignments.activation.statistic", {}, ["alignments.activation.statistic", "{}"]),
+    "unknown statistic of a group": (
+        "alignments.activation.statistic",
+        {"stem": "last"},
+        ["alignments.activation.statistic.stem", "'last'", "first"],
+    ),
     "key of another method": ("alignments.weight.statistic", "sum", ["alignments.weight", "'statistic'", "seed"]),
     "key of yet another method": ("alignments.activation.seed", 1, ["alignments.activation", "'seed'", "statistic"]),
     "undefined start of a refinement": (
@@ -187,7 +205,14 @@ def test_defaults_are_filled_in_at_every_depth():
     assert completed(("networks.other", torchvision.copy()))["networks"]["other"] == torchvision
     assert config["evaluation"]["recalibration"] == {"images": 0, "batch": 512}
     assert config["alignments"] == {
-        "activation": {"method": "activation", "statistic": "sum"},
+        "activation": {
+            "method": "activation",
+            "kernel": "correlation",
+            "site": "post",
+            "statistic": "sum",
+            "subsample": 0,
+            "attack": None,
+        },
         "weight": {"method": "weight", "seed": 0},
     }
     assert config["curves"]["linear"] == {"kind": "linear"}
@@ -293,6 +318,11 @@ def test_the_same_meaning_has_the_same_identity(kind, name, path, value):
         ("recipe", "robust", "recipes.robust.attack", None),
         ("attack", "pgd", "attacks.pgd.random_start", False),
         ("alignment", "weight", "alignments.weight.seed", 1),
+        ("alignment", "activation", "alignments.activation.kernel", "inner"),
+        ("alignment", "activation", "alignments.activation.site", "pre"),
+        ("alignment", "activation", "alignments.activation.subsample", 32),
+        ("alignment", "activation", "alignments.activation.statistic", {"network.stem.conv": "first"}),
+        ("alignment", "activation", "alignments.activation.attack", "pgd"),
         ("curve", "bezier", "curves.bezier.bends", 2),
         ("evaluation", "evaluation", "evaluation", {"points": 9}),
     ],
@@ -324,6 +354,20 @@ def test_a_refinement_means_its_starts_values():
         identity("alignment", "pam", ("alignments.pam", {"method": "pam", **more})) for more in ({}, {"start": "none"})
     ]
     assert unaligned[0] == unaligned[1] != aligned
+
+
+def test_an_alignment_means_its_attacks_values_and_what_was_added_to_it_leaves_older_results_alone():
+    def meaning(**alignment):
+        config = completed(("alignments.activation", {"method": "activation", **alignment}))
+        return configuration.meanings(config, SCHEMA)["alignment"]["activation"][1]
+
+    assert meaning() == {"method": "activation", "statistic": "sum"}
+    assert meaning(attack="pgd", site="pre") == {
+        "method": "activation",
+        "statistic": "sum",
+        "site": "pre",
+        "attack": {"epsilon": 0.1, "step": 0.02, "steps": 5, "random_start": True},
+    }
 
 
 def test_resolving_leaves_the_config_as_it_is():
