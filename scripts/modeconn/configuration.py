@@ -3,14 +3,17 @@
 Every mistake that can be seen before work starts is one line: where, what, what is allowed.
 """
 
+import copy
 import difflib
+import functools
 import math
+import operator
 import re
 
 import yaml
 from jsonschema import Draft202012Validator, exceptions, validators
 
-from modeconn.identity import digest, plain
+from modeconn.identity import canonical, digest, plain
 
 KINDS = {
     "dataset": "datasets",
@@ -50,6 +53,29 @@ def complete(config, schema):
         raise ValueError(_explain(exceptions.best_match(errors)))
     config.update(plain(config))
     _check_names(config)
+
+
+def without_neutral(config, schema):
+    """A copy of the completed `config` without the keys that are at the value the schema calls `neutral`.
+
+    A key that joins an object with results gives as neutral what the results made without it mean: they
+    keep their identity, whatever its default is or becomes. Programs read such a key with that value
+    as its default.
+    """
+    config = copy.deepcopy(config)
+    found = [error for error in _Neutral(schema).iter_errors(config) if error.validator == "neutral"]
+    for error in sorted(found, key=lambda error: -len(error.absolute_path)):
+        *parents, key = error.absolute_path
+        functools.reduce(operator.getitem, parents, config).pop(key, None)
+    return config
+
+
+def _is_neutral(validator, neutral, instance, schema):
+    if canonical(instance) == canonical(neutral):
+        yield exceptions.ValidationError(f"{instance!r} is the neutral value")
+
+
+_Neutral = validators.extend(Draft202012Validator, {"neutral": _is_neutral})
 
 
 def _is_own(error):

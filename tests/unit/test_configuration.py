@@ -223,7 +223,7 @@ def test_defaults_of_the_schema_are_valid():
 
 
 def identity(kind, name, *changes):
-    return configuration.meanings(completed(*changes))[kind][name][0]
+    return configuration.meanings(configuration.without_neutral(completed(*changes), SCHEMA))[kind][name][0]
 
 
 def test_an_identity_is_a_name_and_eight_hex_digits_of_its_values():
@@ -278,6 +278,27 @@ def test_a_recipe_means_its_attacks_values():
         "recipe", "robust", ("attacks.other", CONFIG["attacks"]["pgd"]), ("recipes.robust.attack", "other")
     )
     assert renamed == identity("recipe", "robust")
+
+
+def test_a_key_at_its_neutral_value_is_left_out_at_every_depth():
+    deep = {"type": "object", "properties": {"new": {"default": 3, "neutral": 1}, "old": {"default": 1}}}
+    schema = {
+        "properties": {"flag": {"neutral": False}},
+        "additionalProperties": deep,
+        "if": {"required": ["flag"]},
+        "then": {"properties": {"list": {"items": deep}}},
+    }
+    config = {
+        "flag": False,
+        "a": {"new": 1.0, "old": 1},
+        "b": {"new": 3, "old": 1},
+        "c": {"new": True},  # not 1
+        "list": [{"new": 1}],
+    }
+    before = deepcopy(config)
+    expected = {"a": {"old": 1}, "b": {"new": 3, "old": 1}, "c": {"new": True}, "list": [{}]}
+    assert configuration.without_neutral(config, schema) == expected
+    assert config == before
 
 
 def test_resolving_leaves_the_config_as_it_is():

@@ -20,15 +20,13 @@ from modeconn import configuration, dispatch
 from modeconn.fingerprint import fingerprint
 from modeconn.identity import canonical
 
+SCHEMA = yaml.safe_load(Path(workflow.basedir, "schemas/config.schema.yaml").read_text())
 try:
-    configuration.complete(
-        config,
-        yaml.safe_load(Path(workflow.basedir, "schemas/config.schema.yaml").read_text()),
-    )
+    configuration.complete(config, SCHEMA)
 except ValueError as error:
     sys.exit(str(error))
 
-MEANINGS = configuration.meanings(config)
+MEANINGS = configuration.meanings(configuration.without_neutral(config, SCHEMA))
 NAMES = {identity: name for of_kind in MEANINGS.values() for name, (identity, _) in of_kind.items()}
 VALUES = {identity: values for of_kind in MEANINGS.values() for identity, values in of_kind.values()}
 NAMES["none"] = "none"
