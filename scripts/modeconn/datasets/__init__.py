@@ -165,7 +165,8 @@ def _check(split, what, classes=0, shape=None):
     missing = np.setdiff1d(np.arange(classes), labels)
     if len(missing):
         raise ValueError(
-            f"class {missing[0]} of {classes} has no {what} image: give it some, or number the classes from 0 without gaps"
+            f"class {missing[0]} of {classes} has no {what} image: "
+            "give it some, or number the classes from 0 without gaps"
         )
     if shape is not None and images.shape[1:] != shape:
         raise ValueError(

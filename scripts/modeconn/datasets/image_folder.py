@@ -15,7 +15,9 @@ def read(source, downloads):
     files = {split: _files(folder / split) for split in ("train", "test")}
     for ours, others in (("train", "test"), ("test", "train")):
         if missing := sorted(files[ours].keys() - files[others].keys()):
-            raise ValueError(f"{folder / others} has no class {missing[0]}, {folder / ours} has: it needs the same ones")
+            raise ValueError(
+                f"{folder / others} has no class {missing[0]}, {folder / ours} has: it needs the same ones"
+            )
     train, test = (_split(of_class, source.get("size")) for of_class in files.values())
     if pictures.is_grey(train[0]) and pictures.is_grey(test[0]):
         train, test = ((images[:, :1].contiguous(), labels) for images, labels in (train, test))

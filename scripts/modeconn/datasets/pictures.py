@@ -20,6 +20,8 @@ def decoded(names, read, size=None):
         try:
             content = torch.frombuffer(bytearray(read(name)), dtype=torch.uint8)
             image = decode_image(content, ImageReadMode.RGB, apply_exif_orientation=True)
+            if image.dtype != torch.uint8:
+                raise ValueError("it has 16 bits a channel")
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0].rpartition(", ")[2]
             raise ValueError(f"{name} cannot be read as an image ({reason}): replace or remove it") from None
