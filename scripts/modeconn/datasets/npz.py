@@ -14,11 +14,14 @@ def read(source, downloads):
     path = Path(source["path"]).expanduser()
     names = ("x_train", "y_train", "x_test", "y_test")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise ValueError("it holds a single array")
+        with file:
             missing = [name for name in names if name not in file]
             arrays = {name: file[name] for name in names if not missing}
-    except (ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is no .npz of plain arrays ({error})") from None
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is no .npz of plain arrays: {error}") from None
     if missing:
         raise ValueError(f"{path} has no array {missing[0]}: it needs {', '.join(names)}")
     splits = []

@@ -1,7 +1,10 @@
 """Encoded pictures become one tensor."""
 
+import io
+
+import numpy as np
 import torch
-import torch.nn.functional as F
+from PIL import Image, ImageOps
 
 from modeconn.datasets.progress import counter
 
@@ -9,44 +12,38 @@ from modeconn.datasets.progress import counter
 def decoded(names, read, size=None):
     """uint8 (N, 3, H, W) of the pictures `names`; `read` gives the bytes of one.
 
-    With `size` each is cut to its largest middle square and resized to that side; else they have to
-    agree. Raises ValueError naming a picture that cannot be read or has another size.
+    With `size` each is cut to its largest middle square and resized to that side (bilinear); else they
+    have to agree. Raises ValueError naming a picture that cannot be read or has another size.
     """
-    from torchvision.io import ImageReadMode, decode_image
-
     advance = counter(len(names), "decode", "images")
     images = None
     for position, name in enumerate(names):
         try:
-            content = torch.frombuffer(bytearray(read(name)), dtype=torch.uint8)
-            image = decode_image(content, ImageReadMode.RGB, apply_exif_orientation=True)
-            if image.dtype != torch.uint8:
-                raise ValueError("it has 16 bits a channel")
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0].rpartition(", ")[2]
-            raise ValueError(f"{name} cannot be read as an image ({reason}): replace or remove it") from None
+            image = _rgb(read(name))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ValueError(f"{name} cannot be read as an image ({error}): replace or remove it") from None
         if size:
-            image = square(image, size)
+            image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
         if images is None:
-            first, images = name, torch.empty((len(names), *image.shape), dtype=torch.uint8)
-        if image.shape != images.shape[1:]:
-            (_, height, width), (_, first_height, first_width) = image.shape, images.shape[1:]
+            first, images = name, np.empty((len(names), 3, image.height, image.width), np.uint8)
+        height, width = images.shape[2:]
+        if image.size != (width, height):
             raise ValueError(
-                f"{name} has {width}x{height} pixels and {first} {first_width}x{first_height}: "
+                f"{name} has {image.width}x{image.height} pixels and {first} {width}x{height}: "
                 "make them agree, or give the data set a size that they are resized to"
             )
-        images[position] = image
+        images[position] = np.asarray(image).transpose(2, 0, 1)
         advance()
-    return images
+    return torch.from_numpy(images)
 
 
-def square(image, size):
-    """The largest middle square of an image (C, H, W), resized to `size` (bilinear, antialiased)."""
-    height, width = image.shape[1:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    cut = image[:, top : top + side, left : left + side]
-    return F.interpolate(cut[None], size=(size, size), mode="bilinear", antialias=True)[0]
+def _rgb(content):
+    """The picture in `content`, upright, in colour."""
+    image = Image.open(io.BytesIO(content))
+    if image.mode[0] in "IF":
+        # Pillow would clip what does not fit into eight bits.
+        raise ValueError("it has more than eight bits a channel")
+    return ImageOps.exif_transpose(image).convert("RGB")
 
 
 def is_grey(images):
