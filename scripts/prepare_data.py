@@ -1,4 +1,4 @@
-"""Turn a source of images into one file of tensors: both splits, and the images that alignment uses."""
+"""Turn a source of images or points into one file of tensors: its splits, and what alignment uses of them."""
 
 from modeconn import artifacts, datasets, programs
 
