@@ -202,6 +202,7 @@ def test_a_number_of_images_is_shared_out_by_the_size_of_the_classes():
         ({"train_images": 300}, ["train_images 300", "250 images"]),
         ({"test_images": 51}, ["test_images 51", "50 images"]),
         ({"train_images": 5}, ["class 5 of 10 has no training image"]),
+        ({"train_images": 9, "test_images": 9}, ["class 9 of 10 has no training image"]),
         ({"test_images": 9}, ["class 9 of 10 has no test image"]),
     ],
 )

@@ -84,13 +84,13 @@ def prepare(source, downloads=DOWNLOADS):
     if test is None:
         chosen = stratified(train[1], source["test_fraction"], _stream("test split", source))
         train, test = _without(train, chosen), _only(train, chosen)
+    classes = int(max(train[1].max(initial=0), test[1].max(initial=0))) + 1
     train = _limited(train, source.get("train_images", 0), "train_images", source)
     test = _limited(test, source.get("test_images", 0), "test_images", source)
     held = None
     if count := source.get("hold_out", 0):
         chosen = stratified_count(train[1], count, "hold_out", _stream("hold out", source))
         train, held = _without(train, chosen), _only(train, chosen)
-    classes = int(max(train[1].max(initial=0), test[1].max(initial=0))) + 1
     for split, what in ((train, "training"), (test, "test")):
         _check(split, what, classes, train[0].shape[1:])
     alignment = stratified(train[1], source["alignment_fraction"], _stream("alignment split", source))
