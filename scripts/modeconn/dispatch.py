@@ -4,12 +4,15 @@ Free of torch: the workflow asks too, so that a job's fingerprint holds the modu
 values name, and editing one family or method leaves the jobs of the others alone.
 """
 
-# Family -> module of `modeconn.networks`, class, arguments that make the family.
+# Family -> module of `modeconn.networks`, what builds it there, arguments that make the family.
 FAMILIES = {
     "tinyten": ("tinyten", "TinyTen", {}),
     "resnet20": ("resnet", "ResNet", {"blocks": 3}),
     "resnet32": ("resnet", "ResNet", {"blocks": 5}),
+    "googlenet": ("googlenet", "GoogLeNet", {}),
+    "vgg16": ("vgg", "VGG16", {}),
     "mlp": ("mlp", "MLP", {}),
+    "torchvision": ("torchvision", "classifier", {}),
 }
 
 # Source of a data set -> module of `modeconn.datasets`.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from modeconn import configuration
+from modeconn import configuration, dispatch
 from modeconn.identity import canonical, digest
 
 ROOT = Path(__file__).parents[2]
@@ -132,6 +132,14 @@ MISTAKES = {
     "key of yet another method": ("alignments.activation.seed", 1, ["alignments.activation", "'seed'", "statistic"]),
     "key of another kind": ("curves.linear.epochs", 3, ["curves.linear", "'epochs'", "allowed: kind"]),
     "key of another family": ("networks.tinyten.hidden", [64], ["networks.tinyten", "'hidden'", "width"]),
+    "torchvision without a model": ("networks.tinyten", {"family": "torchvision"}, ["networks.tinyten", "'model'"]),
+    "width of torchvision's": (
+        "networks.tinyten",
+        {"family": "torchvision", "model": "resnet18", "width": 2},
+        ["networks.tinyten", "'width'", "allowed: family, model"],
+    ),
+    "model of another family": ("networks.tinyten.model", "resnet18", ["networks.tinyten", "'model'", "width"]),
+    "no family": ("networks.tinyten", {}, ["networks.tinyten", "'family'", "required"]),
     "wrong value of a key of one kind": ("curves.bezier.bends", 0, ["curves.bezier.bends", "0", "minimum"]),
     "wrong value of a key of one family": ("networks.mlp.hidden", [], ["networks.mlp.hidden", "[]"]),
 }
@@ -189,6 +197,8 @@ def test_defaults_are_filled_in_at_every_depth():
     }
     assert config["networks"]["mlp"]["hidden"] == [512, 512, 512]
     assert "hidden" not in config["networks"]["tinyten"]
+    torchvision = {"family": "torchvision", "model": "resnet18"}
+    assert completed(("networks.other", torchvision.copy()))["networks"]["other"] == torchvision
     assert config["evaluation"]["recalibration"] == {"images": 0, "batch": 512}
     assert config["alignments"] == {
         "activation": {"method": "activation", "statistic": "sum"},
@@ -229,7 +239,7 @@ def test_completing_twice_changes_nothing():
 def test_the_configs_of_the_project_are_complete(path):
     config = yaml.safe_load(path.read_text())
     configuration.complete(config, SCHEMA)
-    assert configuration.meanings(config)
+    assert configuration.meanings(config, SCHEMA)
 
 
 def every_key(schema, path=""):
@@ -252,12 +262,17 @@ def test_defaults_of_the_schema_are_valid():
             assert configuration.Draft202012Validator(schema).is_valid(of["default"]), path
 
 
+def test_the_schema_knows_every_family():
+    families = SCHEMA["properties"]["networks"]["additionalProperties"]["properties"]["family"]["enum"]
+    assert sorted(families) == sorted(dispatch.FAMILIES)
+
+
 def identity(kind, name, *changes):
-    return configuration.meanings(configuration.without_neutral(completed(*changes), SCHEMA))[kind][name][0]
+    return configuration.meanings(completed(*changes), SCHEMA)[kind][name][0]
 
 
 def test_an_identity_is_a_name_and_eight_hex_digits_of_its_values():
-    of, values = configuration.meanings(completed())["network"]["mlp"]
+    of, values = configuration.meanings(completed(), SCHEMA)["network"]["mlp"]
     assert values == {"family": "mlp", "width": 1, "norm": "batch", "hidden": [512, 512, 512]}
     assert of == f"mlp-{digest(values)}"
     assert len(digest(values)) == 8
@@ -311,7 +326,7 @@ def test_identities_of_published_results_stay():
     """What made config/published/digits.csv: keys that joined since mean nothing at their neutral values."""
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     configuration.complete(config, SCHEMA)
-    found = configuration.meanings(configuration.without_neutral(config, SCHEMA))
+    found = configuration.meanings(config, SCHEMA)
     assert [found["dataset"]["digits"][0], found["recipe"]["standard"][0], found["recipe"]["robust"][0]] == [
         "digits-f1bfc843",
         "standard-67cf38fa",
@@ -320,7 +335,7 @@ def test_identities_of_published_results_stay():
 
 
 def test_a_recipe_means_its_attacks_values():
-    values = configuration.meanings(completed())["recipe"]["robust"][1]
+    values = configuration.meanings(completed(), SCHEMA)["recipe"]["robust"][1]
     assert values["attack"] == {"epsilon": 0.1, "step": 0.02, "steps": 5, "random_start": True}
     # The name of the attack means nothing.
     renamed = identity(
@@ -329,31 +344,10 @@ def test_a_recipe_means_its_attacks_values():
     assert renamed == identity("recipe", "robust")
 
 
-def test_a_key_at_its_neutral_value_is_left_out_at_every_depth():
-    deep = {"type": "object", "properties": {"new": {"default": 3, "neutral": 1}, "old": {"default": 1}}}
-    schema = {
-        "properties": {"flag": {"neutral": False}},
-        "additionalProperties": deep,
-        "if": {"required": ["flag"]},
-        "then": {"properties": {"list": {"items": deep}}},
-    }
-    config = {
-        "flag": False,
-        "a": {"new": 1.0, "old": 1},
-        "b": {"new": 3, "old": 1},
-        "c": {"new": True},  # not 1
-        "list": [{"new": 1}],
-    }
-    before = deepcopy(config)
-    expected = {"a": {"old": 1}, "b": {"new": 3, "old": 1}, "c": {"new": True}, "list": [{}]}
-    assert configuration.without_neutral(config, schema) == expected
-    assert config == before
-
-
 def test_resolving_leaves_the_config_as_it_is():
     config = completed()
     before = deepcopy(config)
-    configuration.meanings(config)
+    configuration.meanings(config, SCHEMA)
     assert config == before
 
 
@@ -372,3 +366,63 @@ def test_different_values_are_spelled_differently(one, other):
 def test_numbers_without_a_spelling_are_refused(one_line, value):
     with one_line(ValueError, "Out of range"):
         canonical({"a": value})
+
+
+def schema_with(path, key, of):
+    """The schema with one more key, `of`, in the object at `path`, where some results were made without it."""
+    schema = deepcopy(SCHEMA)
+    place = schema
+    for part in path.split("."):
+        place = place[part]
+    place["properties"][key] = of
+    return schema
+
+
+def meaning(schema, *changes):
+    config = changed(*changes)
+    configuration.complete(config, schema)
+    return configuration.meanings(config, schema)
+
+
+RECIPE = "properties.recipes.additionalProperties"
+ADDED = {
+    "plain": (RECIPE, {"type": "number", "default": 0, "neutral": 0}, "recipes.standard.added", 0.5),
+    "nested": (
+        f"{RECIPE}.properties.augmentation",
+        {"type": "boolean", "default": False, "neutral": False},
+        "recipes.standard.augmentation",
+        {"added": True},
+    ),
+    "null": (RECIPE, {"type": ["string", "null"], "default": None, "neutral": None}, "recipes.standard.added", "x"),
+    "in a condition": (
+        "properties.curves.additionalProperties.then",
+        {"type": "number", "default": 0, "neutral": 0},
+        "curves.bezier.added",
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_a_key_added_with_its_neutral_value_changes_no_identity(name):
+    path, of, key, other = ADDED[name]
+    schema = schema_with(path, "added", of)
+    assert meaning(schema) == meaning(SCHEMA)
+    before, after = meaning(schema), meaning(schema, (key, other))
+    moved = {(kind, n) for kind in before for n in before[kind] if before[kind][n] != after[kind][n]}
+    assert moved == {(key.split(".")[0].removesuffix("s"), key.split(".")[1])}
+
+
+def test_a_changed_default_of_such_a_key_is_another_meaning():
+    path, of, *_ = ADDED["plain"]
+    schema = schema_with(path, "added", of | {"default": 1})
+    values = meaning(schema)["recipe"]["standard"][1]
+    assert values["added"] == 1
+    assert meaning(schema)["recipe"] != meaning(SCHEMA)["recipe"]
+
+
+def test_neutral_values_are_valid():
+    for path, of in every_key({"properties": SCHEMA["properties"]}):
+        if "neutral" in of:
+            schema = {"$defs": SCHEMA["$defs"], **of}
+            assert configuration.Draft202012Validator(schema).is_valid(of["neutral"]), path

@@ -99,6 +99,7 @@ def test_a_job_counts_what_it_runs_and_nothing_else():
 def test_the_values_of_a_job_name_its_modules():
     network, attack = {"family": "resnet32"}, {"epsilon": 1}
     assert dispatch.modules({"network": network}) == ["networks.resnet"]
+    assert dispatch.modules({"network": {"family": "torchvision", "model": "resnet18"}}) == ["networks.torchvision"]
     assert dispatch.modules({"recipe": {"attack": attack}}) == ["attacks"]
     assert dispatch.modules({"recipe": {"attack": None}}) == []
     assert dispatch.modules({"alignment": {"method": "weight"}}) == ["matching.weight"]

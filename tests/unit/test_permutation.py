@@ -50,6 +50,12 @@ def googlenet():
     return torchvision.models.googlenet(weights=None, init_weights=False, aux_logits=True)
 
 
+def small_transformer():
+    return torchvision.models.VisionTransformer(
+        image_size=32, patch_size=16, num_layers=3, num_heads=2, hidden_dim=32, mlp_dim=48
+    )
+
+
 # Channels of GoogLeNet's inception blocks: 1x1; reduction, 3x3; reduction, second 3x3; after the pool.
 GOOGLENET_BLOCKS = [
     (64, 96, 128, 16, 32, 32),
@@ -111,6 +117,8 @@ ARCHITECTURES = {
     ),
     # 8 convolutions and two hidden linear layers.
     "vgg11_bn": (vgg11_bn, 32, 8 + 2, 64 + 128 + 2 * 256 + 4 * 512 + 2 * 4096),
+    # As vit_b_16, smaller. Hidden layers of the perceptrons; attention pins the stream.
+    "vision transformer": (small_transformer, 32, 3, 3 * 48),
 }
 
 
@@ -118,7 +126,7 @@ ARCHITECTURES = {
 def architecture(name):
     """(network, example, spec), built once for all tests, which leave them as they are."""
     build, pixels, *_ = ARCHITECTURES[name]
-    network = build() if build in (vgg11_bn, inception_v3, googlenet) else build(weights=None)
+    network = build() if build.__module__ == __name__ else build(weights=None)
     example = torch.rand(2, 3, pixels, pixels, generator=seeded())
     return network, example, permutation.discover(network, example)
 
@@ -206,6 +214,12 @@ FAMILIES = {
     "tinyten": ({}, 8, 2 * 8 + 3 * 16 + 3 * 32),  # eight convolutions
     "resnet20": ({}, 3 + 9, (8 + 16 + 32) * (1 + 3)),  # a stream a stage, a convolution inside each of nine blocks
     "resnet32": ({}, 3 + 15, (8 + 16 + 32) * (1 + 5)),
+    "googlenet": (
+        {},
+        3 + 9 * 6 + 2 * 2,
+        (64 + 64 + 192 + sum(map(sum, GOOGLENET_BLOCKS)) + 2 * (128 + 1024)) // 2,
+    ),
+    "vgg16": ({}, 13, 2 * 32 + 2 * 64 + 3 * 128 + 6 * 256),
     "mlp": ({"hidden": [24, 48]}, 2, 12 + 24),
 }
 

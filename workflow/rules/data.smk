@@ -9,11 +9,14 @@ rule prepare_data:
     cache: True
     conda:
         "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=60, gpu=False),
     params:
         **decisions("prepare_data", "dataset"),
     message:
         "prepare the data set {wildcards.dataset}"
     # The folder of downloads comes past params: it decides nothing, neither what reruns nor the key of a cache.
     shell:
-        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device}"
+        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device cpu"
         " --downloads {config[downloads]:q} --output {output.data:q} > {log:q} 2>&1"
