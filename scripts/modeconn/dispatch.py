@@ -15,10 +15,32 @@ FAMILIES = {
     "torchvision": ("torchvision", "classifier", {}),
 }
 
+# Source of a data set -> module of `modeconn.datasets`.
+SOURCES = {
+    "digits": "digits",
+    "moons": "moons",
+    "cifar10": "cifar",
+    "cifar100": "cifar",
+    "mnist": "mnist",
+    "fashion_mnist": "mnist",
+    "tiny_imagenet": "tiny_imagenet",
+    "image_folder": "image_folder",
+    "npz": "npz",
+}
+
+
+def augments(augmentation):
+    """Whether a recipe's augmentation changes anything: one of its keys is off its neutral value."""
+    return any(value not in (0, [1, 1]) for value in augmentation.values())
+
 
 def modules(values):
     """Modules of `modeconn` that a job's values name and that are imported only for them."""
     found = []
+    if "dataset" in values:
+        found.append(f"datasets.{SOURCES[values['dataset']['source']]}")
+    if augments(values.get("recipe", {}).get("augmentation", {})):
+        found.append("datasets.augmentation")
     if "network" in values:
         found.append(f"networks.{FAMILIES[values['network']['family']][0]}")
     if values.get("attack") or values.get("recipe", {}).get("attack"):
