@@ -39,11 +39,14 @@ def begin():
     """What has to hold before the first job of a run starts: nobody else works here, and what is promised is there."""
     try:
         alone.hold(".snakemake/running")
+        Path("results").mkdir(exist_ok=True)
+        if not os.access("results", os.W_OK):
+            raise ValueError(f"{Path('results').absolute()} cannot be written: remount it, or run elsewhere")
         if config["device"] == "cuda" and workflow.local_exec and not devices.present():
             raise ValueError(
                 "config, device: cuda is promised, and no GPU is seen here: set it to auto or cpu, or run where one is"
             )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(str(error))
     if late := files.date_now("results"):
         print(
