@@ -29,8 +29,8 @@ NO_OP_SECONDS = 8
 # A pair of seeds is 2 trainings, 3 alignments, 4 curve fits and 8 evaluations; the study is 12 jobs more.
 JOBS_A_PAIR, JOBS_A_STUDY = 17, 12
 
-# In place of every program: whatever it was told to write it writes, with its own name in it. Snakemake notices nothing,
-# so what it records is what it records of real jobs.
+# In place of every program: writes whatever it was told to write, the file's name as its content. Snakemake notices
+# nothing, so what it records is what it records of real jobs.
 STUB = 'python() { for word; do [[ $word == results/* && ! -e $word ]] && echo "$word" > "$word"; done; true; }\n'
 
 
@@ -69,7 +69,7 @@ def dry_runs(folder):
     jobs, times = [], []
     for size in SIZES:
         checkout = Checkout(folder / f"dry{size}", study(size))
-        text, seconds, processor, megabytes = measure(checkout, "--dry-run", "--quiet")
+        text, seconds, processor, megabytes = measure(checkout, "--dry-run", "--quiet", "rules")
         jobs.append(int(re.search(r"^total +(\d+)$", text, re.MULTILINE)[1]))
         times.append(processor)
         row("dry run", jobs[-1], seconds, processor, megabytes)
