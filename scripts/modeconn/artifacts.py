@@ -31,8 +31,15 @@ def write_rows(path, rows):
 
 
 def versions(device):
-    """What, besides the recipe and the source, decides bits: versions and the kind of device."""
-    return {"python": platform.python_version(), "torch": torch.__version__, "device": torch.device(device).type}
+    """What, besides the recipe and the source, decides bits: versions, the kind of device, a CPU's instruction set."""
+    kind = torch.device(device).type
+    instructions = torch.backends.cpu.get_cpu_capability() if kind == "cpu" else ""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": kind,
+        "instructions": instructions,
+    }
 
 
 def save(path, tensors, metadata):

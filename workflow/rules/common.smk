@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 # Jobs run in the environment that Snakemake runs in, activated or not; --sdm conda puts its own before it.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 
-from modeconn import alone, configuration, devices, dispatch
+from modeconn import alone, configuration, devices, dispatch, files
 from modeconn.fingerprint import fingerprint
 from modeconn.identity import canonical
 
@@ -46,6 +46,11 @@ def begin():
             )
     except ValueError as error:
         sys.exit(str(error))
+    if late := files.date_now("results"):
+        print(
+            f"{late} results were dated in the future, as after a clock that was set back: dated now",
+            file=sys.stderr,
+        )
 
 
 def identities(kind):
