@@ -18,6 +18,7 @@ STUBS = {
         "digits,tinyten,standard,{pair},none,linear,1,2,test,none,1,0.8\n",
     ),
     "--histories": (tables.HISTORY, ""),
+    "--signatures": (tables.SIGNATURE, ""),
 }
 
 
@@ -39,7 +40,7 @@ def test_tables_are_made_of_more_files_than_a_shell_command_can_name(tmp_path):
 
     for word in listed.splitlines():
         if word.startswith("--"):
-            table, rows = STUBS.get(word, (None, None))
+            table, rows = STUBS[word]
             continue
         path = checkout.path / word
         path.parent.mkdir(parents=True, exist_ok=True)
