@@ -89,8 +89,8 @@ def test_a_cache_that_cannot_be_written(checkout):
     expected = checkout.artifacts()
     forget(checkout, "standard-*/seeds1.safetensors")
     (checkout.path / "cache").mkdir()
-    script = "mount --bind cache cache; mount -o remount,bind,ro cache; SNAKEMAKE_OUTPUT_CACHE=$PWD/cache run --cache -- networks"
-    done = mounted(checkout, script)
+    closed = "mount --bind cache cache; mount -o remount,bind,ro cache"
+    done = mounted(checkout, f"{closed}; SNAKEMAKE_OUTPUT_CACHE=$PWD/cache run --cache -- networks")
     assert done.returncode != 0
     assert "cache" in done.stdout
     checkout.run("--cores", "2", "networks")
