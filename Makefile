@@ -67,8 +67,9 @@ lint: $(VENV)/installed ## check format and style of Python and of the workflow
 	snakefmt --check workflow
 	snakemake --lint
 
-bench: $(VENV)/installed ## measure the kernels
+bench: $(VENV)/installed ## measure the kernels, and the workflow with up to 10,000 jobs
 	python tests/benchmarks/run.py
+	python tests/benchmarks/scale.py
 
 lock: $(VENV)/installed ## resolve pyproject.toml anew into envs/
 	uv pip compile --quiet --universal --generate-hashes --upgrade --python-version 3.11 --all-extras pyproject.toml -o envs/requirements.txt

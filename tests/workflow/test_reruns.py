@@ -14,8 +14,8 @@ REPORT = {"write_report": 1, "all": 1}
 # What is made anew wherever a measurement may have changed.
 DOWNSTREAM = TO_TABLES | FIGURES | REPORT
 CURVES = {"fit_curve": 6, "evaluate_curve": 12, "evaluate_robustness": 4}
-# The config itself is written out with the tables.
-CONFIG = {"write_config": 1}
+# The config itself is written out with the tables, and what they are made from is listed.
+CONFIG = {"write_config": 1, "list_measurements": 1}
 
 
 def test_nothing_edited(finished):

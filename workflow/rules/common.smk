@@ -6,6 +6,7 @@ name and eight hex digits of its meaning; {block} is a range of seeds, 1 or 1-4;
 
 import os
 import sys
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
@@ -107,6 +108,8 @@ def decisions(rule, *kinds, **more):
     and the names of all wildcards, for tables. code: fingerprint of the source. program, device: as
     its program takes them.
     """
+    # Ten thousand jobs have a dozen fingerprints.
+    code_of = lru_cache(fingerprint)
 
     def values(wildcards):
         return {kind: VALUES[wildcards[kind]] for kind in kinds}
@@ -117,7 +120,7 @@ def decisions(rule, *kinds, **more):
         return canonical({"names": names, "threads": config["threads"], **values(wildcards), **extra})
 
     def code(wildcards):
-        return fingerprint(rule, dispatch.modules(values(wildcards)))
+        return code_of(rule, tuple(dispatch.modules(values(wildcards))))
 
     return {"job": job, "code": code, "program": program(rule), "device": config["device"]}
 
@@ -220,7 +223,7 @@ def unique(paths):
     return list(dict.fromkeys(paths))
 
 
-def histories(wildcards):
+def histories():
     """Histories of all trainings and curve fits."""
     networks = [path.replace(".safetensors", ".history.csv") for cell in CELLS for path in networks_of(cell)]
     bends = [path.replace(".safetensors", ".history.csv") for cell in CELLS for path in bends_of(cell)]
