@@ -14,8 +14,10 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 NAME = $(shell sed -n 's/^name: *//p' $(CONFIG))
-# Snakemake's keys know sources and values, not versions of libraries or the device: those are in the folder's name.
-CACHE_KEY = $(shell sha256sum envs/requirements.txt | cut -c1-12)-$(if $(wildcard /dev/nvidia0),cuda,cpu)
+# Snakemake's keys know sources and values, not versions of libraries or the machine: those are in the folder's name.
+GPUS = $(wildcard /dev/nvidia[0-9]*)
+MACHINE = $(if $(filter default,$(PROFILE)),$(if $(GPUS),cuda,cpu),$(notdir $(PROFILE)))
+CACHE_KEY = $(shell sha256sum envs/requirements.txt | cut -c1-12)-$(MACHINE)
 ifneq ($(CACHE),)
 export SNAKEMAKE_OUTPUT_CACHE := $(abspath $(CACHE))/$(CACHE_KEY)
 CACHING = --cache

@@ -3,6 +3,7 @@
 Every mistake that can be seen before work starts is one line: where, what, what is allowed.
 """
 
+import copy
 import difflib
 import math
 import re
@@ -29,6 +30,14 @@ def _set_defaults(validator, properties, instance, schema):
     yield from Draft202012Validator.VALIDATORS["properties"](validator, properties, instance, schema)
 
 
+def _drop_neutral(validator, properties, instance, schema):
+    yield from Draft202012Validator.VALIDATORS["properties"](validator, properties, instance, schema)
+    if isinstance(instance, dict):
+        for key, subschema in properties.items():
+            if "neutral" in subschema and key in instance and plain(instance[key]) == plain(subschema["neutral"]):
+                del instance[key]
+
+
 def _is_number(checker, value):
     return Draft202012Validator.TYPE_CHECKER.is_type(value, "number") and math.isfinite(value)
 
@@ -38,6 +47,7 @@ _Validator = validators.extend(
     {"properties": _set_defaults},
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine("number", _is_number),
 )
+_Deciding = validators.extend(Draft202012Validator, {"properties": _drop_neutral})
 
 
 def complete(config, schema):
@@ -112,13 +122,25 @@ def _defined(config, section, name, where):
         raise ValueError(f"config, {where}: {name!r} is not defined; {section} defines {names}")
 
 
-def meanings(config):
-    """kind -> name -> (identity, values): what each name means in this config.
+def deciding(config, schema):
+    """The complete config without keys at their `neutral` value: what a result made before the key existed means.
+
+    A key's neutral value is set once, with the key, and is what programs take where the key is absent. So
+    adding a key to the schema reruns nothing, while changing a default reruns what used it.
+    """
+    result = copy.deepcopy(config)
+    list(_Deciding(schema).iter_errors(result))
+    return result
+
+
+def meanings(config, schema):
+    """kind -> name -> (identity, values): what each name means in this config, as far as it decides results.
 
     An identity is the name and eight hex digits of its values, so two meanings of one name stand
     side by side on disk, and one meaning is shared by all configs that have it. A recipe's attack is
     replaced by its values.
     """
+    config = deciding(config, schema)
     resolved = {kind: dict(config[section]) for kind, section in KINDS.items()}
     resolved["attack"] = dict(config["attacks"])
     resolved["recipe"] = {

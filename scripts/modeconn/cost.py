@@ -29,7 +29,17 @@ def write(output, device="cpu", **more):
         "host": platform.node(),
         "commit": _commit(),
     }
-    files.write_text(Path(output).with_suffix(".cost.json"), json.dumps(row, indent=1) + "\n")
+    files.write_text(_path(output), json.dumps(row, indent=1) + "\n")
+
+
+def read(output):
+    """What `write` left beside `output`; nothing where it has not been made."""
+    path = _path(output)
+    return json.loads(path.read_text()) if path.exists() and Path(output).exists() else {}
+
+
+def _path(output):
+    return Path(output).with_suffix(".cost.json")
 
 
 def _commit():

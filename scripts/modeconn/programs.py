@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from modeconn import cost, fingerprint, resume
+from modeconn import cost, devices, fingerprint, resume
 
 
 def parser(description):
@@ -30,6 +30,7 @@ def parser(description):
         choices=("cpu", "cuda", "auto"),
         help="auto: cuda where there is one (default: cpu)",
     )
+    result.add_argument("--gpus", type=int, metavar="N", help="GPUs that the job was given, 0 or 1 (default: unknown)")
     result.add_argument(
         "--output", required=True, metavar="FILE", help="what is made; a file .cost.json goes beside it"
     )
@@ -42,7 +43,7 @@ class Job:
     def __init__(self, arguments):
         # On a CPU the number of threads decides bits, so it is part of what decides the result.
         torch.set_num_threads(arguments.job["threads"])
-        self.device = choose_device(arguments.device)
+        self.device = choose_device(arguments.device, arguments.gpus)
         self.started = time.monotonic()
         self.images = 0
         self.state = resume.State(arguments.output, [arguments.job, arguments.code, self.device])
@@ -88,15 +89,32 @@ class Job:
             threads=torch.get_num_threads(),
             images_per_second=round(self.images / (time.monotonic() - self.started)) if self.images else None,
             resumed=self.state.resumed,
+            state=self.state.path.name,
         )
 
 
-def choose_device(wanted):
-    """`cpu` or `cuda`. Raises ValueError where a GPU is promised and none is seen."""
-    available = torch.cuda.is_available()
-    if wanted == "cuda" and not available:
-        raise ValueError("device cuda is asked for, and no GPU is seen here: set device to auto or cpu in the config")
-    return "cuda" if available and wanted in ("auto", "cuda") else "cpu"
+def choose_device(wanted, gpus=None):
+    """`cpu` or `cuda`, with one GPU claimed.
+
+    wanted: cpu, cuda (a promise) or auto. gpus: how many GPUs the job was given, None by hand.
+    Raises ValueError where a GPU is promised or given, and none is seen: no silent hours on a CPU.
+    """
+    if wanted == "cpu":
+        return "cpu"
+    if gpus == 0:
+        if wanted == "cuda":
+            raise ValueError("device cuda is asked for, and this run gives jobs no GPU: use --resources gpu=1, or more")
+        print("given no GPU: computing on the CPU", flush=True)
+        return "cpu"
+    names = devices.present()
+    if names:
+        devices.claim(names)
+    if names and torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda" or gpus:
+        why = "device cuda is asked for" if wanted == "cuda" else "this job was given a GPU"
+        raise ValueError(f"{why}, and no GPU is seen here: set device to auto or cpu in the config, or gpu=0")
+    return "cpu"
 
 
 def run(parser, main):
@@ -107,6 +125,9 @@ def run(parser, main):
         _check(arguments.code)
         job = Job(arguments)
         with job.state:
+            if job.state.waited and cost.read(arguments.output).get("state") == job.state.path.name:
+                print(f"{name}: the other process has made {arguments.output}", flush=True)
+                return
             try:
                 main(arguments, job)
             except resume.Hopeless as error:
@@ -114,7 +135,7 @@ def run(parser, main):
                 raise
             # Again, now that what the job named has been imported too.
             _check(arguments.code)
-        job.write_cost(arguments.output)
+            job.write_cost(arguments.output)
     except resume.Stopped as stop:
         print(f"{name}: {stop}", file=sys.stderr)
         sys.exit(128 + job.state.signal)

@@ -45,7 +45,7 @@ class State:
 
     def __enter__(self):
         self.output.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(self.output.with_suffix(".lock"))
+        self._lock, self.waited = _locked(self.output.with_suffix(".lock"))
         self._saved = time.monotonic()
         self._cost = 0.0
         for temporary in self.output.parent.glob(f".{self.output.stem}.*"):
@@ -108,16 +108,21 @@ class State:
 
 
 def _locked(path):
-    """A file descriptor that holds the exclusive lock on `path`; waits, and says so, while another process has it."""
+    """(a file descriptor that holds the exclusive lock on `path`, whether another process had it).
+
+    Waits, and says so, while another process has it.
+    """
+    waited = False
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print(f"waiting: another process is at work on {path.with_suffix('')}", flush=True)
+            waited = True
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         # The one who had it removes the file: what was locked may be gone, or another's, by now.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
-                return descriptor
+                return descriptor, waited
         os.close(descriptor)

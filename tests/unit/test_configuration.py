@@ -199,7 +199,7 @@ def test_completing_twice_changes_nothing():
 def test_the_configs_of_the_project_are_complete(path):
     config = yaml.safe_load(path.read_text())
     configuration.complete(config, SCHEMA)
-    assert configuration.meanings(config)
+    assert configuration.meanings(config, SCHEMA)
 
 
 def every_key(schema, path=""):
@@ -223,11 +223,11 @@ def test_defaults_of_the_schema_are_valid():
 
 
 def identity(kind, name, *changes):
-    return configuration.meanings(completed(*changes))[kind][name][0]
+    return configuration.meanings(completed(*changes), SCHEMA)[kind][name][0]
 
 
 def test_an_identity_is_a_name_and_eight_hex_digits_of_its_values():
-    of, values = configuration.meanings(completed())["network"]["mlp"]
+    of, values = configuration.meanings(completed(), SCHEMA)["network"]["mlp"]
     assert values == {"family": "mlp", "width": 1, "norm": "batch", "hidden": [512, 512, 512]}
     assert of == f"mlp-{digest(values)}"
     assert len(digest(values)) == 8
@@ -271,7 +271,7 @@ def test_another_meaning_has_another_identity(kind, name, path, value):
 
 
 def test_a_recipe_means_its_attacks_values():
-    values = configuration.meanings(completed())["recipe"]["robust"][1]
+    values = configuration.meanings(completed(), SCHEMA)["recipe"]["robust"][1]
     assert values["attack"] == {"epsilon": 0.1, "step": 0.02, "steps": 5, "random_start": True}
     # The name of the attack means nothing.
     renamed = identity(
@@ -283,7 +283,7 @@ def test_a_recipe_means_its_attacks_values():
 def test_resolving_leaves_the_config_as_it_is():
     config = completed()
     before = deepcopy(config)
-    configuration.meanings(config)
+    configuration.meanings(config, SCHEMA)
     assert config == before
 
 
@@ -302,3 +302,63 @@ def test_different_values_are_spelled_differently(one, other):
 def test_numbers_without_a_spelling_are_refused(one_line, value):
     with one_line(ValueError, "Out of range"):
         canonical({"a": value})
+
+
+def schema_with(path, key, of):
+    """The schema with one more key, `of`, in the object at `path`, where some results were made without it."""
+    schema = deepcopy(SCHEMA)
+    place = schema
+    for part in path.split("."):
+        place = place[part]
+    place["properties"][key] = of
+    return schema
+
+
+def meaning(schema, *changes):
+    config = changed(*changes)
+    configuration.complete(config, schema)
+    return configuration.meanings(config, schema)
+
+
+RECIPE = "properties.recipes.additionalProperties"
+ADDED = {
+    "plain": (RECIPE, {"type": "number", "default": 0, "neutral": 0}, "recipes.standard.added", 0.5),
+    "nested": (
+        f"{RECIPE}.properties.augmentation",
+        {"type": "boolean", "default": False, "neutral": False},
+        "recipes.standard.augmentation",
+        {"added": True},
+    ),
+    "null": (RECIPE, {"type": ["string", "null"], "default": None, "neutral": None}, "recipes.standard.added", "x"),
+    "in a condition": (
+        "properties.curves.additionalProperties.then",
+        {"type": "number", "default": 0, "neutral": 0},
+        "curves.bezier.added",
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_a_key_added_with_its_neutral_value_changes_no_identity(name):
+    path, of, key, other = ADDED[name]
+    schema = schema_with(path, "added", of)
+    assert meaning(schema) == meaning(SCHEMA)
+    before, after = meaning(schema), meaning(schema, (key, other))
+    moved = {(kind, n) for kind in before for n in before[kind] if before[kind][n] != after[kind][n]}
+    assert moved == {(key.split(".")[0].removesuffix("s"), key.split(".")[1])}
+
+
+def test_a_changed_default_of_such_a_key_is_another_meaning():
+    path, of, *_ = ADDED["plain"]
+    schema = schema_with(path, "added", of | {"default": 1})
+    values = meaning(schema)["recipe"]["standard"][1]
+    assert values["added"] == 1
+    assert meaning(schema)["recipe"] != meaning(SCHEMA)["recipe"]
+
+
+def test_neutral_values_are_valid():
+    for path, of in every_key({"properties": SCHEMA["properties"]}):
+        if "neutral" in of:
+            schema = {"$defs": SCHEMA["$defs"], **of}
+            assert configuration.Draft202012Validator(schema).is_valid(of["neutral"]), path

@@ -26,6 +26,7 @@ COST = {
     "threads": int,
     "images_per_second": int | None,
     "resumed": bool,
+    "state": str,
     "finished": str,
     "host": str,
     "commit": str | None,
@@ -143,6 +144,26 @@ def test_a_gpu_that_is_promised_and_not_there_is_one_line(run):
     with pytest.raises(SystemExit) as caught:
         run(lambda arguments, job: pytest.fail("the work began"), device="cuda")
     assert re.fullmatch(r"example\.py: device cuda is asked for, and no GPU is seen here.*", caught.value.code)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_a_gpu_that_is_given_and_not_there_is_one_line(run):
+    with pytest.raises(SystemExit) as caught:
+        run(lambda arguments, job: pytest.fail("the work began"), device="auto", gpus=1)
+    assert re.fullmatch(r"example\.py: this job was given a GPU, and no GPU is seen here.*", caught.value.code)
+
+
+def test_a_job_that_is_given_no_gpu_says_that_it_computes_on_the_cpu(run, capsys):
+    run(lambda arguments, job: print(job.device), device="auto", gpus=0)
+    assert capsys.readouterr().out.splitlines()[:2] == ["given no GPU: computing on the CPU", "cpu"]
+    run(lambda arguments, job: print(job.device), device="cpu", gpus=0)
+    assert capsys.readouterr().out.splitlines()[0] == "cpu"
+
+
+def test_a_run_that_gives_no_gpu_where_one_is_promised_is_one_line(run):
+    with pytest.raises(SystemExit) as caught:
+        run(lambda arguments, job: pytest.fail("the work began"), device="cuda", gpus=0)
+    assert re.fullmatch(r"example\.py: device cuda is asked for, and this run gives jobs no GPU.*", caught.value.code)
 
 
 def test_an_unknown_device_is_refused(run):

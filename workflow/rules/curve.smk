@@ -15,13 +15,16 @@ rule fit_curve:
     priority: 5
     conda:
         "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=240),
     params:
         **decisions("fit_curve", "network", "recipe", "curve", pair=pair),
         permutation=option("--permutation", "permutation"),
     message:
         "fit {wildcards.curve} for pair {wildcards.pair} of {wildcards.recipe}, aligned by {wildcards.alignment}"
     shell:
-        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device}"
+        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device} --gpus {resources.gpu}"
         " --data {input.data:q} --networks {input.networks:q} {params.permutation}"
         " --output {output.bends:q} --history {output.history:q} > {log:q} 2>&1"
 
@@ -39,6 +42,9 @@ rule evaluate_curve:
         "<logs>/evaluate_curve/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}.log",
     conda:
         "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=120),
     params:
         **decisions("evaluate_curve", "network", "curve", "evaluation", pair=pair),
         permutation=option("--permutation", "permutation"),
@@ -46,6 +52,6 @@ rule evaluate_curve:
     message:
         "evaluate {wildcards.curve} for pair {wildcards.pair} of {wildcards.recipe}, aligned by {wildcards.alignment}"
     shell:
-        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device}"
+        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device} --gpus {resources.gpu}"
         " --data {input.data:q} --networks {input.networks:q} {params.permutation} {params.bends}"
         " --output {output.points:q} --statistics {output.statistics:q} > {log:q} 2>&1"

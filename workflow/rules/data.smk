@@ -9,10 +9,13 @@ rule prepare_data:
     cache: True
     conda:
         "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=60, gpu=False),
     params:
         **decisions("prepare_data", "dataset"),
     message:
         "prepare the data set {wildcards.dataset}"
     shell:
-        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device}"
+        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device cpu"
         " --output {output.data:q} > {log:q} 2>&1"

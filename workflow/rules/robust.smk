@@ -14,6 +14,9 @@ rule evaluate_robustness:
         "<logs>/evaluate_robustness/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}-{attack}.log",
     conda:
         "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=240),
     params:
         **decisions(
             "evaluate_robustness",
@@ -29,6 +32,6 @@ rule evaluate_robustness:
     message:
         "attack {wildcards.curve} of pair {wildcards.pair} of {wildcards.recipe}, aligned by {wildcards.alignment}, with {wildcards.attack}"
     shell:
-        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device}"
+        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device} --gpus {resources.gpu}"
         " --data {input.data:q} --networks {input.networks:q} {params.permutation} {params.bends}"
         " --statistics {input.statistics:q} --output {output.points:q} > {log:q} 2>&1"

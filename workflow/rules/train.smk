@@ -14,10 +14,13 @@ rule train:
     priority: 10
     conda:
         "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=240),
     params:
         **decisions("train", "network", "recipe", seeds=seeds),
     message:
         "train {wildcards.network} by {wildcards.recipe}, seeds {wildcards.block}"
     shell:
-        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device}"
+        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device} --gpus {resources.gpu}"
         " --data {input.data:q} --output {output.networks:q} --history {output.history:q} > {log:q} 2>&1"

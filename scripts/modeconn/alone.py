@@ -1,0 +1,27 @@
+"""One Snakemake at a time in a folder: a kernel lock, which ends with the process that holds it, however it ends."""
+
+import fcntl
+import os
+import platform
+from datetime import datetime
+from pathlib import Path
+
+_held = []
+
+
+def hold(path):
+    """Hold the lock at `path` until this process ends. Raises ValueError that says who holds it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ValueError(
+            f"another run is at work in this folder ({path.read_text().strip()}): let it end, or stop it"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    os.write(descriptor, f"process {os.getpid()} on {platform.node()}, since {now}\n".encode())
+    _held.append(descriptor)
