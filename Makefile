@@ -22,7 +22,7 @@ ifneq ($(CACHE),)
 export SNAKEMAKE_OUTPUT_CACHE := $(abspath $(CACHE))/$(CACHE_KEY)
 CACHING = --cache
 endif
-SNAKEMAKE = snakemake --configfile $(CONFIG) --replace-workflow-config --workflow-profile workflow/profiles/$(PROFILE)
+SNAKEMAKE = snakemake --configfile $(CONFIG) --workflow-profile workflow/profiles/$(PROFILE)
 
 .PHONY: help reproduce test lint bench lock clean
 
