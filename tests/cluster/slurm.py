@@ -197,8 +197,8 @@ class Slurm:
 
 
 def rule_of(job):
-    """The rule, or the rules of a group, that a job was submitted for."""
-    return re.match(r"rule_(.*?)(_wildcards_.*)?$", job["Comment"]).group(1)
+    """The rule that a job was submitted for, or its group: what the folder of its log is named by."""
+    return re.search(r"/slurm_logs/rule_(\w+)/|/slurm_logs/group_([a-z]+)_", job["StdOut"]).expand(r"\1\2")
 
 
 def most_at_once(jobs):
