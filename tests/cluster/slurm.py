@@ -198,7 +198,7 @@ class Slurm:
 
 def rule_of(job):
     """The rule that a job was submitted for, or its group: what the folder of its log is named by."""
-    return re.search(r"/slurm_logs/rule_(\w+)/|/slurm_logs/group_([a-z]+)_", job["StdOut"]).expand(r"\1\2")
+    return re.search(r"/slurm_logs/rule_(\w+)/|/slurm_logs/group_([a-z]+)", job["StdOut"]).expand(r"\1\2")
 
 
 def most_at_once(jobs):
