@@ -72,7 +72,7 @@ class Run:
         with self.output.open("w") as file:
             self.process = subprocess.Popen(checkout.command(*arguments), cwd=checkout.path, stdout=file, stderr=file)
 
-    def until(self, condition, what, seconds=300):
+    def until(self, condition, what, seconds=600):
         """As `until`, but fails at once with the output if Snakemake has ended."""
 
         def live():
@@ -83,7 +83,7 @@ class Run:
 
     def end(self):
         """Wait for success; return the output."""
-        self.process.wait(timeout=600)
+        self.process.wait(timeout=900)
         assert self.process.returncode == 0, self.output.read_text()
         return self.output.read_text()
 
