@@ -12,7 +12,7 @@ HERE = PROJECT / "tests/cluster"
 SMALL = copy.deepcopy(TINY)
 SMALL["device"] = "cpu"
 SMALL["studies"]["alignment"][0]["alignments"] = ["none", "activation"]
-SMALL["studies"]["alignment"][1].update(alignments=["none"], curves=["linear"])
+SMALL["studies"]["alignment"][1].update(alignments=["activation"], curves=["linear"])
 
 # Two networks that train for the better part of a minute: longer than SLURM takes to see that time is over.
 LONG = copy.deepcopy(SMALL)

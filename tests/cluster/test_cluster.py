@@ -13,7 +13,7 @@ from workflow.checkout import Checkout
 SUBMISSIONS = {
     "prepare_data": 1,
     "train": 4,
-    "align": 1,
+    "align": 2,
     "fit_curve": 2,
     "evaluate_curve": 5,
     "evaluate_robustness": 1,
