@@ -10,8 +10,8 @@ ARGS ?=
 CACHE ?=
 
 PYTHON ?= python3
-VENV := .venv
-BIN := $(CURDIR)/$(VENV)/bin
+VENV ?= .venv
+BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 NAME = $(shell sed -n 's/^name: *//p' $(CONFIG))
 # Snakemake's keys know sources and values, not versions of libraries or the machine: those are in the folder's name.
@@ -31,14 +31,19 @@ help: ## list the targets
 	@echo
 	@echo "  Variables: CONFIG=$(CONFIG) PROFILE=$(PROFILE) CACHE=folder ARGS=\"options for Snakemake\""
 
-# The environment is as the lock says. uv, which installs it, is in the lock, and brought by pip before.
+# The environment is as the lock says; `installed` is the lock that it was made from, so that dates do not matter.
+# uv, which installs it, is in the lock, and brought by pip before.
 $(VENV)/installed: envs/requirements.txt
+	@cmp -s $< $@ || $(MAKE) --no-print-directory install
+	@cp $< $@
+
+.PHONY: install
+install:
 	@echo "Installing the environment into $(VENV) (about 6 GB with torch) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -m venv --clear $(VENV)
 	@command -v uv > /dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@uv pip sync --quiet --python $(BIN)/python envs/requirements.txt
-	@touch $@
 
 reproduce: $(VENV)/installed ## run the study of CONFIG to its report, and say what came out
 	@$(if $(CACHE),mkdir -p "$$SNAKEMAKE_OUTPUT_CACHE")

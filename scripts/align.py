@@ -1,48 +1,34 @@
 """Find the permutation of the second network that brings it to the first, and how alike their activations are."""
 
-from modeconn import artifacts, datasets, pairs, permutation, programs
+from modeconn import artifacts, pairs, permutation, programs, signatures
 from modeconn.matching import activation
 from modeconn.randomness import generator
 
-BATCH = 64  # images: the quickest on a CPU
-
 parser = programs.parser(__doc__)
 pairs.add_arguments(parser)
-parser.add_argument("--signature", required=True, metavar="FILE", help="mean correlation by group (CSV)")
+parser.add_argument("--signature", required=True, metavar="FILE", help="correlation and L2 distance by group (CSV)")
 
 
 def main(arguments, job):
     values = arguments.job
+    alignment = values["alignment"]
     pair = pairs.load(arguments, job.device)
     spec = pair.spec()
     permutation.verify(pair.functional.network, spec, pair.dataset.example(), generator("verify"))
-    correlations = {split: correlate(pair, spec, split) for split in ("alignment", "test")}
-    found = match(values["alignment"], pair, spec, correlations["alignment"])
+    correlations = signatures.correlate(pair, spec, alignment)
+    found = match(alignment, pair, spec, correlations["alignment", alignment.get("site", "post")])
     artifacts.save(
         arguments.output, found, {"rule": "align", "job": values, "versions": artifacts.versions(job.device)}
     )
-    artifacts.write_rows(
-        arguments.signature,
-        [
-            {**values["names"], "group": group, "position": position, "split": split, "before": before, "after": after}
-            for split, of_split in correlations.items()
-            for position, (group, before, after) in enumerate(activation.signature(of_split, found))
-        ],
-    )
-
-
-def correlate(pair, spec, split):
-    """Correlations of the two networks' activations on the images of `split`."""
-    images, _ = pair.dataset.split(split)
-    inputs = (datasets.to_float(part) for part in images.split(BATCH))
-    return activation.correlate(pair.functional.network, spec, pair.first, pair.second, inputs)
+    signatures.write(arguments.signature, values["names"], alignment, correlations, found)
 
 
 def match(alignment, pair, spec, correlations):
     """The permutation of the pair's second network by the method that `alignment` names."""
     method = alignment["method"]
     if method == "activation":
-        return activation.match_correlations(spec, correlations, alignment["statistic"])
+        kernel = alignment.get("kernel", "correlation")
+        return activation.match_correlations(spec, correlations, alignment["statistic"], kernel)
     if method == "weight":
         from modeconn.matching import weight  # here, so that its source decides only its own alignments
 

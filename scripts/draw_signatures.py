@@ -1,6 +1,7 @@
 """Draw how well two networks' activations correlate, layer by layer, before and after each alignment.
 
 Each point is the mean correlation of matched channels over pairs of networks, its bar the standard deviation.
+Shown are activations after the nonlinearity, on clean images: what every alignment can be compared by.
 """
 
 from matplotlib.figure import Figure
@@ -13,6 +14,7 @@ SPLITS = {"alignment": "images of the alignment", "train": "training images", "t
 
 def draw(rows, title):
     """A figure from the signatures of one study (`tables.SIGNATURE`), with a panel for each split."""
+    rows = rows[(rows["site"] == "post") & (rows["images"] == "clean")]
     splits = drawing.in_order(rows["split"], SPLITS)
     styles = drawing.styles(["none", *rows["alignment"]])
     figure = Figure(figsize=(max(drawing.LEAST_WIDTH, 1.2 + 3.2 * len(splits)), 3.2))

@@ -23,6 +23,7 @@ def main(arguments, job):
         lanes=lanes,
         report=job.progress(curve["epochs"], f"fit {names['curve']}"),
         state=job.state,
+        after_step=optimization.nearness([bends], curve["proximal"]) if curve.get("proximal") else None,
     )
 
     artifacts.save(

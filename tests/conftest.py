@@ -1,11 +1,12 @@
 """What several tests share: one thread, a small data set, small networks, and a check that messages are one line."""
 
+import dataclasses
 from contextlib import contextmanager
 
 import pytest
 import torch
 
-from modeconn import networks
+from modeconn import artifacts, networks
 from modeconn.datasets import Dataset
 
 
@@ -48,6 +49,23 @@ def tiny_dataset():
         std=[0.2],
         classes=3,
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_pair(tiny_dataset, tiny_network, tmp_path_factory):
+    """Files of the small data set and of its networks 1 and 2, and the job's values that go with them."""
+    folder = tmp_path_factory.mktemp("pair")
+    fields = {field.name: getattr(tiny_dataset, field.name) for field in dataclasses.fields(tiny_dataset)}
+    tensors = {name: value for name, value in fields.items() if isinstance(value, torch.Tensor)}
+    facts = {name: value for name, value in fields.items() if name not in tensors}
+    files = {"data": folder / "data.safetensors", "networks": folder / "networks.safetensors"}
+    artifacts.save(files["data"], tensors, {"rule": "prepare_data", **facts})
+    states = [tiny_network(seed).state_dict() for seed in (1, 2)]
+    networks = {name: torch.stack([state[name] for state in states]) for name in states[0]}
+    artifacts.save(files["networks"], networks, {"rule": "train", "job": {"seeds": [1, 2]}})
+    names = {"dataset": "tiny", "network": "tinyten", "recipe": "standard", "pair": "1-2", "alignment": "none"}
+    network = {"family": "tinyten", "width": 0.25, "norm": "batch"}
+    return files, {"threads": 1, "names": names, "network": network, "pair": [1, 2]}
 
 
 @pytest.fixture(scope="session")

@@ -31,8 +31,15 @@ def write_rows(path, rows):
 
 
 def versions(device):
-    """What, besides the recipe and the source, decides bits: versions and the kind of device."""
-    return {"python": platform.python_version(), "torch": torch.__version__, "device": torch.device(device).type}
+    """What, besides the recipe and the source, decides bits: versions, the kind of device, a CPU's instruction set."""
+    kind = torch.device(device).type
+    instructions = torch.backends.cpu.get_cpu_capability() if kind == "cpu" else ""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": kind,
+        "instructions": instructions,
+    }
 
 
 def save(path, tensors, metadata):
@@ -48,11 +55,15 @@ def save(path, tensors, metadata):
 def load(path, device="cpu", rule=None):
     """Tensors on `device` and metadata of the artifact at `path`, which has to come from `rule` if that is given.
 
+    rule: a name, or several of which any will do.
+
     Raises ValueError naming the file and what to do where it is absent, truncated, edited, not an
     artifact, or of another rule.
     """
     path = Path(path)
-    maker = f"rule {rule}" if rule else "the rule that makes it"
+    rules = [rule] if isinstance(rule, str) else rule
+    wanted = f"rule {' or '.join(rules)}" if rules else "the rule that makes it"
+    maker = wanted
     if not path.exists():
         raise ValueError(f"{path} does not exist: run {maker}")
     try:
@@ -66,8 +77,8 @@ def load(path, device="cpu", rule=None):
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         places = f"{path}" if not path.is_symlink() else f"{path} and the file it links to, {path.resolve()},"
         raise ValueError(f"{path} is damaged ({error}): delete {places} and run {maker} again") from None
-    if rule is not None and metadata["rule"] != rule:
-        raise ValueError(f"{path} comes from {maker}: give a file from rule {rule}")
+    if rules and metadata["rule"] not in rules:
+        raise ValueError(f"{path} comes from {maker}: give a file from {wanted}")
     return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata
 
 

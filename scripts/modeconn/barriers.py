@@ -76,6 +76,16 @@ def path_quantities(t, length, loss, accuracy):
     }
 
 
+def spectrum(loss):
+    """|c_k| / ‖c‖ for the wave numbers k = 1 ... 8 (fewer for less than 16 points), c the Fourier transform of a path.
+
+    loss: (T,) at equal steps of t; k counts periods over the T points. ‖c‖ is over all k from 0 on.
+    Source: Tatro et al. 2020, spectrum of the loss along the curve.
+    """
+    coefficients = np.abs(np.fft.rfft(loss))
+    return coefficients[1:9] / (np.linalg.norm(coefficients) or 1)
+
+
 def _identifier(name):
     return name.replace("-", "_")
 

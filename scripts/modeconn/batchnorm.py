@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from modeconn.randomness import seed_layers
+
 
 @torch.no_grad()
 def recalibrate(functional, vectors, batches):
@@ -11,7 +13,8 @@ def recalibrate(functional, vectors, batches):
     batches: images (L or 1, N, C, H, W) each; a batch weighs by its size, variances are unbiased.
     Returns buffers, name -> (L, ...); the shared network's own buffers stay as they are.
     Between two networks the statistics of neither apply: every point of a path needs its own
-    (Tatro et al. 2020; REPAIR, Jordan et al. 2023).
+    (Tatro et al. 2020; REPAIR, Jordan et al. 2023). Dropout is at work, as in training, and draws
+    the same numbers each time.
     """
     buffers = functional.initial_buffers(len(vectors))
     layers = [m for m in functional.network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -20,6 +23,7 @@ def recalibrate(functional, vectors, batches):
         return buffers
     momenta = [layer.momentum for layer in layers]
     seen = 0
+    seed_layers("recalibration", device=vectors.device)
     try:
         for images in batches:
             size = images.shape[1]

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from modeconn import datasets
-from modeconn.randomness import generator
+from modeconn.randomness import generator, seed_layers
 
 
 def cross_entropies(logits, labels):
@@ -16,6 +16,12 @@ def cross_entropies(logits, labels):
 def measure(logits, labels):
     """Mean cross-entropy and number of correct answers per lane, (L,) each."""
     return cross_entropies(logits, labels), (logits.detach().argmax(-1) == labels).sum(1).to(logits.dtype)
+
+
+def with_auxiliary(functional, losses):
+    """The loss of the logits plus those of auxiliary heads by the network's weight; losses: one an output."""
+    loss, *heads = losses
+    return loss + functional.network.auxiliary_weight * sum(heads) if heads else loss
 
 
 def attacked(functional, vectors, buffers, images, labels, attack, generators, train):
@@ -32,23 +38,36 @@ def attacked(functional, vectors, buffers, images, labels, attack, generators, t
     scratch = {name: b.clone() for name, b in buffers.items()} if train else buffers
 
     def objective(candidates):
-        logits = functional(fixed, scratch, candidates, train=train)
-        return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
+        outputs = functional.outputs(fixed, scratch, candidates, train=train)
+        losses = [F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum") for logits in outputs]
+        return with_auxiliary(functional, losses)
 
     start = attacks.random_start(images, attack["epsilon"], generators) if attack["random_start"] else None
     keys = ("epsilon", "step", "steps")
     return attacks.pgd(objective, images, start=start, **{key: attack[key] for key in keys})
 
 
+def training_loss(functional, vectors, buffers, batch, attack):
+    """Loss of each network `vectors` (L, D) on its batch in train mode, clean or under `attack`; buffers follow.
+
+    Returns, (L,) each: losses with those of auxiliary heads; cross-entropies and numbers of correct
+    answers of the logits alone. What layers draw (dropout) is a function of the batch's own
+    generator, so that a run can be taken up at any step.
+    """
+    images, labels, generators = batch
+    seed_layers("layers", generators[0].initial_seed(), device=vectors.device)
+    images = attacked(functional, vectors, buffers, images, labels, attack, generators, train=True)
+    logits, *auxiliary = functional.outputs(vectors, buffers, images, train=True)
+    entropies, correct = measure(logits, labels)
+    losses = with_auxiliary(functional, [entropies, *(cross_entropies(head, labels) for head in auxiliary)])
+    return losses, entropies.detach(), correct
+
+
 def objective_of(functional, vectors, buffers, attack):
-    """Loss of each network `vectors` (L, D) on its batch, clean or under `attack`; buffers follow in place."""
+    """An objective for `optimization.minimize`: `training_loss` of the networks `vectors` (L, D)."""
 
     def objective(batch):
-        images, labels, generators = batch
-        images = attacked(functional, vectors, buffers, images, labels, attack, generators, train=True)
-        logits = functional(vectors, buffers, images, train=True)
-        entropies, correct = measure(logits, labels)
-        return entropies, entropies.detach(), correct
+        return training_loss(functional, vectors, buffers, batch, attack)
 
     return objective
 

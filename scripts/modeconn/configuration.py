@@ -102,6 +102,16 @@ def _check_names(config):
     for name, recipe in config["recipes"].items():
         if recipe["attack"] is not None:
             _defined(config, "attacks", recipe["attack"], f"recipes.{name}.attack")
+    for name, alignment in config["alignments"].items():
+        if alignment.get("attack") is not None:
+            _defined(config, "attacks", alignment["attack"], f"alignments.{name}.attack")
+        if alignment.get("start", "none") != "none":
+            where = f"alignments.{name}.start"
+            _defined(config, "alignments", alignment["start"], where)
+            if config["alignments"][alignment["start"]]["method"] == "pam":
+                raise ValueError(
+                    f"config, {where}: {alignment['start']!r} is pam too: start from another method, or none"
+                )
     for study, cells in config["studies"].items():
         for position, cell in enumerate(cells):
             where = f"studies.{study}.{position}"
@@ -137,8 +147,8 @@ def meanings(config, schema):
     """kind -> name -> (identity, values): what each name means in this config, as far as it decides results.
 
     An identity is the name and eight hex digits of its values, so two meanings of one name stand
-    side by side on disk, and one meaning is shared by all configs that have it. A recipe's attack is
-    replaced by its values.
+    side by side on disk, and one meaning is shared by all configs that have it. The attacks that recipes
+    and alignments name, and the start of an alignment, are replaced by their values.
     """
     config = deciding(config, schema)
     resolved = {kind: dict(config[section]) for kind, section in KINDS.items()}
@@ -147,8 +157,20 @@ def meanings(config, schema):
         name: {**recipe, "attack": config["attacks"].get(recipe["attack"])}
         for name, recipe in config["recipes"].items()
     }
+    resolved["alignment"] = {name: _alignment(config, alignment) for name, alignment in config["alignments"].items()}
     resolved["evaluation"] = {"evaluation": config["evaluation"]}
     return {
         kind: {name: (f"{name}-{digest(values)}", values) for name, values in of_kind.items()}
         for kind, of_kind in resolved.items()
     }
+
+
+def _alignment(config, alignment):
+    """An alignment with the attack and the start that it names replaced by their values."""
+    values = dict(alignment)
+    if "attack" in alignment:
+        values["attack"] = config["attacks"][alignment["attack"]]
+    if "start" in alignment:
+        start = config["alignments"].get(alignment["start"])
+        values["start"] = start and _alignment(config, start)
+    return values

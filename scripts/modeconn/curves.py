@@ -46,23 +46,30 @@ def midpoints(first, last, bends):
     return first + t * (last - first)
 
 
+def random_t(generators):
+    """One t ~ U[0, 1] for each lane, (L,), from its generator of the batch."""
+    return torch.stack([torch.rand((), generator=g, device=g.device) for g in generators]).cpu()
+
+
+def training_loss_at(functional, control_points, kind, t, batch, attack):
+    """Points (L, D) at t (L,) of curves (L or 1, k + 2, D), and what `classification.training_loss` says of them."""
+    vectors = weights_at(control_points, kind, t)
+    # Nobody reads statistics gathered at random points of a curve.
+    buffers = functional.initial_buffers(len(vectors))
+    return vectors, *classification.training_loss(functional, vectors, buffers, batch, attack)
+
+
 def objective_of(functional, ends, bends, curve, attack):
-    """Loss of a random point of each curve: cross-entropy + wd/2 |phi(t)|^2 at one t ~ U[0, 1] a batch.
+    """Loss of a random point of each curve: training loss + wd/2 |phi(t)|^2 at one t ~ U[0, 1] a batch.
 
     ends: (L, 2, D) fixed; bends: (L, k, D) to be trained. The decay acts on the point of the curve,
     not on the bends (Garipov et al. 2018; Tatro et al. 2020), so it is part of the loss.
     """
 
     def objective(batch):
-        images, labels, generators = batch
-        t = torch.stack([torch.rand((), generator=g, device=g.device) for g in generators]).cpu()
-        vectors = weights_at(torch.cat([ends[:, :1], bends, ends[:, 1:]], 1), curve["kind"], t)
-        # Nobody reads statistics gathered at random points of a curve.
-        buffers = functional.initial_buffers(len(vectors))
-        images = classification.attacked(functional, vectors, buffers, images, labels, attack, generators, train=True)
-        logits = functional(vectors, buffers, images, train=True)
-        entropies, correct = classification.measure(logits, labels)
+        points, t = torch.cat([ends[:, :1], bends, ends[:, 1:]], 1), random_t(batch[2])
+        vectors, losses, entropies, correct = training_loss_at(functional, points, curve["kind"], t, batch, attack)
         decay = 0.5 * curve["weight_decay"] * vectors.square().sum(1)
-        return entropies + decay, entropies.detach(), correct
+        return losses + decay, entropies, correct
 
     return objective

@@ -4,22 +4,50 @@ Free of torch: the workflow asks too, so that a job's fingerprint holds the modu
 values name, and editing one family or method leaves the jobs of the others alone.
 """
 
-# Family -> module of `modeconn.networks`, class, arguments that make the family.
+# Family -> module of `modeconn.networks`, what builds it there, arguments that make the family.
 FAMILIES = {
     "tinyten": ("tinyten", "TinyTen", {}),
     "resnet20": ("resnet", "ResNet", {"blocks": 3}),
     "resnet32": ("resnet", "ResNet", {"blocks": 5}),
+    "googlenet": ("googlenet", "GoogLeNet", {}),
+    "vgg16": ("vgg", "VGG16", {}),
     "mlp": ("mlp", "MLP", {}),
+    "torchvision": ("torchvision", "classifier", {}),
 }
+
+# Source of a data set -> module of `modeconn.datasets`.
+SOURCES = {
+    "digits": "digits",
+    "moons": "moons",
+    "cifar10": "cifar",
+    "cifar100": "cifar",
+    "mnist": "mnist",
+    "fashion_mnist": "mnist",
+    "tiny_imagenet": "tiny_imagenet",
+    "image_folder": "image_folder",
+    "npz": "npz",
+}
+
+
+def augments(augmentation):
+    """Whether a recipe's augmentation changes anything: one of its keys is off its neutral value."""
+    return any(value not in (0, [1, 1]) for value in augmentation.values())
 
 
 def modules(values):
     """Modules of `modeconn` that a job's values name and that are imported only for them."""
     found = []
+    if "dataset" in values:
+        found.append(f"datasets.{SOURCES[values['dataset']['source']]}")
+    if augments(values.get("recipe", {}).get("augmentation", {})):
+        found.append("datasets.augmentation")
     if "network" in values:
         found.append(f"networks.{FAMILIES[values['network']['family']][0]}")
     if values.get("attack") or values.get("recipe", {}).get("attack"):
         found.append("attacks")
-    if values.get("alignment", {}).get("method") == "weight":
+    alignment = values.get("alignment", {})
+    if alignment.get("method") == "weight":
         found.append("matching.weight")
+    if alignment.get("attack"):
+        found += ["matching.adversarial", "attacks"]
     return found

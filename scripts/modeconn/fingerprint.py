@@ -45,7 +45,7 @@ def check(expected):
                 f"{name} was loaded, but the job's fingerprint does not name it: add it to the rule's `uses`"
             )
         if known[name] != digest:
-            raise ValueError(f"{path.name} was edited after this job was planned: run again")
+            raise ValueError(f"{path.relative_to(SCRIPTS)} was edited after this job was planned: run again")
 
 
 def _loaded():

@@ -13,8 +13,9 @@ class Functional:
     """`network` as a pure function of (vectors, buffers, images).
 
     vectors: (L, D), all parameters of L networks; buffers: name -> (L, ...); images: (L, N, C, H, W);
-    logits: (L, N, classes). The network's own parameters and buffers are never read or written,
-    except buffers outside its state dict (constants such as the normalization of pixels).
+    logits: (L, N, classes), of the network itself and, in train mode, of auxiliary heads it may have.
+    The network's own parameters and buffers are never read or written, except buffers outside its
+    state dict (constants such as the normalization of pixels).
     """
 
     def __init__(self, network):
@@ -56,13 +57,30 @@ class Functional:
 
     def __call__(self, vectors, buffers, images, train=False):
         """Logits (L, N, classes). With `train`, batch statistics are used and `buffers` updated in place."""
+        return self.outputs(vectors, buffers, images, train)[0]
+
+    def outputs(self, vectors, buffers, images, train=False):
+        """The logits and those of auxiliary heads, which networks have in train mode at most: (L, N, classes) each.
+
+        Raises ValueError where several lanes would draw random numbers (dropout): torch draws for all
+        of them at once, so that a lane would feel its neighbours.
+        """
         if self.network.training != train:
             self.network.train(train)
         if len(vectors) == 1:
             # vmap costs a single lane 2.6 times its speed in convolutions on a CPU.
             lane = {name: b[0] for name, b in buffers.items()}
-            return functional_call(self.network, (self.unpack(vectors[0]), lane), (images[0],))[None]
-        return torch.vmap(self._lane, randomness="different")(vectors, buffers, images)
+            return tuple(output[None] for output in self._lane(vectors[0], lane, images[0]))
+        try:
+            return torch.vmap(self._lane, randomness="error")(vectors, buffers, images)
+        except RuntimeError as error:
+            if "random operation" not in str(error):
+                raise
+            raise ValueError(
+                "a network that draws random numbers in training (dropout) cannot be trained together with others: "
+                "set the recipe's population to 1"
+            ) from None
 
     def _lane(self, vector, buffers, images):
-        return functional_call(self.network, (self.unpack(vector), buffers), (images,))
+        output = functional_call(self.network, (self.unpack(vector), buffers), (images,))
+        return (output,) if isinstance(output, torch.Tensor) else tuple(output)

@@ -27,7 +27,7 @@ def learning_rate_factor(schedule, epoch, epochs):
     raise ValueError(f"schedule {schedule}: expected constant, cosine, halving or plateau")
 
 
-def minimize(objective, variables, epoch_batches, training, *, lanes, report, state, buffers=None):
+def minimize(objective, variables, epoch_batches, training, *, lanes, report, state, buffers=None, after_step=None):
     """Minimize a sum of losses, one a lane, and return the history.
 
     objective: batch -> (losses (L,) to descend, cross-entropy (L,) and correct answers (L,) to report).
@@ -37,6 +37,7 @@ def minimize(objective, variables, epoch_batches, training, *, lanes, report, st
     lanes: a name for each lane, for messages. report: called with each epoch's row.
     state: a `resume.State`; work goes on from it at the step where it stopped.
     buffers: tensors by name that the objective changes in place.
+    after_step: called with the learning rate after each step, to change the variables in place (`nearness`).
     Returns rows {"epoch", "learning_rate", "loss" and "accuracy" per lane, "images"}.
     Raises Hopeless, where the loss is not finite, with epoch, step, learning rate and lane.
     """
@@ -65,6 +66,8 @@ def minimize(objective, variables, epoch_batches, training, *, lanes, report, st
             losses, entropies, correct = objective(batch)
             gradients = torch.autograd.grad(losses.sum(), variables)
             descend(variables, gradients, momenta, rate, training["optimizer"])
+            if after_step is not None:
+                after_step(rate)
             count = batch[1].shape[1]
             steps.append(torch.stack([losses.detach(), entropies * count, correct]))
             images += count
@@ -95,6 +98,22 @@ def descend(variables, gradients, momenta, rate, optimizer):
         dampening=0,
         maximize=False,
     )
+
+
+def nearness(variables, nu):
+    """A function for `minimize` that holds the variables near their values of now, nu > 0: the larger, the looser.
+
+    After a step of learning rate r a variable x becomes (x + r/nu start) / (1 + r/nu): the proximal step of
+    |x - start|^2 / (2 nu) (Tatro et al. 2020, PAM).
+    """
+    starts = [variable.detach().clone() for variable in variables]
+
+    @torch.no_grad()
+    def approach(rate):
+        for variable, start in zip(variables, starts):
+            variable.add_(start, alpha=rate / nu).div_(1 + rate / nu)
+
+    return approach
 
 
 def _summary(steps, epoch, rate, images, lanes):

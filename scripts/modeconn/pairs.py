@@ -42,7 +42,9 @@ def add_arguments(parser):
     parser.add_argument(
         "--networks", required=True, nargs="+", metavar="FILE", help="files, from train, that hold both networks"
     )
-    parser.add_argument("--permutation", metavar="FILE", help="from align, for the second network (default: identity)")
+    parser.add_argument(
+        "--permutation", metavar="FILE", help="from align or refine, for the second network (default: identity)"
+    )
 
 
 def load(arguments, device):
@@ -50,14 +52,19 @@ def load(arguments, device):
 
     Raises ValueError where no file holds one of the seeds, or the permutation is not of this architecture.
     """
+    pair = unaligned(arguments, device)
+    if arguments.permutation is None:
+        return pair
+    return pair.permuted(artifacts.load(arguments.permutation, rule=("align", "refine"))[0])
+
+
+def unaligned(arguments, device):
+    """The pair as it was trained. Errors: `load`."""
     values = arguments.job
     dataset = Dataset.of(*artifacts.load(arguments.data, rule="prepare_data"), device)
     functional = Functional(networks.of(values["network"], dataset).to(device))
     first, second = (_network(arguments.networks, seed, device) for seed in values["pair"])
-    pair = Pair(dataset, functional, first, second)
-    if arguments.permutation is None:
-        return pair
-    return pair.permuted(artifacts.load(arguments.permutation, rule="align")[0])
+    return Pair(dataset, functional, first, second)
 
 
 def curve_points(arguments, pair, device):

@@ -9,6 +9,7 @@ to int64 indices, with w_new[i] = w[permutation[i]] along every axis that carrie
 
 import copy
 import re
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import NamedTuple
@@ -54,12 +55,14 @@ class PermutationSpec:
     A group has the name of the first layer that opens it; the order is the eval graph's, then that of what
     only the train graph has. `sites` are a group's activations after a nonlinearity, in graph order; where there
     are none (a linear bottleneck), the last value that carries the group alone; empty for a group
-    that eval mode does not have (an auxiliary head).
+    that eval mode does not have (an auxiliary head). `pre_sites` are the values that those nonlinearities are
+    applied to: what a normalization returns or, on a residual stream, the sum.
     """
 
     groups: dict[str, int]
     axes: tuple[Axis, ...]
     sites: dict[str, tuple[Site, ...]]
+    pre_sites: dict[str, tuple[Site, ...]]
 
 
 @dataclass(frozen=True)
@@ -156,11 +159,12 @@ def discover(network, example):
         if id(parameter) not in groups.reached:
             raise ValueError(f"{name}: parameter {parameter_name} takes no part in the forward pass; use or remove it")
     roots = sorted({groups.find(group) for group in range(1, len(groups.names))} - {0})
-    sites = _sites(walks[0], groups)
+    sites, pre_sites = (_sites(walks[0], groups, before) for before in (False, True))
     return PermutationSpec(
         groups={groups.names[root]: groups.sizes[root] for root in roots},
         axes=_axes(twin, groups),
         sites={groups.names[root]: sites.get(root, ()) for root in roots},
+        pre_sites={groups.names[root]: pre_sites.get(root, ()) for root in roots},
     )
 
 
@@ -177,18 +181,27 @@ def _axes(network, groups):
     return tuple(axes)
 
 
-def _sites(walk, groups):
-    after_nonlinearity, alone = {}, {}
+def _sites(walk, groups, before):
+    """Number of a group -> its sites after the nonlinearities, or `before` them."""
+    nonlinear, alone = defaultdict(tuple), {}
     for node, label in walk.labels.items():
-        offset = 0
-        for run in label.runs if label else ():
-            site, root = Site(node.name, label.dim, offset, run.size), groups.find(run.group)
-            if run.repeat == 1 and walk.kind(node) in _NONLINEAR:
-                after_nonlinearity[root] = (*after_nonlinearity.get(root, ()), site)
-            if run.repeat == 1 and len(label.runs) == 1:
-                alone[root] = (site,)
-            offset += run.size * run.repeat
-    return alone | after_nonlinearity
+        if walk.kind(node) in _NONLINEAR:
+            value = node.all_input_nodes[0] if before else node
+            for group, site in _carried(value, walk.labels[value], groups):
+                nonlinear[group] += (site,)
+        if label and len(label.runs) == 1:
+            for group, site in _carried(node, label, groups):
+                alone[group] = (site,)
+    return alone | nonlinear
+
+
+def _carried(node, label, groups):
+    """(number of a group, its site) for the groups whose channels are single entries of the node's value."""
+    offset = 0
+    for run in label.runs if label else ():
+        if run.repeat == 1:
+            yield groups.find(run.group), Site(node.name, label.dim, offset, run.size)
+        offset += run.size * run.repeat
 
 
 class _Run(NamedTuple):
@@ -516,11 +529,12 @@ def _graphs(network):
     return graphs if graphs[0].code != graphs[1].code else graphs[:1]
 
 
-def capture(network, nodes):
+def capture(network, nodes, example):
     """A module from images to (values of `nodes`, output of the network), in eval mode.
 
     nodes: names as in `Site.node`. The values are a tuple of what the nodes returned, whatever later works on it in
-    place. The module has the network's own parameters and buffers under their names, so that
+    place; which of them need a copy for that is found by one run on `example`, a batch of images.
+    The module has the network's own parameters and buffers under their names, so that
     `torch.func.functional_call(captured, tensors, (images,))` computes with others.
     Raises ValueError for unknown nodes.
     """
@@ -529,14 +543,38 @@ def capture(network, nodes):
     known = {node.name: node for node in graph.nodes}
     if missing := [name for name in nodes if name not in known]:
         raise ValueError(f"{type(network).__name__} has no node {', '.join(missing)} in its graph in eval mode")
+    versions = _Versions(captured)
+    with torch.no_grad():
+        versions.run(example)
     values = []
     for name in nodes:
-        with graph.inserting_after(known[name]):
-            values.append(graph.call_method("clone", (known[name],)))
+        value = known[name]
+        if name in versions.overwritten():
+            with graph.inserting_after(value):
+                value = graph.call_method("clone", (value,))
+        values.append(value)
     (output,) = graph.find_nodes(op="output")
     output.args = ((tuple(values), output.args[0]),)
     captured.recompile()
     return captured
+
+
+class _Versions(fx.Interpreter):
+    """Runs a graph and notes the version of each value: torch counts up at every operation in place, on views too."""
+
+    def __init__(self, graph):
+        super().__init__(graph)
+        self.values = {}
+
+    def run_node(self, node):
+        value = super().run_node(node)
+        if isinstance(value, torch.Tensor):
+            self.values[node.name] = (value, value._version)
+        return value
+
+    def overwritten(self):
+        """Names of the nodes whose values are no longer what the nodes returned."""
+        return {name for name, (value, version) in self.values.items() if value._version != version}
 
 
 # --- proof ---

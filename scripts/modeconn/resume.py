@@ -7,6 +7,7 @@ all, and removed when the output is there.
 
 import contextlib
 import fcntl
+import json
 import os
 import signal
 import time
@@ -82,7 +83,7 @@ class State:
         except ValueError as error:
             raise ValueError(f"{error}, or put back a copy of it: work since the start is lost without") from None
         self.resumed = True
-        return tensors, metadata["facts"]
+        return tensors, json.loads(metadata["facts"])
 
     def offer(self, snapshot):
         """Save `snapshot()`, (tensors, facts), if it is time to, and stop if the process was asked to.
@@ -93,9 +94,14 @@ class State:
         if self.signal is None and started - self._saved < self._cost / self.SHARE:
             return
         tensors, facts = snapshot()
-        artifacts.save(self.path, tensors, {"rule": "that was interrupted", "facts": facts})
+        # As text, since metadata's keys are sorted: the order of a row's keys is that of a table's columns.
+        artifacts.save(self.path, tensors, {"rule": "that was interrupted", "facts": json.dumps(facts)})
         self._saved = time.monotonic()
         self._cost = self._saved - started
+        self.answer()
+
+    def answer(self):
+        """Raise Stopped if the process was asked to stop: for work that keeps nothing after work that did."""
         if self.signal is not None:
             raise Stopped(f"stopped by {self.signal.name}; {self.path} is kept, the same command goes on from it")
 

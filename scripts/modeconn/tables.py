@@ -16,7 +16,7 @@ FLOAT_FORMAT = "%.9g"
 WORDS = frozenset(
     [
         *["kind", "dataset", "network", "recipe", "seeds", "pair", "alignment", "curve", "split", "attack", "group"],
-        *["quantity", "claim", "statement", "source", "unit", "formula"],
+        *["site", "images", "mark", "quantity", "claim", "statement", "source", "unit", "formula"],
     ]
 )
 # Columns that may be empty: a standard deviation needs two values.
@@ -44,11 +44,27 @@ HISTORY = Table(
     key=["kind", *STUDY, "seeds", "alignment", "curve", "epoch"],
 )
 SIGNATURE = Table(
-    columns=[*ALIGNMENT, "group", "position", "split", "before", "after"],
-    key=[*ALIGNMENT, "split", "position", "group"],
+    columns=[
+        *[*ALIGNMENT, "group", "position", "split", "site", "images"],
+        *["before", "after", "distance_before", "distance_after"],
+    ],
+    key=[*ALIGNMENT, "split", "site", "position", "group"],
 )
 PAIRS = Table(columns=[*PATH, *barriers.QUANTITIES], key=PATH)
 SUMMARY = Table(columns=[*GROUP, "quantity", "mean", "std", "n"], key=[*GROUP, "quantity"])
+SPECTRUM = Table(columns=[*PATH, "wave", "amplitude"], key=[*PATH, "wave"])
+PLANE = Table(columns=[*ALIGNMENT, "curve", "x", "y", "split", "attack", "loss", "accuracy"], key=[*PATH, "x", "y"])
+MARKS = Table(
+    columns=[*ALIGNMENT, "curve", "mark", "t", "x", "y", "x_length", "y_length"],
+    key=[*ALIGNMENT, "curve", "mark", "t"],
+)
+ACTIVATIONS = Table(
+    columns=[
+        *[*ALIGNMENT, "curve", "t", "length", "split", "end", "group", "position", "site"],
+        *["before", "after", "distance_before", "distance_after"],
+    ],
+    key=[*ALIGNMENT, "curve", "split", "t", "end", "site", "position", "group"],
+)
 CLAIMS = Table(
     columns=["claim", "statement", "source", "unit", "split", "attack", "formula", "tolerance", "least_pairs"],
     key=["claim"],
@@ -124,6 +140,15 @@ def summary_table(pairs):
     statistics = groups.agg(["mean", "std", "count"]).stack(level=0, future_stack=True)
     statistics = statistics.rename_axis([*GROUP, "quantity"]).rename(columns={"count": "n"})
     return statistics.reset_index()[SUMMARY.columns]
+
+
+def spectrum_table(curves):
+    """Spectrum of the loss along each path (`SPECTRUM`), from the points along it (`EVALUATION`)."""
+    rows = []
+    for path, points in ordered(curves, EVALUATION).groupby(PAIRS.key):
+        for wave, amplitude in enumerate(barriers.spectrum(points["loss"]), 1):
+            rows.append(dict(zip(PAIRS.key, path)) | {"wave": wave, "amplitude": amplitude})
+    return pd.DataFrame(rows, columns=SPECTRUM.columns)
 
 
 def csv(rows):

@@ -57,6 +57,20 @@ def train_plain():
         optimizer.step()
 
 
+def augment_ours():
+    for _ in datasets.batches(DATA, [1], 0, 0, 128, {"rotation": 15, "flip": True, "shift": 4}):
+        pass
+
+
+def augment_plain():
+    """The same changes by torchvision, image by image as a data loader makes them."""
+    from torchvision.transforms import v2
+
+    change = v2.Compose([v2.RandomAffine(15), v2.RandomHorizontalFlip(), v2.RandomCrop(32, padding=4)])
+    for images in DATA.train_images.split(128):
+        torch.stack([change(image) for image in images]).float() / 255
+
+
 def correlate_ours():
     spec = permutation.discover(NETWORK, DATA.example())
     state = NETWORK.state_dict()
@@ -128,6 +142,7 @@ def seconds(kernel):
 def main():
     pairs = {
         "training epoch, 1,280 images": (train_ours, train_plain),
+        "augmented epoch, 1,280 images": (augment_ours, augment_plain),
         "activation matching, 640 images": (correlate_ours, correlate_plain),
         "recalibrate and evaluate, 1,280 images": (evaluate_ours, evaluate_plain),
         "PGD evaluation, 256 images": (attack_ours, attack_plain),

@@ -69,13 +69,15 @@ def signatures():
     for (alignment, gain), pair, split in itertools.product(
         {"activation": 1.0, "weight": 0.7, "random": 0.0}.items(), PAIRS, ("alignment", "test")
     ):
-        names = STUDY | {"pair": pair, "alignment": alignment, "split": split}
+        names = STUDY | {"pair": pair, "alignment": alignment, "split": split, "site": "post", "images": "clean"}
         for layer in range(8):
             before = 0.02 * np.cos(layer + 2 * PAIRS.index(pair))
             after = before + gain * (0.65 - 0.06 * layer + 0.02 * PAIRS.index(pair)) - (0.01 if split == "test" else 0)
             numbers = {"group": f"network.layers.{layer}.conv", "position": layer, "before": before, "after": after}
-            rows.append(names | numbers)
-        rows.append(names | {"group": "logits", "position": 8, "before": 0.7, "after": 0.7})
+            distances = {"distance_before": 9 - before, "distance_after": 9 - after}
+            rows.append(names | numbers | distances)
+        logits = {"before": 0.7, "after": 0.7, "distance_before": 2.0, "distance_after": 2.0}
+        rows.append(names | {"group": "logits", "position": 8} | logits)
     return pd.DataFrame(rows)
 
 

@@ -88,3 +88,22 @@ def test_t_must_rise_from_0_to_1(t):
 def test_length_must_not_fall():
     with pytest.raises(ValueError, match="length must not fall"):
         barriers.path_quantities([0, 0.5, 1], [0, 2, 1], [0, 0, 0], [1, 1, 1])
+
+
+@pytest.mark.parametrize("wave", [1, 3, 8])
+def test_the_spectrum_of_a_cosine_is_one_line(wave):
+    t = np.arange(65) / 65
+    expected = [float(wave == other) for other in range(1, 9)]
+    np.testing.assert_allclose(barriers.spectrum(0.7 * np.cos(2 * np.pi * wave * t + 0.4)), expected, atol=1e-12)
+
+
+def test_the_spectrum_is_a_share_of_the_whole_with_its_mean():
+    loss = 2 + np.cos(2 * np.pi * np.arange(64) / 64) + np.cos(2 * np.pi * 20 * np.arange(64) / 64)
+    whole = np.hypot(2 * 64, np.hypot(32, 32))
+    np.testing.assert_allclose(barriers.spectrum(loss), [32 / whole] + [0] * 7, atol=1e-12)
+    np.testing.assert_allclose(barriers.spectrum(10 * loss), barriers.spectrum(loss), atol=1e-12)
+
+
+def test_short_and_vanishing_paths_have_a_spectrum():
+    assert len(barriers.spectrum(np.ones(5))) == 2
+    np.testing.assert_array_equal(barriers.spectrum(np.zeros(65)), np.zeros(8))

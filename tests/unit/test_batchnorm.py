@@ -86,6 +86,18 @@ def test_the_network_keeps_its_own_statistics_and_momenta(functional, tiny_netwo
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
+def test_dropout_draws_the_same_each_time_and_anew_in_every_batch():
+    functional = Functional(nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.BatchNorm1d(50), nn.Linear(50, 2)))
+    vectors, images = packed(functional, functional.network), torch.ones(1, 8, 1, 5, 10)
+
+    def statistics(batches):
+        torch.rand(5)  # whoever else draws
+        return recalibrate(functional, vectors, [images] * batches)["2.running_mean"]
+
+    assert torch.equal(statistics(3), statistics(3))
+    assert not torch.equal(statistics(1), statistics(2))
+
+
 def test_no_gradients_are_kept(functional, tiny_network, images):
     vectors = packed(functional, tiny_network(3, dtype=torch.float64)).requires_grad_(True)
     buffers = recalibrate(functional, vectors, [images[None]])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from modeconn import configuration
+from modeconn import configuration, dispatch
 from modeconn.identity import canonical, digest
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +79,29 @@ MISTAKES = {
     "zero epochs": ("recipes.standard.epochs", 0, ["recipes.standard.epochs", "0", "minimum"]),
     "share above one": ("datasets.digits.test_fraction", 1.5, ["datasets.digits.test_fraction", "1.5", "maximum"]),
     "too small images": ("datasets.digits.size", 4, ["datasets.digits.size", "4", "minimum", "pixels"]),
+    "images of digits larger than sensible": ("datasets.digits.size", 100, ["datasets.digits.size", "100", "maximum"]),
+    "key of another source": (
+        "datasets.digits",
+        {"source": "cifar10", "size": 32},
+        ["datasets.digits", "'size'", "train_images"],
+    ),
+    "share of a source with its own test split": (
+        "datasets.digits",
+        {"source": "mnist", "test_fraction": 0.2},
+        ["datasets.digits", "'test_fraction'", "did you mean alignment_fraction?"],
+    ),
+    "folder without a path": ("datasets.digits", {"source": "image_folder"}, ["datasets.digits", "'path'", "required"]),
+    "unknown source": ("datasets.digits.source", "cifar", ["datasets.digits.source", "'cifar'", "cifar10"]),
+    "one number for a range": (
+        "recipes.standard.augmentation",
+        {"scale": [0.8]},
+        ["recipes.standard.augmentation.scale", "[0.8]"],
+    ),
+    "flip that is no yes or no": (
+        "recipes.standard.augmentation",
+        {"flip": 1},
+        ["recipes.standard.augmentation.flip", "1", "boolean"],
+    ),
     "unknown family": ("networks.tinyten.family", "tiny", ["networks.tinyten.family", "'tiny'", "tinyten", "mlp"]),
     "unknown schedule": ("recipes.standard.schedule", "step", ["recipes.standard.schedule", "'step'", "halving"]),
     "unknown device": ("device", "gpu", ["device", "'gpu'", "cuda"]),
@@ -105,10 +128,52 @@ MISTAKES = {
         ["studies.alignment.0.curves", "'chain'", "bezier, linear"],
     ),
     "undefined attack of a study": ("studies.alignment.0.attack", "fgsm", ["studies.alignment.0.attack", "'fgsm'"]),
+    "undefined attack of an alignment": (
+        "alignments.activation.attack",
+        "fgsm",
+        ["alignments.activation.attack", "'fgsm'", "pgd"],
+    ),
+    "unknown kernel": ("alignments.activation.kernel", "l2", ["alignments.activation.kernel", "'l2'", "inner"]),
+    "unknown site": ("alignments.activation.site", "both", ["alignments.activation.site", "'both'", "pre"]),
+    "unknown statistic": (
+        "alignments.activation.statistic",
+        "last",
+        ["alignments.activation.statistic", "'last'", "first"],
+    ),
+    "statistic of no group": ("alignments.activation.statistic", {}, ["alignments.activation.statistic", "{}"]),
+    "unknown statistic of a group": (
+        "alignments.activation.statistic",
+        {"stem": "last"},
+        ["alignments.activation.statistic.stem", "'last'", "first"],
+    ),
     "key of another method": ("alignments.weight.statistic", "sum", ["alignments.weight", "'statistic'", "seed"]),
     "key of yet another method": ("alignments.activation.seed", 1, ["alignments.activation", "'seed'", "statistic"]),
+    "undefined start of a refinement": (
+        "alignments.pam",
+        {"method": "pam", "start": "colour"},
+        ["alignments.pam.start", "'colour'", "activation, pam, weight"],
+    ),
+    "refinement of a refinement": (
+        "alignments.pam",
+        {"method": "pam", "start": "pam"},
+        ["alignments.pam.start", "'pam'", "another method, or none"],
+    ),
+    "start of a matching": ("alignments.weight.start", "activation", ["alignments.weight", "'start'", "seed"]),
+    "refinement without a step": (
+        "alignments.pam",
+        {"method": "pam", "learning_rate": 0},
+        ["alignments.pam.learning_rate", "0", "minimum"],
+    ),
     "key of another kind": ("curves.linear.epochs", 3, ["curves.linear", "'epochs'", "allowed: kind"]),
     "key of another family": ("networks.tinyten.hidden", [64], ["networks.tinyten", "'hidden'", "width"]),
+    "torchvision without a model": ("networks.tinyten", {"family": "torchvision"}, ["networks.tinyten", "'model'"]),
+    "width of torchvision's": (
+        "networks.tinyten",
+        {"family": "torchvision", "model": "resnet18", "width": 2},
+        ["networks.tinyten", "'width'", "allowed: family, model"],
+    ),
+    "model of another family": ("networks.tinyten.model", "resnet18", ["networks.tinyten", "'model'", "width"]),
+    "no family": ("networks.tinyten", {}, ["networks.tinyten", "'family'", "required"]),
     "wrong value of a key of one kind": ("curves.bezier.bends", 0, ["curves.bezier.bends", "0", "minimum"]),
     "wrong value of a key of one family": ("networks.mlp.hidden", [], ["networks.mlp.hidden", "[]"]),
 }
@@ -153,15 +218,31 @@ def test_defaults_are_filled_in_at_every_depth():
         "batch": 128,
         "schedule": "cosine",
         "optimizer": {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.0005},
-        "augmentation": {"shift": 0},
+        "augmentation": {
+            "shift": 0,
+            "flip": False,
+            "rotation": 0,
+            "scale": [1, 1],
+            "contrast": 0,
+            "saturation": 0,
+        },
         "attack": None,
         "population": 1,
     }
     assert config["networks"]["mlp"]["hidden"] == [512, 512, 512]
     assert "hidden" not in config["networks"]["tinyten"]
+    torchvision = {"family": "torchvision", "model": "resnet18"}
+    assert completed(("networks.other", torchvision.copy()))["networks"]["other"] == torchvision
     assert config["evaluation"]["recalibration"] == {"images": 0, "batch": 512}
     assert config["alignments"] == {
-        "activation": {"method": "activation", "statistic": "sum"},
+        "activation": {
+            "method": "activation",
+            "kernel": "correlation",
+            "site": "post",
+            "statistic": "sum",
+            "subsample": 0,
+            "attack": None,
+        },
         "weight": {"method": "weight", "seed": 0},
     }
     assert config["curves"]["linear"] == {"kind": "linear"}
@@ -185,7 +266,7 @@ def test_defaults_of_two_entries_are_not_one_object():
     config = completed()
     assert config["recipes"]["standard"]["optimizer"] is not config["recipes"]["robust"]["optimizer"]
     config["recipes"]["standard"]["augmentation"]["shift"] = 5
-    assert completed()["recipes"]["standard"]["augmentation"] == {"shift": 0}
+    assert completed()["recipes"]["standard"]["augmentation"]["shift"] == 0
 
 
 def test_completing_twice_changes_nothing():
@@ -222,6 +303,11 @@ def test_defaults_of_the_schema_are_valid():
             assert configuration.Draft202012Validator(schema).is_valid(of["default"]), path
 
 
+def test_the_schema_knows_every_family():
+    families = SCHEMA["properties"]["networks"]["additionalProperties"]["properties"]["family"]["enum"]
+    assert sorted(families) == sorted(dispatch.FAMILIES)
+
+
 def identity(kind, name, *changes):
     return configuration.meanings(completed(*changes), SCHEMA)[kind][name][0]
 
@@ -240,6 +326,9 @@ def test_an_identity_is_a_name_and_eight_hex_digits_of_its_values():
         ("recipe", "standard", "recipes.standard.batch", 128),
         ("recipe", "standard", "recipes.standard.attack", None),
         ("recipe", "standard", "recipes.standard.epochs", 3.0),
+        ("recipe", "standard", "recipes.standard.augmentation", {"flip": False, "scale": [1.0, 1.0], "rotation": 0}),
+        ("dataset", "digits", "datasets.digits.hold_out", 0),
+        ("dataset", "digits", "downloads", "elsewhere"),
         ("network", "tinyten", "networks.tinyten.width", 1.0),
         ("recipe", "standard", "attacks.pgd.epsilon", 0.3),
         ("recipe", "robust", "recipes.robust", {"attack": "pgd", "schedule": "cosine", "epochs": 3}),
@@ -254,6 +343,10 @@ def test_the_same_meaning_has_the_same_identity(kind, name, path, value):
     ("kind", "name", "path", "value"),
     [
         ("dataset", "digits", "datasets.digits.seed", 1),
+        ("dataset", "digits", "datasets.digits.hold_out", 100),
+        ("dataset", "digits", "datasets.digits.train_images", 100),
+        ("recipe", "standard", "recipes.standard.augmentation", {"flip": True}),
+        ("recipe", "standard", "recipes.standard.augmentation", {"scale": [0.8, 1.2]}),
         ("network", "tinyten", "networks.tinyten.norm", "layer"),
         ("recipe", "standard", "recipes.standard.epochs", 4),
         ("recipe", "standard", "recipes.standard.optimizer", {"nesterov": False}),
@@ -262,12 +355,29 @@ def test_the_same_meaning_has_the_same_identity(kind, name, path, value):
         ("recipe", "robust", "recipes.robust.attack", None),
         ("attack", "pgd", "attacks.pgd.random_start", False),
         ("alignment", "weight", "alignments.weight.seed", 1),
+        ("alignment", "activation", "alignments.activation.kernel", "inner"),
+        ("alignment", "activation", "alignments.activation.site", "pre"),
+        ("alignment", "activation", "alignments.activation.subsample", 32),
+        ("alignment", "activation", "alignments.activation.statistic", {"network.stem.conv": "first"}),
+        ("alignment", "activation", "alignments.activation.attack", "pgd"),
         ("curve", "bezier", "curves.bezier.bends", 2),
         ("evaluation", "evaluation", "evaluation", {"points": 9}),
     ],
 )
 def test_another_meaning_has_another_identity(kind, name, path, value):
     assert identity(kind, name, (path, value)) != identity(kind, name)
+
+
+def test_identities_of_published_results_stay():
+    """What made config/published/digits.csv: keys that joined since mean nothing at their neutral values."""
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    configuration.complete(config, SCHEMA)
+    found = configuration.meanings(config, SCHEMA)
+    assert [found["dataset"]["digits"][0], found["recipe"]["standard"][0], found["recipe"]["robust"][0]] == [
+        "digits-f1bfc843",
+        "standard-67cf38fa",
+        "robust-aabebe2b",
+    ]
 
 
 def test_a_recipe_means_its_attacks_values():
@@ -278,6 +388,35 @@ def test_a_recipe_means_its_attacks_values():
         "recipe", "robust", ("attacks.other", CONFIG["attacks"]["pgd"]), ("recipes.robust.attack", "other")
     )
     assert renamed == identity("recipe", "robust")
+
+
+def test_a_refinement_means_its_starts_values():
+    pam, other = {"method": "pam", "start": "weight"}, {"method": "weight", "seed": 3}
+    values = configuration.meanings(completed(("alignments.pam", pam)), SCHEMA)["alignment"]["pam"][1]
+    assert values["start"] == {"method": "weight", "seed": 0}
+    aligned = identity("alignment", "pam", ("alignments.pam", pam))
+    # The name of the start means nothing, its values do.
+    again = ("alignments.again", CONFIG["alignments"]["weight"])
+    assert identity("alignment", "pam", again, ("alignments.pam", {**pam, "start": "again"})) == aligned
+    assert identity("alignment", "pam", ("alignments.weight", other), ("alignments.pam", pam)) != aligned
+    unaligned = [
+        identity("alignment", "pam", ("alignments.pam", {"method": "pam", **more})) for more in ({}, {"start": "none"})
+    ]
+    assert unaligned[0] == unaligned[1] != aligned
+
+
+def test_an_alignment_means_its_attacks_values_and_what_was_added_to_it_leaves_older_results_alone():
+    def meaning(**alignment):
+        config = completed(("alignments.activation", {"method": "activation", **alignment}))
+        return configuration.meanings(config, SCHEMA)["alignment"]["activation"][1]
+
+    assert meaning() == {"method": "activation", "statistic": "sum"}
+    assert meaning(attack="pgd", site="pre") == {
+        "method": "activation",
+        "statistic": "sum",
+        "site": "pre",
+        "attack": {"epsilon": 0.1, "step": 0.02, "steps": 5, "random_start": True},
+    }
 
 
 def test_resolving_leaves_the_config_as_it_is():

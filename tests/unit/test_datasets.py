@@ -1,9 +1,11 @@
 """Data sets: the splits, and batches that visit every image once, in an order of their lane and epoch alone."""
 
+import dataclasses
+import hashlib
+
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from sklearn.datasets import load_digits
 
 from modeconn import artifacts, datasets
@@ -27,15 +29,29 @@ def test_digits_are_complete_and_enlarged(digits):
     assert digits.classes == 10
     assert digits.train_images.dtype == digits.test_images.dtype == torch.uint8
     assert len(digits.train_labels) + len(digits.test_labels) == 1797
-    everything, _ = datasets.SOURCES["digits"](DIGITS)
+    (everything, _), *_ = datasets.read(DIGITS, None)
     assert rows(torch.cat([digits.train_images, digits.test_images])) == rows(everything)
 
 
 def test_digits_of_their_own_size_are_those_of_scikit_learn():
-    images, labels = datasets.SOURCES["digits"]({**DIGITS, "size": 8})
+    (images, labels), test, statistics = datasets.read({**DIGITS, "size": 8}, None)
     bunch = load_digits()
     assert np.array_equal(images[:, 0].numpy(), np.round(bunch.images * 255 / 16))
     assert np.array_equal(labels, bunch.target)
+    assert test is None and statistics is None
+
+
+def test_digits_and_their_shifted_batches_are_those_of_the_published_numbers(digits):
+    """config/published/digits.csv was made with these bytes: hashed with the source that made it."""
+    tensors, metadata = datasets.prepare(DIGITS)
+    data, seen = hashlib.sha256(), hashlib.sha256()
+    for name in sorted(tensors):
+        data.update(name.encode() + tensors[name].numpy().tobytes())
+    for images, labels, generators in datasets.batches(digits, [1, 2], 0, 0, 128, {"shift": 1}):
+        for tensor in (images, labels, torch.rand(3, generator=generators[0])):
+            seen.update(tensor.contiguous().numpy().tobytes())
+    assert metadata == {"classes": 10, "mean": [0.304989], "std": [0.318202]}
+    assert (data.hexdigest()[:16], seen.hexdigest()[:16]) == ("21e37bc96c278645", "d44d2dd80ef623d6")
 
 
 @pytest.mark.parametrize("split", ["test", "alignment"])
@@ -68,7 +84,7 @@ def ordered(monkeypatch):
     """200 images in the order of their classes, as many sources give them; pixels hold the image's number plus one."""
     images = torch.arange(1, 201, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 12, 12).contiguous()
     labels = np.repeat(np.arange(CLASSES), MEMBERS)
-    monkeypatch.setitem(datasets.SOURCES, "ordered", lambda source: (images, labels))
+    monkeypatch.setattr(datasets, "read", lambda source, downloads: ((images, labels), None, None))
     return {"source": "ordered", "test_fraction": 0.2, "alignment_fraction": 0.25, "seed": 0}
 
 
@@ -94,6 +110,126 @@ def test_alignment_holds_all_classes_in_equal_parts_though_labels_are_ordered(or
     assert len(dataset.train_labels[: len(labels)].unique()) == 3
 
 
+@pytest.fixture
+def two_splits(monkeypatch):
+    """250 training and 50 test images in the order of their classes; pixels hold the image's number."""
+
+    def split(members, first):
+        labels = np.repeat(np.arange(CLASSES), members)
+        numbers = torch.arange(first, first + len(labels), dtype=torch.float32)
+        return numbers.view(-1, 1, 1, 1), labels
+
+    monkeypatch.setattr(datasets, "read", lambda source, downloads: (split(25, 0), split(5, 250), None))
+    return {"source": "two splits", "alignment_fraction": 0.2, "seed": 0}
+
+
+def split_of(source, name):
+    """(numbers of the images, labels) of a split."""
+    images, labels = Dataset.of(*datasets.prepare(source), "cpu").split(name)
+    return images.flatten().int().tolist(), labels
+
+
+def counts(labels):
+    return torch.bincount(labels, minlength=CLASSES).tolist()
+
+
+def test_a_source_with_a_test_split_keeps_it(two_splits):
+    assert split_of(two_splits, "train")[0] == list(range(250))
+    assert split_of(two_splits, "test")[0] == list(range(250, 300))
+    assert counts(split_of(two_splits, "alignment")[1]) == [5] * CLASSES
+
+
+def test_what_is_held_out_is_in_no_other_split_and_of_all_classes_in_equal_parts(two_splits):
+    source = {**two_splits, "hold_out": 50}
+    held, labels = split_of(source, "hold_out")
+    train, train_labels = split_of(source, "train")
+    assert counts(labels) == [5] * CLASSES
+    assert counts(train_labels) == [20] * CLASSES
+    assert sorted(held + train) == list(range(250))
+    assert all(number // 25 == label for number, label in zip(held, labels))
+    aligned, labels = split_of(source, "alignment")
+    assert set(aligned) <= set(train)
+    assert counts(labels) == [4] * CLASSES
+    assert split_of(source, "test")[0] == list(range(250, 300))
+
+
+def test_only_what_is_held_out_is_written(two_splits):
+    assert "hold_out_images" not in datasets.prepare(two_splits)[0]
+    assert "hold_out_images" not in datasets.prepare({**two_splits, "hold_out": 0})[0]
+    assert len(datasets.prepare({**two_splits, "hold_out": 7})[0]["hold_out_images"]) == 7
+
+
+def test_nothing_held_out_is_one_line(two_splits, one_line):
+    with one_line(ValueError, "hold_out"):
+        split_of(two_splits, "hold_out")
+
+
+def test_a_slice_holds_all_classes_in_equal_parts(two_splits):
+    source = {**two_splits, "train_images": 100, "test_images": 20, "hold_out": 20}
+    parts = {name: counts(split_of(source, name)[1]) for name in ("train", "hold_out", "test", "alignment")}
+    assert parts == {
+        "train": [8] * CLASSES,
+        "hold_out": [2] * CLASSES,
+        "test": [2] * CLASSES,
+        "alignment": [2] * CLASSES,
+    }
+    # The trap: as many from the front hold four classes of ten.
+    assert 100 // 25 == 4
+    assert split_of(source, "train")[0] != split_of({**source, "seed": 1}, "train")[0]
+
+
+def test_a_slice_of_everything_is_everything(two_splits):
+    whole = datasets.prepare(two_splits)[0]
+    for count in (0, 250):
+        found = datasets.prepare({**two_splits, "train_images": count})[0]
+        assert found.keys() == whole.keys()
+        assert all(torch.equal(found[name], whole[name]) for name in whole)
+
+
+def test_a_number_of_images_is_shared_out_by_the_size_of_the_classes():
+    labels = np.repeat([0, 1, 2], [60, 30, 10])
+    for count, expected in ((10, [6, 3, 1]), (12, [7, 4, 1]), (1, [1, 0, 0]), (99, [59, 30, 10])):
+        chosen = datasets.stratified_count(labels, count, "hold_out", generator("draw"))
+        assert np.bincount(labels[chosen], minlength=3).tolist() == expected
+        assert len(set(chosen.tolist())) == count
+        assert (np.diff(chosen) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"hold_out": 250}, ["hold_out 250", "250 images"]),
+        ({"train_images": 300}, ["train_images 300", "250 images"]),
+        ({"test_images": 51}, ["test_images 51", "50 images"]),
+        ({"train_images": 5}, ["class 5 of 10 has no training image"]),
+        ({"train_images": 9, "test_images": 9}, ["class 9 of 10 has no training image"]),
+        ({"test_images": 9}, ["class 9 of 10 has no test image"]),
+    ],
+)
+def test_a_slice_that_cannot_be_is_one_line(two_splits, one_line, change, words):
+    with one_line(ValueError, *words):
+        datasets.prepare({**two_splits, **change})
+
+
+def test_alignment_takes_explicit_indices(two_splits):
+    """The choice of Tatro et al. 2020: the first so many training images."""
+    dataset = dataclasses.replace(Dataset.of(*datasets.prepare(two_splits), "cpu"), alignment=torch.arange(30))
+    assert dataset.split("alignment")[0].flatten().tolist() == list(range(30))
+
+
+def test_the_moments_of_pixels_are_exact_and_those_of_features_unrounded():
+    rng = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (50, 3, 7, 5), generator=rng).to(torch.uint8)
+    mean, std = datasets.moments(pixels)
+    values = pixels.numpy().astype(np.float64).transpose(1, 0, 2, 3).reshape(3, -1) / 255
+    assert mean == [round(m, 6) for m in values.mean(1)]
+    assert std == [round(s, 6) for s in values.std(1, ddof=1)]
+    features = torch.tensor([[1.0, 1e-9, 4.0], [2.0, 3e-9, 4.0]])[:, :, None, None]
+    mean, std = datasets.moments(features)
+    np.testing.assert_allclose(mean, [1.5, 2e-9, 4.0])
+    np.testing.assert_allclose(std, [0.5**0.5, 2**0.5 * 1e-9, 1.0])
+
+
 def test_the_seed_decides_the_splits(ordered):
     def drawn(seed):
         dataset = Dataset.of(*datasets.prepare({**ordered, "seed": seed}), "cpu")
@@ -113,26 +249,11 @@ def test_pixels_become_floats_in_the_unit_interval():
     assert pixels.flatten().tolist() == [0, 51, 255, 102]
 
 
-def test_shift_is_a_crop_of_the_padded_image_at_the_drawn_offsets(digits):
-    images, pixels = digits.train_images[:60], 2
-    shifted = datasets.shift(images, pixels, generator("shift"))
-    top, left = torch.randint(0, 2 * pixels + 1, (2, 60, 1), generator=generator("shift"))[..., 0].tolist()
-    assert len(set(zip(top, left))) > 15
-    for image, moved, down, right in zip(images, shifted, top, left):
-        padded = F.pad(image, (pixels, pixels, pixels, pixels))
-        assert torch.equal(moved, padded[:, down : down + 16, right : right + 16])
-
-
-def test_shift_keeps_the_channels_of_an_image_together(digits):
-    images = digits.train_images[:20].repeat(1, 3, 1, 1) // torch.tensor([1, 2, 3], dtype=torch.uint8).view(3, 1, 1)
-    shifted = datasets.shift(images, 2, generator("shift"))
-    assert torch.equal(shifted[:, 1], shifted[:, 0] // 2)
-    assert torch.equal(shifted[:, 2], shifted[:, 0] // 3)
-
-
-def test_no_shift_changes_nothing(digits):
-    images = digits.train_images[:20]
-    assert torch.equal(datasets.shift(images, 0, generator("shift")), images)
+def test_floats_stay_what_they_are():
+    points = torch.tensor([-1.5, 300.0]).view(1, 2, 1, 1)
+    before = points.clone()
+    assert torch.equal(datasets.to_float(points), before)
+    assert torch.equal(points, before)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import synthetic_tables
 from synthetic_tables import SAG, SCRIPTS, run
@@ -120,6 +121,14 @@ def test_robustness_stands_beside_clean_accuracy():
     assert titles == ["straight line", "straight line, under pgd", "Bézier curve", "Bézier curve, under pgd"]
 
 
+def test_signatures_show_what_all_alignments_can_be_compared_by():
+    rows = synthetic_tables.signatures()
+    others = [rows.assign(site="pre", before=0.3), rows.assign(images="attacked", before=0.4)]
+    figures = [draw_signatures.draw(pd.concat(frames), "title") for frames in ([rows], [*others, rows])]
+    alone, among = ([line.get_ydata().tolist() for axes in figure.axes for line in axes.lines] for figure in figures)
+    assert alone == among
+
+
 def test_signatures_show_mean_and_standard_deviation_over_pairs():
     rows = synthetic_tables.signatures().query("alignment != 'weight'")
     panel = draw_signatures.draw(rows, "title").axes[0]
@@ -148,7 +157,7 @@ def test_training_has_panels_for_networks_and_for_each_curve():
             "no alignment 'pam' here; it has none,",
         ),
         ("draw_robustness", "curves", ["--recipe", "standard"], "no rows under attack"),
-        ("draw_signatures", "curves", [], "lacks the column group, position, before, after"),
+        ("draw_signatures", "curves", [], "lacks the column group, position, site, images, before, after"),
         ("draw_training", "absent", [], "No such file"),
     ],
 )

@@ -99,10 +99,38 @@ def test_a_job_counts_what_it_runs_and_nothing_else():
 def test_the_values_of_a_job_name_its_modules():
     network, attack = {"family": "resnet32"}, {"epsilon": 1}
     assert dispatch.modules({"network": network}) == ["networks.resnet"]
+    assert dispatch.modules({"network": {"family": "torchvision", "model": "resnet18"}}) == ["networks.torchvision"]
     assert dispatch.modules({"recipe": {"attack": attack}}) == ["attacks"]
     assert dispatch.modules({"recipe": {"attack": None}}) == []
     assert dispatch.modules({"alignment": {"method": "weight"}}) == ["matching.weight"]
     assert dispatch.modules({"alignment": {"method": "activation"}}) == []
+
+
+def test_refining_counts_for_refined_permutations_only():
+    assert {"refinement", "optimization", "curves"} <= names("refine", ["networks.tinyten"])
+    assert "refinement" not in names("align") | names("fit_curve") | names("evaluate_curve")
+
+
+def test_a_data_set_names_the_module_of_its_source():
+    assert dispatch.modules({"dataset": {"source": "cifar100"}}) == ["datasets.cifar"]
+    for module in dispatch.SOURCES.values():
+        assert f"datasets.{module}" in names("prepare_data", [f"datasets.{module}"])
+    assert "datasets.downloads" in names("prepare_data", ["datasets.mnist"])
+    assert not names("prepare_data", ["datasets.digits"]) & {"datasets.downloads", "datasets.augmentation"}
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "expected"),
+    [
+        ({"shift": 0}, []),
+        ({"shift": 0, "flip": False, "rotation": 0, "scale": [1, 1], "contrast": 0.0}, []),
+        ({"shift": 1}, ["datasets.augmentation"]),
+        ({"shift": 0, "flip": True}, ["datasets.augmentation"]),
+        ({"shift": 0, "scale": [1, 1.2]}, ["datasets.augmentation"]),
+    ],
+)
+def test_a_recipe_names_the_augmentation_where_it_changes_anything(augmentation, expected):
+    assert dispatch.modules({"recipe": {"augmentation": augmentation}}) == expected
 
 
 def test_an_unknown_module_is_one_line(one_line):
@@ -129,7 +157,7 @@ def prepare(sources, code):
 
 def planned(sources):
     code = "import sys; sys.path.insert(0, sys.argv[1]); from modeconn import fingerprint as f;"
-    code += "print(f.fingerprint('prepare_data'))"
+    code += "print(f.fingerprint('prepare_data', ['datasets.digits']))"
     return subprocess.run(
         [sys.executable, "-c", code, sources], capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -143,7 +171,7 @@ def test_a_program_checks_what_it_really_loaded(sources):
     done = prepare(sources, without)
     assert done.returncode == 1 and "datasets was loaded" in done.stderr and "Traceback" not in done.stderr
 
-    path = sources / "modeconn/datasets.py"
+    path = sources / "modeconn/datasets/__init__.py"
     path.write_text(path.read_text() + "\nEDITED = True\n")
     done = prepare(sources, code)
-    assert done.returncode == 1 and "datasets.py was edited after this job was planned" in done.stderr
+    assert done.returncode == 1 and "modeconn/datasets/__init__.py was edited after this job was planned" in done.stderr

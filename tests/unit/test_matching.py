@@ -298,7 +298,7 @@ def test_networks_with_dead_channels_are_matched(tinyten):
     assert matrix.gather(1, order[:, None]).sum() > matrix.diagonal().sum() + 0.5
 
 
-STREAM = PermutationSpec(groups={"stream": 3, "train only": 2}, axes=(), sites={"stream": (), "train only": ()})
+STREAM = PermutationSpec(groups={"stream": 3, "train only": 2}, axes=(), sites={}, pre_sites={})
 SWAPPED = torch.tensor([[0.1, 0.9, 0], [0.8, 0.1, 0], [0, 0, 0.5]])  # first site: channels 0 and 1 change places
 ROTATED = torch.tensor([[0, 0.2, 3], [3, 0, 0.1], [0, 3, 0]])  # second site: a rotation, and more strongly
 
@@ -308,7 +308,8 @@ ROTATED = torch.tensor([[0, 0.2, 3], [3, 0, 0.1], [0, 3, 0]])  # second site: a 
     [("sum", [2, 0, 1]), ("first", [1, 0, 2]), ({"stream": "first"}, [1, 0, 2]), ({"train only": "first"}, [2, 0, 1])],
 )
 def test_statistic_of_a_group_with_several_sites(statistic, expected):
-    correlations = [Correlation("stream", SWAPPED), Correlation("stream", ROTATED), Correlation("logits", torch.eye(2))]
+    places = {"stream": [SWAPPED, ROTATED], "logits": [torch.eye(2)]}
+    correlations = [Correlation(group, matrix, matrix, 0.0) for group in places for matrix in places[group]]
     found = activation.match_correlations(STREAM, correlations, statistic)
     assert_same(found, {"stream": torch.tensor(expected), "train only": torch.arange(2)})
 
@@ -316,7 +317,7 @@ def test_statistic_of_a_group_with_several_sites(statistic, expected):
 @pytest.mark.parametrize("statistic", ["last", {"stream": "last"}, {"streams": "sum"}])
 def test_unknown_statistics_and_groups_are_named(statistic):
     with pytest.raises(ValueError, match=r"last|streams") as error:
-        activation.match_correlations(STREAM, [Correlation("stream", SWAPPED)], statistic)
+        activation.match_correlations(STREAM, [Correlation("stream", SWAPPED, SWAPPED, 0.0)], statistic)
     assert "sum, first" in str(error.value) and "stream, train only" in str(error.value)
 
 

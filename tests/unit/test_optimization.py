@@ -98,6 +98,35 @@ def test_each_epoch_steps_by_its_own_learning_rate():
     assert positions == pytest.approx([-2 * sum(rates[: epoch + 1]) for epoch in range(4)])
 
 
+def test_what_is_done_after_each_step_sees_the_learning_rate_and_changes_the_variable():
+    variable = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)
+    rates = []
+
+    def after_step(rate):
+        rates.append(rate)
+        variable.data *= 0.5
+
+    minimize(slope(variable), variable, labelled(4, 4), epochs=2, schedule="cosine", after_step=after_step)
+    assert rates == pytest.approx([0.1, 0.1, 0.05, 0.05])
+    expected = 0
+    for rate in rates:
+        expected = 0.5 * (expected - rate)
+    assert variable.item() == pytest.approx(expected)
+
+
+def test_nearness_is_the_proximal_step_of_the_squared_distance():
+    start = torch.tensor([[3.0, -1.0]], dtype=torch.float64)
+    variable = start.clone().requires_grad_(True)
+    approach = optimization.nearness([variable], nu=5)
+    moved = torch.tensor([[7.0, 2.0]], dtype=torch.float64)
+    variable.data.copy_(moved)
+    approach(0.2)
+    # The minimum of |x - moved|^2 / (2 rate) + |x - start|^2 / (2 nu): its gradient is zero.
+    gradient = (variable - moved) / 0.2 + (variable - start) / 5
+    torch.testing.assert_close(gradient, torch.zeros(1, 2, dtype=torch.float64))
+    assert variable.requires_grad
+
+
 def test_the_history_holds_means_over_images_for_each_lane():
     variable = torch.zeros(2, 1, requires_grad=True)
     entropies = iter([torch.tensor([1.0, 2.0]), torch.tensor([4.0, 8.0])] * 2)

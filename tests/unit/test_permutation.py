@@ -50,6 +50,12 @@ def googlenet():
     return torchvision.models.googlenet(weights=None, init_weights=False, aux_logits=True)
 
 
+def small_transformer():
+    return torchvision.models.VisionTransformer(
+        image_size=32, patch_size=16, num_layers=3, num_heads=2, hidden_dim=32, mlp_dim=48
+    )
+
+
 # Channels of GoogLeNet's inception blocks: 1x1; reduction, 3x3; reduction, second 3x3; after the pool.
 GOOGLENET_BLOCKS = [
     (64, 96, 128, 16, 32, 32),
@@ -111,6 +117,8 @@ ARCHITECTURES = {
     ),
     # 8 convolutions and two hidden linear layers.
     "vgg11_bn": (vgg11_bn, 32, 8 + 2, 64 + 128 + 2 * 256 + 4 * 512 + 2 * 4096),
+    # As vit_b_16, smaller. Hidden layers of the perceptrons; attention pins the stream.
+    "vision transformer": (small_transformer, 32, 3, 3 * 48),
 }
 
 
@@ -118,7 +126,7 @@ ARCHITECTURES = {
 def architecture(name):
     """(network, example, spec), built once for all tests, which leave them as they are."""
     build, pixels, *_ = ARCHITECTURES[name]
-    network = build() if build in (vgg11_bn, inception_v3, googlenet) else build(weights=None)
+    network = build() if build.__module__ == __name__ else build(weights=None)
     example = torch.rand(2, 3, pixels, pixels, generator=seeded())
     return network, example, permutation.discover(network, example)
 
@@ -140,6 +148,9 @@ def test_residual_streams_are_named_after_their_first_layer_and_read_after_each_
         permutation.Site(node, dim=1, offset=0, size=64) for node in ("relu", "layer1_0_relu_1", "layer1_1_relu_1")
     )
     assert [site.node for site in spec.sites["layer1.0.conv1"]] == ["layer1_0_relu"]
+    # Before the nonlinearities: what normalization returns and, on the stream, sums.
+    assert [site.node for site in spec.pre_sites["conv1"]] == ["bn1", "add", "add_1"]
+    assert [site.node for site in spec.pre_sites["layer1.0.conv1"]] == ["layer1_0_bn1"]
     writers = {axis.tensor for axis in spec.axes if axis.output and axis.segments[0].group == "layer2.0.conv2"}
     assert {tensor for tensor in writers if tensor.endswith("weight")} == {
         *("layer2.0.conv2.weight", "layer2.0.bn2.weight", "layer2.0.downsample.0.weight"),
@@ -185,7 +196,7 @@ def test_captured_activations_follow_the_permutation(name):
     """At permuted weights, each site shows the old values gathered: slices, in-place ReLU and additions included."""
     network, example, spec = architecture(name)
     sites = [(group, site) for group, sites in spec.sites.items() for site in sites]
-    captured = permutation.capture(network, [site.node for _, site in sites])
+    captured = permutation.capture(network, [site.node for _, site in sites], example)
     tensors = {name: tensor.double() for name, tensor in state(network).items()}
     drawn = permutation.random(spec, seeded(1))
     with torch.no_grad():
@@ -206,6 +217,12 @@ FAMILIES = {
     "tinyten": ({}, 8, 2 * 8 + 3 * 16 + 3 * 32),  # eight convolutions
     "resnet20": ({}, 3 + 9, (8 + 16 + 32) * (1 + 3)),  # a stream a stage, a convolution inside each of nine blocks
     "resnet32": ({}, 3 + 15, (8 + 16 + 32) * (1 + 5)),
+    "googlenet": (
+        {},
+        3 + 9 * 6 + 2 * 2,
+        (64 + 64 + 192 + sum(map(sum, GOOGLENET_BLOCKS)) + 2 * (128 + 1024)) // 2,
+    ),
+    "vgg16": ({}, 13, 2 * 32 + 2 * 64 + 3 * 128 + 6 * 256),
     "mlp": ({"hidden": [24, 48]}, 2, 12 + 24),
 }
 
@@ -646,9 +663,9 @@ def test_an_example_that_does_not_fit_is_told():
 
 
 def test_capture_refuses_unknown_nodes():
-    network, *_ = family("tinyten", "batch")
+    network, example, _ = family("tinyten", "batch")
     with pytest.raises(ValueError, match="Normalized has no node nowhere"):
-        permutation.capture(network, ["network_layers_0_relu", "nowhere"])
+        permutation.capture(network, ["network_layers_0_relu", "nowhere"], example)
 
 
 # --- verify can fail ---
@@ -731,7 +748,7 @@ def test_the_network_and_the_random_state_are_left_as_they_were():
     random_state = torch.get_rng_state()
 
     spec = permutation.discover(network, example)
-    permutation.capture(network, ["network_stem_relu"])(example)
+    permutation.capture(network, ["network_stem_relu"], example)(example)
     permutation.verify(network, spec, example, seeded())
 
     assert all(tensor is tensors[name] for name, tensor in state(network).items())
@@ -759,17 +776,33 @@ def test_captured_values_are_safe_from_operations_in_place():
         dense=nn.Linear(6, 4),
     )
     images = torch.rand(2, 3, 8, 8)
-    (convolved, rectified, added), output = permutation.capture(network, ["a", "relu", "add_"])(images)
+    (convolved, rectified, added), output = permutation.capture(network, ["a", "relu", "add_"], images)(images)
     assert torch.equal(convolved, network.a(images))
     assert torch.equal(rectified, network.a(images).relu())
     assert torch.equal(added, network.a(images).relu() + 1)
     assert torch.equal(output, network(images))
 
 
+def test_only_values_that_are_overwritten_are_copied():
+    """A view shares its memory: what is done to it in place is done to the value before."""
+
+    def forward(m, x):
+        rectified = m.relu(m.a(x))
+        return m.dense(pooled(rectified.view(rectified.shape).mul_(2)))
+
+    network = net(forward, a=conv(3, 6), relu=nn.ReLU(), dense=nn.Linear(6, 4))
+    images = torch.rand(2, 3, 8, 8)
+    captured = permutation.capture(network, ["a", "relu", "mul_"], images)
+    assert [node.args[0].name for node in captured.graph.nodes if node.target == "clone"] == ["relu"]
+    (convolved, rectified, doubled), _ = captured(images)
+    assert torch.equal(rectified, network.a(images).relu())
+    assert torch.equal(doubled, 2 * rectified) and torch.equal(convolved, network.a(images))
+
+
 def test_captured_network_shares_parameters_and_buffers():
     network, example, _ = family("tinyten", "batch")
     network = copy.deepcopy(network).eval()
-    captured = permutation.capture(network, [])
+    captured = permutation.capture(network, [], example)
     with torch.no_grad():
         network.network.layers[0].conv.weight.mul_(2)
         network.network.layers[0].norm.running_mean.add_(0.5)
@@ -780,7 +813,7 @@ def test_captured_network_shares_parameters_and_buffers():
 
 def test_captured_network_takes_all_names_of_the_network():
     network, example, _ = family("tinyten", "batch")
-    captured = permutation.capture(network, ["network_layers_0_relu"])
+    captured = permutation.capture(network, ["network_layers_0_relu"], example)
     assert captured.state_dict().keys() == network.state_dict().keys()
     other = {name: tensor + 0.1 for name, tensor in state(network).items()}
     expected = functional_call(copy.deepcopy(network).eval(), other, (example,))
@@ -789,5 +822,5 @@ def test_captured_network_takes_all_names_of_the_network():
 
 def test_captured_network_takes_names_that_its_graph_does_not_use():
     network, example, _ = architecture("googlenet")
-    _, logits = functional_call(permutation.capture(network, ["relu"]), state(network), (example,))
+    _, logits = functional_call(permutation.capture(network, ["relu"], example), state(network), (example,))
     assert logits.shape == (2, 1000)

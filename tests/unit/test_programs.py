@@ -1,5 +1,6 @@
 """What every program does alike: help, one line for a mistake, the cost file, names that hide no module."""
 
+import csv
 import importlib.metadata
 import json
 import os
@@ -283,6 +284,120 @@ def test_a_permutation_of_another_network_is_refused_in_one_line(evaluate, tmp_p
     with pytest.raises(SystemExit) as caught:
         evaluate(permutation=tmp_path / "permutation")
     assert re.fullmatch(r"evaluate_curve\.py: .*network\.layers\.0\.linear.*", caught.value.code)
+
+
+PAM = {
+    "method": "pam",
+    "start": None,
+    "epochs": 2,
+    "batch": 256,
+    "learning_rate": 2,
+    "nu": 1000,
+    "projections": 20,
+    "terms": 11,
+    "samples": 6,
+    "seed": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def permutations(made):
+    """The folder with the permutations of the networks by random.safetensors and, refining it, pam.safetensors too."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for program, name, values, more in (
+            ("align", "random", {"method": "random", "seed": 0}, {}),
+            (
+                "refine",
+                "pam",
+                PAM,
+                {
+                    **{name: made / f"pam.{name}.csv" for name in ("history", "scores", "moves")},
+                    "permutation": made / "random.safetensors",
+                },
+            ),
+        ):
+            names = {**NAMES, "pair": "1-2", "alignment": name}
+            run_program(
+                monkeypatch,
+                program,
+                {"names": names, "network": NETWORK, "recipe": RECIPE, "pair": [1, 2], "alignment": values},
+                data=made / "data.safetensors",
+                networks=made / "networks.safetensors",
+                output=made / f"{name}.safetensors",
+                signature=made / f"{name}.signature.csv",
+                **more,
+            )
+    return made
+
+
+def table(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_permutation_is_refined(permutations):
+    """What is written is of the network as it was trained, and consistent with itself."""
+    (start, _), (found, metadata) = (artifacts.load(permutations / f"{n}.safetensors") for n in ("random", "pam"))
+    assert metadata["rule"] == "refine" and metadata["job"]["alignment"] == PAM
+    moved = {row["group"]: float(row["moved"]) for row in table(permutations / "pam.moves.csv")}
+    (group,) = found
+    assert sorted(found[group].tolist()) == list(range(12))
+    assert moved == {group: pytest.approx((found[group] != start[group]).double().mean().item())}
+    scores = {row["candidate"]: float(row["loss"]) for row in table(permutations / "pam.scores.csv")}
+    assert list(scores) == ["start", "nearest", *(f"sample {number}" for number in range(1, 7))]
+    # Something was found that is better than the start: a random permutation is easily improved.
+    assert min(scores.values()) < scores["start"] and moved[group] > 0
+    history = table(permutations / "pam.history.csv")
+    assert [(row["kind"], row["seeds"], row["alignment"], row["epoch"]) for row in history] == [
+        ("alignment", "1-2", "pam", "1"),
+        ("alignment", "1-2", "pam", "2"),
+    ]
+    # Before any permutation all alignments of a pair are the same.
+    signatures = [table(permutations / f"{name}.signature.csv") for name in ("random", "pam")]
+    befores, afters = ([[row[key] for row in rows] for rows in signatures] for key in ("before", "after"))
+    assert befores[0] == befores[1] and afters[0] != afters[1]
+
+
+def test_a_refined_permutation_is_taken_as_any_other(evaluate, permutations):
+    plain, refined = (evaluate(**more) for more in ({}, {"permutation": permutations / "pam.safetensors"}))
+    # The ends compute the same, what lies between does not.
+    losses = [[float(row.split(",")[-2]) for row in rows[1:]] for rows in (plain, refined)]
+    assert [losses[1][row] for row in (0, 1, 4, 5)] == pytest.approx([losses[0][row] for row in (0, 1, 4, 5)], rel=1e-4)
+    assert losses[0][2] != pytest.approx(losses[1][2], rel=1e-2)
+
+
+def test_a_refinement_does_not_start_from_a_refinement(permutations, monkeypatch, tmp_path):
+    files = {name: tmp_path / name for name in ("output", "signature", "history", "scores", "moves")}
+    job = {"names": {**NAMES, "pair": "1-2", "alignment": "pam"}, "network": NETWORK, "recipe": RECIPE, "pair": [1, 2]}
+    inputs = {"data": permutations / "data.safetensors", "networks": permutations / "networks.safetensors"}
+    with pytest.raises(SystemExit) as caught:
+        start = permutations / "pam.safetensors"
+        run_program(monkeypatch, "refine", {**job, "alignment": PAM}, permutation=start, **inputs, **files)
+    assert caught.value.code == f"refine.py: {start} comes from rule refine: give a file from rule align"
+
+
+def test_bends_are_held_near_their_start_by_a_proximal_term(made, monkeypatch, tmp_path):
+    optimizer = RECIPE["optimizer"]
+    curve = {"kind": "bezier", "bends": 1, "epochs": 1, "batch": 256, "schedule": "constant", "weight_decay": 0}
+    bends = []
+    for more in ({}, {"proximal": 1e-9}):
+        names = {**NAMES, "pair": "1-2", "alignment": "none", "curve": "bezier"}
+        job = {"names": names, "network": NETWORK, "recipe": RECIPE, "pair": [1, 2]}
+        run_program(
+            monkeypatch,
+            "fit_curve",
+            {**job, "curve": {**curve, "optimizer": optimizer, **more}},
+            data=made / "data.safetensors",
+            networks=made / "networks.safetensors",
+            output=tmp_path / "bends.safetensors",
+            history=tmp_path / "history.csv",
+        )
+        bends.append(artifacts.load(tmp_path / "bends.safetensors")[0]["bends"])
+    tensors, _ = artifacts.load(made / "networks.safetensors")
+    shapes = [name for name in tensors if "running" not in name and "tracked" not in name]
+    midpoint = torch.cat([tensors[name].mean(0).flatten() for name in shapes])
+    free, held = ((bend[0].sort().values - midpoint.sort().values).abs().max() for bend in bends)
+    assert held < 1e-6 < 1e-3 < free
 
 
 def test_from_the_command_line_a_mistake_is_one_line_and_exit_code_one(tmp_path):

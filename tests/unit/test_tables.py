@@ -7,6 +7,8 @@ import pytest
 import synthetic_tables
 from synthetic_tables import run
 
+from modeconn import barriers, tables
+
 HEADER = "dataset,network,recipe,pair,alignment,curve,t,length,split,attack,loss,accuracy"
 # Two pairs of networks on the straight line. Pair 1-2 has the loss 1, 3.5, 3.6, 2 of test_barriers.
 FIRST = """\
@@ -124,3 +126,15 @@ def test_bad_input_is_one_line_and_leaves_nothing(rows, message, tmp_path):
     assert message in process.stderr
     assert process.stderr.count("\n") == 1
     assert not outputs["curves"].parent.exists()
+
+
+def test_the_spectrum_of_each_path_is_that_of_its_loss_in_the_order_of_t():
+    curves = synthetic_tables.evaluations().query("recipe == 'standard' and curve == 'bezier'")
+    spectrum = tables.spectrum_table(curves.sample(frac=1, random_state=0))
+    assert list(spectrum) == tables.SPECTRUM.columns
+    assert not spectrum.duplicated(tables.SPECTRUM.key).any()
+    one = {"pair": "3-4", "alignment": "activation", "split": "train"}
+    here, points = (table[(table[list(one)] == pd.Series(one)).all(axis=1)] for table in (spectrum, curves))
+    assert list(here["wave"]) == list(range(1, 9))
+    assert list(here["amplitude"]) == pytest.approx(list(barriers.spectrum(points["loss"])))
+    assert len(spectrum) == 8 * len(curves) / 17

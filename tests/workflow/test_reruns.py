@@ -75,6 +75,30 @@ SOURCE_EDITS = {
         'mode="fan_in"',
         {},
     ),
+    "the source of another data set": (
+        ROOM + "datasets/mnist.py",
+        "dataset.data[:, None]",
+        "dataset.data[:, None, :]",
+        {},
+    ),
+    "downloads, where nothing is downloaded": (
+        ROOM + "datasets/downloads.py",
+        "TIMEOUT = 30",
+        "TIMEOUT = 60",
+        {},
+    ),
+    "the source of the data set": (
+        ROOM + "datasets/digits.py",
+        'mode="bilinear"',
+        'mode="bicubic"',
+        {"prepare_data": 1, "train": 4, "align": 4} | CURVES | DOWNSTREAM,
+    ),
+    "the augmentation, which nobody uses here": (
+        ROOM + "datasets/augmentation.py",
+        "0.587",
+        "0.588",
+        {},
+    ),
     "the curves": (
         ROOM + "curves.py",
         "0.5 * curve",
@@ -157,6 +181,10 @@ CONFIG_EDITS = {
     "evaluation points": (
         lambda c: c["evaluation"].update(points=4),
         {"evaluate_curve": 12, "evaluate_robustness": 4} | CONFIG | DOWNSTREAM,
+    ),
+    "the folder of downloads": (
+        lambda c: c.update(downloads="else where"),
+        CONFIG | REPORT,
     ),
     "a default written out": (
         lambda c: c["recipes"]["standard"].update(batch=128, schedule="cosine"),

@@ -97,6 +97,21 @@ def test_two_meanings_of_one_name_stand_side_by_side(finished):
     assert finished.planned() == {}
 
 
+def test_permutations_are_refined_from_none_and_from_another_alignment(fresh):
+    def with_pam(config):
+        config["alignments"]["pam"] = {"method": "pam"}
+        config["alignments"]["pam_aligned"] = {"method": "pam", "start": "activation"}
+        config["studies"]["alignment"] = [
+            {**TINY["studies"]["alignment"][0], "alignments": ["pam", "pam_aligned"], "curves": ["bezier"]},
+        ]
+
+    with fresh.configured(with_pam):
+        networks = {"prepare_data": 1, "train": 2}
+        assert fresh.planned("alignments") == networks | {"align": 1, "refine": 2, "alignments": 1}
+        curves = networks | {"align": 1, "refine": 2, "fit_curve": 2, "evaluate_curve": 2, "curves": 1}
+        assert fresh.planned("curves") == curves
+
+
 @pytest.mark.parametrize(
     "change, words",
     [

@@ -1,4 +1,4 @@
-"""Permutations: one job brings the second network of a pair to the first by one method."""
+"""Permutations: one job brings the second network of a pair to the first by one method, matching or PAM."""
 
 
 rule align:
@@ -10,6 +10,8 @@ rule align:
         signature="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.signature.csv",
     log:
         "<logs>/align/{dataset}/{network}/{recipe}/{pair}/{alignment}.log",
+    wildcard_constraints:
+        alignment=identities("alignment", keep=lambda values: not is_refined(values)),
     cache: True
     conda:
         "../../envs/torch.yaml"
@@ -24,3 +26,37 @@ rule align:
         "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device} --gpus {resources.gpu}"
         " --data {input.data:q} --networks {input.networks:q}"
         " --output {output.permutation:q} --signature {output.signature:q} > {log:q} 2>&1"
+
+
+rule refine:
+    input:
+        data=rules.prepare_data.output.data,
+        networks=networks_of,
+        permutation=start_of,
+    output:
+        permutation="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.safetensors",
+        signature="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.signature.csv",
+        history="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.history.csv",
+        scores="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.scores.csv",
+        moves="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.moves.csv",
+    log:
+        "<logs>/refine/{dataset}/{network}/{recipe}/{pair}/{alignment}.log",
+    wildcard_constraints:
+        alignment=identities("alignment", keep=is_refined),
+    cache: True
+    priority: 5
+    conda:
+        "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=240),
+    params:
+        **decisions("refine", "network", "recipe", "alignment", pair=pair),
+        permutation=option("--permutation", "permutation"),
+    message:
+        "refine the permutation of pair {wildcards.pair} of {wildcards.recipe} by {wildcards.alignment}"
+    shell:
+        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device} --gpus {resources.gpu}"
+        " --data {input.data:q} --networks {input.networks:q} {params.permutation}"
+        " --output {output.permutation:q} --signature {output.signature:q} --history {output.history:q}"
+        " --scores {output.scores:q} --moves {output.moves:q} > {log:q} 2>&1"

@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 # Jobs run in the environment that Snakemake runs in, activated or not; --sdm conda puts its own before it.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 
-from modeconn import alone, configuration, devices, dispatch
+from modeconn import alone, configuration, devices, dispatch, files
 from modeconn.fingerprint import fingerprint
 from modeconn.identity import canonical
 
@@ -45,10 +45,21 @@ def begin():
             )
     except ValueError as error:
         sys.exit(str(error))
+    if late := files.date_now("results"):
+        print(
+            f"{late} results were dated in the future, as after a clock that was set back: dated now",
+            file=sys.stderr,
+        )
 
 
-def identities(kind):
-    return "|".join(identity for identity, _ in MEANINGS[kind].values()) or "none"
+def identities(kind, keep=lambda values: True):
+    """A pattern of the identities of a kind, or of those whose values are to be kept."""
+    return "|".join(identity for identity, values in MEANINGS[kind].values() if keep(values)) or "none"
+
+
+def is_refined(alignment):
+    """Whether an alignment, by its values, is made by the rule refine."""
+    return alignment["method"] == "pam"
 
 
 wildcard_constraints:
@@ -154,6 +165,13 @@ def networks_of(wildcards):
     values = dict(wildcards.items())
     blocks = {block_of(int(seed), values["recipe"]): None for seed in values["pair"].split("-")}
     return [rules.train.output.networks.format(**values, block=block) for block in blocks]
+
+
+def start_of(wildcards):
+    """The permutation that an alignment refines, nothing where it starts from the networks as they are."""
+    start = config["alignments"][NAMES[wildcards.alignment]]["start"]
+    identity = "none" if start == "none" else MEANINGS["alignment"][start][0]
+    return permutation_of({**dict(wildcards.items()), "alignment": identity})
 
 
 def permutation_of(wildcards):

@@ -16,6 +16,7 @@ rule prepare_data:
         **decisions("prepare_data", "dataset"),
     message:
         "prepare the data set {wildcards.dataset}"
+    # The folder of downloads comes past params: it decides nothing, neither what reruns nor the key of a cache.
     shell:
         "python {params.program:q} --job {params.job:q} --code {params.code:q} --device cpu"
-        " --output {output.data:q} > {log:q} 2>&1"
+        " --downloads {config[downloads]:q} --output {output.data:q} > {log:q} 2>&1"

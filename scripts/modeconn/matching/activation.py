@@ -1,6 +1,7 @@
 """Matching by activations: Algorithm 1 of Tatro et al. 2020, and how alike two networks' neurons are."""
 
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -11,17 +12,27 @@ from modeconn.matching import check_tensors
 
 LOGITS = "logits"
 STATISTICS = {"sum": sum, "first": lambda matrices: matrices[0]}
+# What is made small by assignment. Dead channels make ties, and which of the best assignments comes out depends on the
+# costs' bits: those of correlations are the costs, in the precision, of the paper's own code.
+COSTS = {
+    "correlation": lambda correlations, statistic: 1.01 - statistic([c.matrix for c in correlations]).float(),
+    "inner": lambda correlations, statistic: -statistic([c.inner for c in correlations]),
+}
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """Pearson correlations between the channels of two networks at one place.
+    """How alike the channels of two networks are at one place; [i, j]: channel i of network a, channel j of network b.
 
-    matrix: (n, n) float64, [i, j]: channel i of network a with channel j of network b.
+    matrix: (n, n) float64, Pearson correlations. inner: (n, n) float64, inner products over all positions of an
+    image, neither centred nor normalized, mean over images; energy: ‖A‖² + ‖B‖², mean over images, so that
+    energy - 2 trace(inner) is ‖A - B‖².
     """
 
     group: str  # of the permutation spec, or LOGITS
     matrix: torch.Tensor
+    inner: torch.Tensor
+    energy: float
 
 
 class Moments:
@@ -37,7 +48,7 @@ class Moments:
     EPSILON = 1e-5  # in units of the activations; a dead channel correlates with nothing, not with NaN
 
     def __init__(self):
-        self.samples = 0
+        self.samples = self.images = 0
 
     def add(self, a, b):
         """a, b: (n, images, ...) activations of the two networks; every position of every image is a sample.
@@ -50,6 +61,7 @@ class Moments:
             self.sum_a, self.sum_b, self.square_a, self.square_b = a.new_zeros(4, len(a), dtype=torch.float64)
             self.product = a.new_zeros(len(a), len(b), dtype=torch.float64)
         positions = a[0, 0].numel()
+        self.images += a.shape[1]
         self.samples += a.shape[1] * positions
         images = max(1, self.BLOCK // positions)
         for x, y in zip(a.split(images, 1), b.split(images, 1), strict=True):
@@ -68,14 +80,34 @@ class Moments:
         covariance = self.product / self.samples - torch.outer(mean_a, mean_b)
         return covariance / torch.outer(std_a + self.EPSILON, std_b + self.EPSILON)
 
+    def inner(self):
+        """(n, n) float64: A Bᵀ, un-centred, divided by the number of images. A channel of zeros has zeros."""
+        pilot_a, pilot_b = self.pilot_a.double().flatten(), self.pilot_b.double().flatten()
+        moved = torch.outer(pilot_a, self.sum_b) + torch.outer(self.sum_a + self.samples * pilot_a, pilot_b)
+        return (self.product + moved) / self.images
+
+    def energy(self):
+        """‖A‖² + ‖B‖², un-centred, divided by the number of images."""
+        total = 0
+        for pilot, of_sum, square in (
+            (self.pilot_a, self.sum_a, self.square_a),
+            (self.pilot_b, self.sum_b, self.square_b),
+        ):
+            pilot = pilot.double().flatten()
+            total += (square + pilot * (2 * of_sum + self.samples * pilot)).sum().item()
+        return total / self.images
+
 
 @torch.no_grad()
-def correlate(network, spec, tensors_a, tensors_b, batches):
+def correlate(network, spec, tensors_a, tensors_b, batches, site="post", subsample=0):
     """Correlations of two networks' activations: one for every site of every group in graph order, last the logits.
 
     network: the architecture; its own weights are not used. tensors_a, tensors_b: state dicts.
     batches: images (N, C, H, W) as the network takes them, or pairs of them where each network sees
     its own (adversarial examples), on the device of network and tensors; they are read once.
+    site: activations after ("post") or before ("pre") the nonlinearities, see `PermutationSpec`.
+    subsample: of an axis longer than this every second, third ... position is taken, as many as leave
+    at most this many (Tatro et al. 2020 take every second of 64, for 32); 0 takes all.
     Evaluation mode, and every spatial position is a sample. Both networks are the original ones for
     every group: no group waits for another's matching (Tatro et al. 2020, Algorithm 1).
     On a CPU, batches of about 64 images in channels-last memory are fastest.
@@ -86,39 +118,50 @@ def correlate(network, spec, tensors_a, tensors_b, batches):
     names = [name for name, tensor in network.state_dict().items() if tensor.is_floating_point()]
     check_tensors(names, tensors_a, tensors_b)
     networks = [{name: tensors[name] for name in names} for tensors in (tensors_a, tensors_b)]
-    sites = [(group, site) for group in spec.groups for site in spec.sites[group]]
-    captured = permutations.capture(network, [site.node for _, site in sites])
+    pairs = (batch if isinstance(batch, tuple) else (batch, batch) for batch in batches)
+    first = next(pairs, None)
+    if first is None or not len(first[0]):
+        raise ValueError("activation matching: there are no images to match on")
+    of_group = {"post": spec.sites, "pre": spec.pre_sites}[site]
+    sites = [(group, place) for group in spec.groups for place in of_group[group]]
+    captured = permutations.capture(network, [place.node for _, place in sites], first[0][:2])
     moments = [Moments() for _ in range(len(sites) + 1)]
 
     def observe(images_a, images_b):  # a function, so that one batch's activations are gone before the next one's
         values_a, logits_a = functional_call(captured, networks[0], (images_a,))
         values_b, logits_b = functional_call(captured, networks[1], (images_b,))
-        for moment, (_, site), a, b in zip(moments, sites, values_a, values_b, strict=False):
-            moment.add(_channels(a, site), _channels(b, site))
+        for moment, (_, place), a, b in zip(moments, sites, values_a, values_b, strict=False):
+            moment.add(_channels(a, place, subsample), _channels(b, place, subsample))
         moments[-1].add(logits_a.T, logits_b.T)
 
-    for batch in batches:
-        observe(*(batch if isinstance(batch, tuple) else (batch, batch)))
-    if moments[-1].samples == 0:
-        raise ValueError("activation matching: there are no images to match on")
+    for images_a, images_b in chain([first], pairs):
+        observe(images_a, images_b)
     position = {node.name: i for i, node in enumerate(captured.graph.nodes)}
     order = sorted(range(len(sites)), key=lambda i: position[sites[i][1].node])
-    found = [Correlation(sites[i][0], moments[i].correlation()) for i in order]
-    return [*found, Correlation(LOGITS, moments[-1].correlation())]
+    groups = [*(sites[i][0] for i in order), LOGITS]
+    return [
+        Correlation(group, moment.correlation(), moment.inner(), moment.energy())
+        for group, moment in zip(groups, [*(moments[i] for i in order), moments[-1]], strict=True)
+    ]
 
 
-def _channels(value, site):
+def _channels(value, site, subsample):
     """View of the site's activations with the channels first: (channels, images, ...)."""
-    return value.narrow(site.dim, site.offset, site.size).movedim(site.dim, 0)
+    channels = value.narrow(site.dim, site.offset, site.size).movedim(site.dim, 0)
+    steps = (-(-side // subsample) if subsample else 1 for side in channels.shape[2:])
+    return channels[:, :, *(slice(None, None, step) for step in steps)]
 
 
-def match_correlations(spec, correlations, statistic="sum"):
-    """Permutation of b that maximizes, group by group, the trace of its correlations with a.
+def match_correlations(spec, correlations, statistic="sum", kernel="correlation"):
+    """Permutation of b that matches, group by group, its channels with those of a.
 
-    statistic: what a group with several sites (a residual stream) is matched on: the "sum" of their
-    correlations or the "first"; one for all groups, or group -> statistic ("sum" where not named).
+    kernel: "correlation" makes the trace of the correlations largest (Tatro et al. 2020, Algorithm 1), "inner" that of
+    the inner products, so that ‖A - P B‖² is least (same paper, Theorem 3.1, where activations are those before the
+    nonlinearity).
+    statistic: what a group with several sites (a residual stream) is matched on: the "sum" over them or
+    the "first"; one for all groups, or group -> statistic ("sum" where not named).
     A group without sites (it exists in train mode only) keeps its order.
-    Raises ValueError where a statistic or its group is unknown, or correlations are not finite.
+    Raises ValueError where a statistic or its group is unknown, or what is matched on is not finite.
     """
     statistics = statistic if isinstance(statistic, dict) else dict.fromkeys(spec.groups, statistic)
     for group, name in statistics.items():
@@ -129,15 +172,12 @@ def match_correlations(spec, correlations, statistic="sum"):
             )
     permutation = permutations.identity(spec)
     for group in spec.groups:
-        matrices = [correlation.matrix for correlation in correlations if correlation.group == group]
-        if matrices:
-            matrix = STATISTICS[statistics.get(group, "sum")](matrices)
-            if not matrix.isfinite().all():
+        of_group = [correlation for correlation in correlations if correlation.group == group]
+        if of_group:
+            cost = COSTS[kernel](of_group, STATISTICS[statistics.get(group, "sum")])
+            if not cost.isfinite().all():
                 raise ValueError(f"group {group}: the activations' correlations are not finite: they overflow")
-            # Dead channels make ties, and which of the best assignments comes out depends on the costs'
-            # bits: these are the costs, in the precision, of the paper's own code.
-            cost = 1.01 - matrix.float().cpu().numpy()
-            permutation[group] = torch.from_numpy(linear_sum_assignment(cost)[1])
+            permutation[group] = torch.from_numpy(linear_sum_assignment(cost.cpu().numpy())[1])
     return permutation
 
 
@@ -155,10 +195,25 @@ def signature(correlations, permutation):
 
     Returns a list of (group, before, after) in the order of `correlations`; the logits are never permuted.
     """
+    return [
+        (c.group, c.matrix.diagonal().mean().item(), _matched(c.matrix, c.group, permutation).mean().item())
+        for c in correlations
+    ]
+
+
+def distances(correlations, permutation):
+    """L2 distance ‖A - P B‖ / √images at every site, before and after permuting b, in the form of `signature`.
+
+    Rounding leaves about 1e-4 of the activations' norm between activations that are equal.
+    """
     rows = []
-    for correlation in correlations:
-        matrix = correlation.matrix
-        order = permutation.get(correlation.group, torch.arange(len(matrix))).to(matrix.device)
-        after = matrix.gather(1, order[:, None]).mean()
-        rows.append((correlation.group, matrix.diagonal().mean().item(), after.item()))
+    for c in correlations:
+        matched = c.inner.trace().item(), _matched(c.inner, c.group, permutation).sum().item()
+        rows.append((c.group, *(max(c.energy - 2 * inner, 0) ** 0.5 for inner in matched)))
     return rows
+
+
+def _matched(matrix, group, permutation):
+    """The entries [i, permutation[i]] of a matrix of `group`."""
+    order = permutation.get(group, torch.arange(len(matrix))).to(matrix.device)
+    return matrix.gather(1, order[:, None])[:, 0]

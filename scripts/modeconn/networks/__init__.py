@@ -4,6 +4,7 @@ Every network built by `build` takes images in [0, 1] and normalizes them itself
 can work in pixel space and a checkpoint needs no companion transform.
 """
 
+import inspect
 import math
 from importlib import import_module
 
@@ -25,6 +26,11 @@ class Normalized(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
+    @property
+    def auxiliary_weight(self):
+        """Weight of each auxiliary head's loss in training; a network without such heads need not have it."""
+        return self.network.auxiliary_weight
+
     def forward(self, images):
         return self.network((images - self.mean) / self.std)
 
@@ -33,9 +39,11 @@ def build(network, *, shape, classes, mean, std, seed=0):
     """The network that `network` describes, initialized from `seed`.
 
     network: {"family": a key of dispatch.FAMILIES, "width": float, "norm": batch | layer | none, ...}.
-    shape: (C, H, W) of one image; mean, std: C numbers each.
-    Returns a module (N, C, H, W) in [0, 1] -> (N, classes) logits.
-    Raises ValueError where the images are too small for the family.
+    shape: (C, H, W) of one image; mean, std: C numbers each. Grey images (C = 1) become three equal
+    channels for a family that takes colour only.
+    Returns a module (N, C, H, W) in [0, 1] -> (N, classes) logits; with auxiliary heads, in train
+    mode, (logits, *auxiliary logits), and `auxiliary_weight` says what their losses count.
+    Raises ValueError where the images do not suit the family.
     """
     module, name, fixed = FAMILIES[network["family"]]
     family = getattr(import_module(f"modeconn.networks.{module}"), name)
@@ -46,10 +54,15 @@ def build(network, *, shape, classes, mean, std, seed=0):
             f"network family {network['family']}: images of {shape[1]}x{shape[2]} pixels are too small, "
             f"it needs at least {least}x{least}: raise the data set's size"
         )
-    if network["family"] == "mlp":
-        arguments["inputs"] = math.prod(shape)
-    else:
-        arguments["channels"] = shape[0]
+    channels = getattr(family, "CHANNELS", shape[0])
+    if shape[0] not in (1, channels):
+        raise ValueError(
+            f"network family {network['family']}: images have {shape[0]} channels, it takes {channels}, or grey ones"
+        )
+    mean, std = (list(values) * (channels // shape[0]) for values in (mean, std))
+    # Each family is told what it asks for.
+    image = {"channels": shape[0], "inputs": math.prod(shape), "shape": shape}
+    arguments |= {key: value for key, value in image.items() if key in inspect.signature(family).parameters}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Normalized(family(classes=classes, **arguments), mean, std)

@@ -1,0 +1,68 @@
+"""Loss and accuracy on a plane through three networks, at the points of a grid.
+
+With a curve: through both endpoints and the middle of the curve. Without: through the first network, the second as it
+was trained and the second as it is aligned. Statistics of normalization layers are re-estimated at each point.
+"""
+
+import torch
+
+from modeconn import artifacts, classification, connectivity, curves, pairs, permutation, planes, programs
+
+parser = programs.parser(__doc__)
+pairs.add_arguments(parser)
+parser.add_argument("--curve", metavar="FILE", help="the bends, from fit_curve (default: no curve)")
+parser.add_argument("--marks", required=True, metavar="FILE", help="coordinates of networks and curve (CSV)")
+
+
+def main(arguments, job):
+    values = arguments.job
+    pair = pairs.load(arguments, job.device)
+    evaluation, functional = values["evaluation"], pair.functional
+    names = {**values["names"], "curve": values["names"].get("curve", "none")}
+    marks = corners(arguments, pair, values, job.device)
+    plane = planes.Plane(torch.stack([vector for _, _, vector in marks]))
+    places = planes.grid(**values["plane"])
+
+    _, facts = job.state.load() or ({}, {"rows": []})
+    rows = facts["rows"]
+    for x, y in job.points(places, len(places), "evaluate the plane", len(rows)):
+        vectors = plane.point(x, y)[None]
+        buffers = connectivity.recalibrated(functional, vectors, pair.dataset, evaluation["recalibration"])
+        images, labels = pair.dataset.split("test")
+        loss, accuracy = classification.evaluate(functional, vectors, buffers, images, labels, evaluation["batch"])
+        place = {**names, "x": x, "y": y, "split": "test", "attack": "none"}
+        rows.append({**place, "loss": loss.item(), "accuracy": accuracy.item()})
+        job.state.offer(lambda: ({}, {"rows": rows}))
+
+    if "curve" in values:
+        points = pairs.curve_points(arguments, pair, job.device)
+        path = connectivity.along(points, values["curve"]["kind"], evaluation["points"])
+        marks += [("curve", t, vectors[0]) for t, _, vectors in path]
+    x_length, y_length = plane.lengths
+    artifacts.write_rows(
+        arguments.marks,
+        [
+            {**names, "mark": mark, "t": t, "x": x, "y": y, "x_length": x_length, "y_length": y_length}
+            for mark, t, vector in marks
+            for x, y in plane.coordinates(vector[None]).tolist()
+        ],
+    )
+    artifacts.write_rows(arguments.output, rows)
+
+
+def corners(arguments, pair, values, device):
+    """(mark, t, vector (D,)) of the three networks that span the plane."""
+    first, second = pair.ends()
+    if "curve" in values:
+        points = pairs.curve_points(arguments, pair, device)
+        (middle,) = curves.weights_at(points[None], values["curve"]["kind"], 0.5)
+        return [("first", 0.0, first), ("second", 1.0, second), ("middle", 0.5, middle)]
+    if arguments.permutation is None:
+        raise ValueError("a plane without a curve goes through the aligned network: give its --permutation")
+    found, _ = artifacts.load(arguments.permutation, rule="align")
+    trained = pair.permuted(permutation.invert(found)).ends()[1]
+    return [("first", 0.0, first), ("second", 1.0, trained), ("aligned", 1.0, second)]
+
+
+if __name__ == "__main__":
+    programs.run(parser, main)

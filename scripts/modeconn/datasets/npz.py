@@ -1,0 +1,64 @@
+"""Arrays of one's own in a NumPy file, `path`: x_train, y_train, x_test, y_test.
+
+Images (N, H, W) or (N, H, W, C), uint8 or floats in [0, 1], or features (N, F); labels are integers from 0.
+"""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+def read(source, downloads):
+    path = Path(source["path"]).expanduser()
+    names = ("x_train", "y_train", "x_test", "y_test")
+    try:
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise ValueError("it holds a single array")
+        with file:
+            missing = [name for name in names if name not in file]
+            arrays = {name: file[name] for name in names if not missing}
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is no .npz of plain arrays: {error}") from None
+    if missing:
+        raise ValueError(f"{path} has no array {missing[0]}: it needs {', '.join(names)}")
+    splits = []
+    for split in ("train", "test"):
+        images = _images(arrays[f"x_{split}"], f"{path}, x_{split}")
+        labels = _labels(arrays[f"y_{split}"], len(images), f"{path}, y_{split}")
+        splits.append((images, labels))
+    if splits[0][0].dtype != splits[1][0].dtype:
+        raise ValueError(f"{path}: one of x_train and x_test is uint8 and the other float: they have to agree")
+    return *splits, None
+
+
+def _images(array, where):
+    """Tensor (N, C, H, W), uint8 or float32; features are channels of one pixel."""
+    if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"{where} is of type {array.dtype}: images are uint8, or floats in [0, 1]")
+    if array.ndim not in (2, 3, 4):
+        raise ValueError(f"{where} has shape {array.shape}: it needs N×H×W, N×H×W×C or, for features, N×F")
+    if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] > 4:
+        raise ValueError(f"{where} has shape {array.shape}, channels first: it needs N×H×W×C")
+    tensor = torch.from_numpy(array)
+    if tensor.dtype != torch.uint8:
+        tensor = tensor.float()
+        if not tensor.isfinite().all():
+            raise ValueError(f"{where} has values that are not finite")
+        if array.ndim > 2 and len(tensor) and not 0 <= tensor.min() <= tensor.max() <= 1:
+            raise ValueError(f"{where} has values outside [0, 1]: divide the pixels by their largest possible value")
+    if array.ndim == 2:
+        return tensor[:, :, None, None]
+    return (tensor[:, None] if array.ndim == 3 else tensor.permute(0, 3, 1, 2)).contiguous()
+
+
+def _labels(array, count, where):
+    if not np.issubdtype(array.dtype, np.integer) or array.ndim != 1:
+        raise ValueError(f"{where} is {array.dtype} of shape {array.shape}: labels are integers, one an image")
+    if len(array) != count:
+        raise ValueError(f"{where} has {len(array)} labels for {count} images")
+    if len(array) and array.min() < 0:
+        raise ValueError(f"{where} has the label {array.min()}: classes are numbered from 0")
+    return array.astype(np.int64)

@@ -1,0 +1,29 @@
+"""How alike a network on a curve is to the curve's endpoints, in its activations, layer by layer."""
+
+from modeconn import datasets
+from modeconn.matching import activation
+
+BATCH = 64  # images: the quickest on a CPU
+
+
+def to_ends(network, spec, tensors, ends, images):
+    """Rows, as dicts, for each of the `ends` (state dicts), each site of a group, after and before its nonlinearity.
+
+    tensors: state dict of the network on the curve; images: uint8 (N, C, H, W).
+    before: mean correlation of channels of equal number; distance_before: ‖A - B‖ / √images. Tatro et al. 2020 explain
+    lower curves by them (Theorem 3.1 bounds the loss by distances before the nonlinearity). after, distance_after:
+    the same if the network is aligned to that end by correlation at that site, their "alignment along the curve".
+    """
+    rows = []
+    for end, of_end in enumerate(ends):
+        for site in ("post", "pre"):
+            batches = (datasets.to_float(part) for part in images.split(BATCH))
+            correlations = activation.correlate(network, spec, of_end, tensors, batches, site)
+            found = activation.match_correlations(spec, correlations)
+            pairs = zip(
+                activation.signature(correlations, found), activation.distances(correlations, found), strict=True
+            )
+            for position, ((group, *alike), (_, *distances)) in enumerate(pairs):
+                measured = dict(zip(("before", "after", "distance_before", "distance_after"), alike + distances))
+                rows.append({"end": end, "group": group, "position": position, "site": site, **measured})
+    return rows

@@ -1,0 +1,77 @@
+"""Train the permutation of the second network on the loss along the line between both, and round it (PAM).
+
+It starts from the networks as they are, or from a permutation found by another alignment; what is written is the
+permutation of the network as it was trained.
+"""
+
+import torch
+
+from modeconn import artifacts, pairs, permutation, programs, refinement, signatures
+from modeconn.randomness import generator
+
+parser = programs.parser(__doc__)
+pairs.add_arguments(parser)
+parser.add_argument("--signature", required=True, metavar="FILE", help="mean correlation by group (CSV)")
+parser.add_argument("--history", required=True, metavar="FILE", help="loss and accuracy per epoch (CSV)")
+parser.add_argument("--scores", required=True, metavar="FILE", help="loss of each candidate of the rounding (CSV)")
+parser.add_argument("--moves", required=True, metavar="FILE", help="share of neurons moved, by group (CSV)")
+
+
+def main(arguments, job):
+    values = arguments.job
+    settings, recipe, names = values["alignment"], values["recipe"], values["names"]
+    original = pairs.unaligned(arguments, job.device)
+    spec = original.spec()
+    permutation.verify(original.functional.network, spec, original.dataset.example(), generator("verify"))
+    start = permutation.identity(spec)
+    if arguments.permutation is not None:
+        start, _ = artifacts.load(arguments.permutation, rule="align")
+    pair = original.permuted(start)
+
+    matrices, history = refinement.relax(
+        pair,
+        spec,
+        settings,
+        recipe,
+        lane=f"refinement {settings['seed']} of pair {names['pair']}",
+        report=job.progress(settings["epochs"], f"refine {names['alignment']}"),
+        state=job.state,
+    )
+    candidates = refinement.candidates(spec, matrices, settings)
+    found, scores = refinement.choose(pair, spec, candidates, settings["batch"], recipe["attack"], job.state)
+    composed = permutation.compose(start, found)
+    correlations = signatures.correlate(original, spec, settings)
+
+    artifacts.save(
+        arguments.output, composed, {"rule": "refine", "job": values, "versions": artifacts.versions(job.device)}
+    )
+    signatures.write(arguments.signature, names, settings, correlations, composed)
+    artifacts.write_rows(
+        arguments.history,
+        [
+            {
+                "kind": "alignment",
+                **{key: names[key] for key in ("dataset", "network", "recipe")},
+                "seeds": names["pair"],
+                "alignment": names["alignment"],
+                "curve": "",
+                "epoch": row["epoch"],
+                "learning_rate": row["learning_rate"],
+                "loss": row["loss"][0],
+                "accuracy": row["accuracy"][0],
+            }
+            for row in history
+        ],
+    )
+    artifacts.write_rows(
+        arguments.scores, [{**names, "candidate": candidate, "loss": loss} for candidate, loss in scores.items()]
+    )
+    moved = {group: (order != torch.arange(len(order))).double().mean().item() for group, order in found.items()}
+    artifacts.write_rows(
+        arguments.moves,
+        [{**names, "group": group, "size": size, "moved": moved[group]} for group, size in spec.groups.items()],
+    )
+
+
+if __name__ == "__main__":
+    programs.run(parser, main)

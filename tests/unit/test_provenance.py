@@ -1,0 +1,39 @@
+"""The environments of results, from artifacts as the programs write them."""
+
+import pytest
+import torch
+
+from modeconn import artifacts, provenance
+
+HERE = artifacts.versions("cpu")
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    def artifact(name, **versions):
+        metadata = {"rule": "train"} | ({"versions": HERE | versions} if versions is not None else {})
+        artifacts.save(tmp_path / name, {"w": torch.ones(2)}, metadata)
+        return tmp_path / name
+
+    return artifact
+
+
+def test_one_environment_is_one_row(artifact, tmp_path):
+    artifacts.save(tmp_path / "data", {"x": torch.ones(1)}, {"rule": "prepare_data"})
+    table = provenance.environments([artifact("a"), artifact("b"), tmp_path / "data"])
+    assert table.to_dict("records") == [{**HERE, "artifacts": 2, "differs": "", "examples": ""}]
+    assert HERE["instructions"]
+
+
+def test_the_results_of_another_environment_are_named(artifact):
+    paths = [artifact("a"), artifact("b"), artifact("c", device="cuda", instructions=""), artifact("d", torch="2.11.0")]
+    table = provenance.environments(paths)
+    assert table["artifacts"].tolist() == [2, 1, 1]
+    others = {row.differs: row.examples for row in table.itertuples() if row.differs}
+    assert others == {"device instructions": str(paths[2]), "torch": str(paths[3])}
+
+
+def test_what_is_no_artifact_is_one_line(tmp_path, one_line):
+    (tmp_path / "file").write_text("no artifact")
+    with one_line(ValueError, str(tmp_path / "file"), "delete"):
+        provenance.environments([tmp_path / "file"])

@@ -1,0 +1,188 @@
+"""What machines do to people: full disks, foreign locks, killed processes. Nothing is lost or half-written."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+
+import psutil
+import pytest
+
+from workflow.checkout import PROJECT
+
+# A private view of the file system, where a test may mount what it likes; it vanishes with the last process in it.
+NAMESPACE = ["unshare", "--map-root-user", "--mount", "sh", "-ec"]
+
+
+@pytest.fixture
+def checkout(finished, tmp_path):
+    return finished.copy(tmp_path / "project")
+
+
+def forget(checkout, pattern):
+    """Remove results so that their jobs have to run again; returns their paths relative to the checkout."""
+    paths = [path.relative_to(checkout.path) for path in (checkout.path / "results").rglob(pattern)]
+    assert paths, pattern
+    for path in paths:
+        (checkout.path / path).unlink()
+    return paths
+
+
+def mounted(checkout, script):
+    """Run a shell script in the checkout, in a name space of its own; returns the process, both outputs as one text."""
+    snakemake = shlex.join(checkout.command("--cores", "2"))
+    environment = os.environ | {"XDG_CACHE_HOME": str(checkout.path / ".cache")}
+    return subprocess.run(
+        [*NAMESPACE, f'run() {{ {snakemake} "$@"; }}\n{script}'],
+        cwd=checkout.path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_a_full_disk_and_then_room_again(checkout):
+    """The job ends with one line and leaves nothing half-written; with room again the run just goes on."""
+    expected = checkout.artifacts()
+    networks = forget(checkout, "standard-*/seeds1.safetensors")
+    folder = networks[0].parents[1]
+    done = mounted(
+        checkout,
+        f"""
+        cp -a {folder} kept
+        mount -t tmpfs -o size=2m tmpfs {folder}
+        cp -a kept/* {folder}/
+        head -c 2m /dev/zero > {folder}/filler 2> /dev/null || true
+        run networks && exit 99
+        echo "left: $(find {folder} -name '*seeds1*' -size +0 | grep standard | grep -v cost)"
+        rm {folder}/filler
+        mount -o remount,size=100m {folder}
+        run networks
+        rm -r kept; cp -a {folder} kept
+        """,
+    )
+    output = done.stdout
+    assert done.returncode == 0, output
+    assert re.search(r"^train\.py: .*No space left on device.*seeds1", output, re.MULTILINE), output
+    assert "Traceback" not in output
+    assert re.search(r"^left: $", output, re.MULTILINE), output
+    # What was made on the mounted disk went with it, but for the copy.
+    made = {path.relative_to(checkout.path / "kept"): path for path in (checkout.path / "kept").rglob("*.safetensors")}
+    assert len(made) == 4
+    for name, path in made.items():
+        assert path.read_bytes() == expected[str(folder.relative_to("results") / name)]
+
+
+def test_results_that_cannot_be_written(checkout):
+    forget(checkout, "summary.csv")
+    done = mounted(checkout, "mount --bind results results; mount -o remount,bind,ro results; run tables")
+    assert done.returncode != 0
+    assert "Read-only file system" in done.stdout
+    assert checkout.planned("tables") != {}
+    checkout.run("--cores", "2", "tables")
+    assert checkout.planned() == {}
+
+
+def test_a_cache_that_cannot_be_written(checkout):
+    expected = checkout.artifacts()
+    forget(checkout, "standard-*/seeds1.safetensors")
+    (checkout.path / "cache").mkdir()
+    closed = "mount --bind cache cache; mount -o remount,bind,ro cache"
+    done = mounted(checkout, f"{closed}; SNAKEMAKE_OUTPUT_CACHE=$PWD/cache run --cache -- networks")
+    assert done.returncode != 0
+    assert "cache" in done.stdout
+    checkout.run("--cores", "2", "networks")
+    shutil.rmtree(checkout.path / "cache")
+    assert checkout.artifacts() == expected
+
+
+@pytest.mark.parametrize("damage", ["bit", "cut"])
+def test_a_damaged_artifact_is_named_with_the_rule_that_makes_it(checkout, damage):
+    path = next((checkout.path / "results/networks").rglob("standard-*/seeds2.safetensors"))
+    whole = bytearray(path.read_bytes())
+    if damage == "bit":
+        whole[-1] ^= 1
+    path.write_bytes(whole if damage == "bit" else whole[:-100])
+    done = checkout.snakemake("--cores", "2", "curves")
+    output = done.stdout + done.stderr
+    assert done.returncode != 0 and "Traceback" not in output
+    assert f"{path.relative_to(checkout.path)} is damaged" in output and "run rule train again" in output
+    path.unlink()
+    checkout.run("--cores", "2")
+    assert checkout.planned() == {}
+
+
+def started(checkout, *arguments):
+    """A run in the background, from the moment that its train job computes; returns it and the job's process."""
+    process = subprocess.Popen(
+        checkout.command(*arguments), cwd=checkout.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    while True:
+        assert process.poll() is None, process.stdout.read()
+        for child in psutil.Process(process.pid).children(recursive=True):
+            try:
+                command = child.cmdline()
+            except psutil.NoSuchProcess:
+                continue
+            if any(word.endswith("train.py") for word in command[:3]) and not command[0].endswith("sh"):
+                return process, child
+
+
+def test_two_runs_at_once_in_one_folder(checkout):
+    """The second is told who is at work, and changes nothing; the first ends as if alone."""
+    expected = checkout.artifacts()
+    forget(checkout, "standard-*/seeds1.safetensors")
+    first, _ = started(checkout, "--cores", "1", "networks")
+    second = checkout.snakemake("--cores", "1", "networks")
+    assert second.returncode != 0
+    told = f"another run is at work in this folder (process {first.pid} on "
+    assert told in second.stderr and "Traceback" not in second.stderr
+    output, _ = first.communicate()
+    assert first.returncode == 0, output
+    assert checkout.artifacts() == expected
+
+
+def test_a_job_killed_for_memory_is_tried_again_with_twice_the_request(checkout):
+    """The kernel kills with SIGKILL; so does the test."""
+    expected = checkout.artifacts()
+    forget(checkout, "standard-*/seeds1.safetensors")
+    process, job = started(checkout, "--cores", "1", "--retries", "1", "networks")
+    job.kill()
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    asked = [int(number) for number in re.findall(r"rule train:.*?mem_mb=(\d+)", output, re.DOTALL)]
+    assert len(asked) == 2 and asked[1] == 2 * asked[0], output
+    assert checkout.artifacts() == expected
+
+
+def test_a_clock_that_was_set_back(checkout):
+    """Results from the future: contents decide, so nothing runs without a reason, and what has one runs once."""
+    tomorrow = 86400 + max(path.stat().st_mtime for path in (checkout.path / "results").rglob("*"))
+    for path in (checkout.path / "results").rglob("*"):
+        os.utime(path, (tomorrow, tomorrow))
+    assert checkout.planned() == {}
+    with checkout.configured(lambda config: config["curves"]["bezier"].update(optimizer={"learning_rate": 0.02})):
+        checkout.run("--cores", "2")
+        assert checkout.planned() == {}
+    assert checkout.planned("curves") == {}
+
+
+def test_a_cache_is_of_one_lock_and_one_kind_of_machine(tmp_path):
+    """The folder that make takes the cache from: Snakemake's own keys know neither versions nor devices."""
+    for part in ("Makefile", "envs/requirements.txt", "config/config.yaml"):
+        (tmp_path / part).parent.mkdir(exist_ok=True)
+        shutil.copy(PROJECT / part, tmp_path / part)
+
+    def key(*variables):
+        command = ["make", "--no-print-directory", "--eval", "key: ; @echo $(CACHE_KEY)", "key", *variables]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip()
+
+    here = key("GPUS=")
+    assert re.fullmatch(r"[0-9a-f]{12}-cpu", here)
+    assert key("GPUS=/dev/nvidia0") == here.replace("cpu", "cuda")
+    assert key("PROFILE=slurm") == here.replace("cpu", "slurm")
+    with open(tmp_path / "envs/requirements.txt", "a") as lock:
+        lock.write("# another\n")
+    assert key("GPUS=") != here and key("GPUS=").endswith("-cpu")
