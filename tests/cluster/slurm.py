@@ -190,6 +190,10 @@ class Slurm:
         """Records of the jobs that wait, run or are being cleaned up."""
         return [job for job in self.jobs(folder) if job["JobState"] in ("PENDING", "RUNNING", "COMPLETING")]
 
+    def processes(self, job):
+        """Ids of the processes of a job, on the node."""
+        return [int(line.split()[0]) for line in self._ask("scontrol", "listpids", job["JobId"]).splitlines()[1:]]
+
     def devices(self, job):
         """What CUDA_VISIBLE_DEVICES said in the tasks of a job."""
         lines = (line.partition(" ") for line in (self.root / "devices").read_text().splitlines())
