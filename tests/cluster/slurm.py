@@ -1,9 +1,11 @@
 """A SLURM of one node with made-up hardware, which lives in one folder and ends with its `with` block."""
 
+import contextlib
 import getpass
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -109,6 +111,7 @@ class Slurm:
         try:
             self.cancel_all()
         finally:
+            self._end_strays()
             self._stop()
 
     def _write_configuration(self):
@@ -189,6 +192,15 @@ class Slurm:
     def alive(self, folder=None):
         """Records of the jobs that wait, run or are being cleaned up."""
         return [job for job in self.jobs(folder) if job["JobState"] in ("PENDING", "RUNNING", "COMPLETING")]
+
+    def _end_strays(self):
+        """End what outlived its job: without cgroups SLURM loses sight of a process whose parent ended first."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has ended meanwhile, or is another user's
+                variables = (folder / "environ").read_bytes().split(b"\0")
+                of_a_job = any(variable.startswith(b"SLURM_JOB_ID=") for variable in variables)
+                if of_a_job and f"PATH={self.environment['PATH']}".encode() in variables:
+                    os.kill(int(folder.name), signal.SIGKILL)
 
     def processes(self, job):
         """Ids of the processes of a job, on the node."""
