@@ -172,5 +172,5 @@ rule write_report:
         "write the report, {output}"
     shell:
         "snakemake figures tables --report {output:q} --snakefile {params.snakefile:q}"
-        " --configfile {input.config:q} --replace-workflow-config"
+        " --configfile {input.config:q}"
         " --workflow-profile none --nolock > {log:q} 2>&1"
