@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from modeconn import drawing, tables
 
@@ -43,9 +43,7 @@ def draw(rows, title, marks):
             filled.set_edgecolor("face")  # or PDF viewers show seams
             _mark(panel, marks[marks["alignment"] == alignment])
             panel.grid(False)
-        bar = figure.colorbar(
-            filled, ax=list(panels), label=label, format=FuncFormatter(lambda level, _: f"{level:.3g}")
-        )
+        bar = figure.colorbar(filled, ax=list(panels), label=label, format="{x:.3g}")
         bar.outline.set_linewidth(0.6)
     for panel, alignment in zip(axes[0], alignments):
         panel.set_title(drawing.LABELS.get(alignment, alignment))

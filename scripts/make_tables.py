@@ -21,9 +21,7 @@ def main():
     inputs.add_argument("--signatures", nargs="*", default=[], metavar="CSV", help="mean correlation of each group")
     inputs.add_argument("--planes", nargs="*", default=[], metavar="CSV", help="points of a plane")
     inputs.add_argument("--marks", nargs="*", default=[], metavar="CSV", help="networks and curve in a plane")
-    inputs.add_argument(
-        "--activations", nargs="*", default=[], metavar="CSV", help="likeness to endpoints along a curve"
-    )
+    inputs.add_argument("--activations", nargs="*", default=[], metavar="CSV", help="how alike to the endpoints")
     inputs.add_argument("--scores", nargs="*", default=[], metavar="CSV", help="loss of a refinement's candidates")
     inputs.add_argument("--permutations", nargs="*", default=[], metavar="FILE", help="permutations (safetensors)")
     made = parser.add_argument_group("outputs")

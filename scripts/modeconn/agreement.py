@@ -40,7 +40,8 @@ def _read(path):
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             names = json.loads((file.metadata() or {})["modeconn"])["job"]["names"]
-            orders = {group: file.get_tensor(group) for group in file.keys()}
+            groups = file.keys()
+            orders = {group: file.get_tensor(group) for group in groups}
         if any((np.sort(order) != np.arange(len(order))).any() for order in orders.values()):
             raise ValueError("an index is missing")
         return *(names[name] for name in tables.ALIGNMENT), orders

@@ -115,7 +115,7 @@ def draw_lines(axes, lines, style):
 
 
 def name_groups(axis, groups):
-    """Name the groups of channels, a frame with `position` and `group`, on an axis, or say what they are if too many."""
+    """Name the groups of channels (a frame with `position` and `group`) on an axis, or say what it is if too many."""
     groups = groups.sort_values("position").drop_duplicates("position")
     if len(groups) > MOST_NAMES:
         axis.set_label_text("group of channels, from input to logits")
