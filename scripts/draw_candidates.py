@@ -1,16 +1,18 @@
 """Draw the loss of each permutation among which a refinement (PAM) chose, a panel for each refined alignment."""
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from modeconn import drawing, tables
 
+# With the place beside one another; of equal losses the first is chosen.
 SHOWN = {
-    "sample": {"label": "a sample", "marker": "o", "color": "0.6", "markersize": 3},
-    "nearest": {"label": "the nearest to the matrices", "marker": "D", "color": "#0072B2", "markersize": 5},
-    "start": {"label": "where it started", "marker": "s", "color": "#D55E00", "markersize": 5},
+    "start": (-0.35, {"label": "where it started", "marker": "s", "color": "#D55E00", "markersize": 5}),
+    "nearest": (-0.25, {"label": "the nearest to the matrices", "marker": "D", "color": "#0072B2", "markersize": 5}),
+    "sample": (0.1, {"label": "a sample", "marker": "o", "color": "0.6", "markersize": 3}),
 }
 CHOSEN = {"label": "chosen", "marker": "o", "color": "black", "markersize": 9, "markerfacecolor": "none"}
-SPREAD = 0.25
+SPREAD = 0.25  # of the samples
 
 
 def draw(rows, title):
@@ -25,18 +27,22 @@ def draw(rows, title):
         panel.set_xticks(range(len(pairs)), [pair for pair, _ in pairs])
         panel.set(title=drawing.LABELS.get(alignment, alignment), xlabel="pair", xlim=(-0.6, len(pairs) - 0.4))
     panels[0].set_ylabel("loss on the line (nats)")
-    drawing.legend(figure, title, [{"linestyle": "", **style} for style in (*SHOWN.values(), CHOSEN)])
+    styles = [*(style for _, style in SHOWN.values()), CHOSEN]
+    drawing.legend(figure, title, [{"linestyle": "", **style} for style in styles])
     return figure
 
 
 def _draw_pair(panel, place, candidates):
     kinds = candidates["candidate"].str.split().str[0]
-    for kind, style in SHOWN.items():
+    drawn = []
+    for kind, (beside, style) in SHOWN.items():
         losses = candidates.loc[kinds == kind, "loss"]
-        # Side by side, or equal losses would hide one another.
-        beside = [place + SPREAD * (2 * (number + 0.5) / len(losses) - 1) for number in range(len(losses))]
-        panel.plot(beside, losses, linestyle="", **style)
-    panel.plot([place], [candidates["loss"].min()], linestyle="", **CHOSEN)
+        spread = np.linspace(-SPREAD, SPREAD, len(losses)) if len(losses) > 1 else [0]
+        places = [place + beside + step for step, _ in zip(spread, losses)]
+        panel.plot(places, losses, linestyle="", **style)
+        drawn += zip(losses, places)
+    loss, where = min(drawn, key=lambda point: point[0])
+    panel.plot([where], [loss], linestyle="", **CHOSEN)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def draw(rows, title):
         panel.errorbar(one.index, one["mean"], bars, capsize=2, marker="o", markersize=3, **style)
     drawing.name_groups(panel.xaxis, rows)
     panel.set_ylim(-3, 103)
-    panel.set_ylabel(f"neurons placed differently than\n{drawing.LABELS.get(reference, reference)} (%)")
+    panel.set_ylabel(f"neurons placed unlike\n“{drawing.LABELS.get(reference, reference)}” (%)")
     drawing.legend(figure, title, [style | drawing.THICK for style in styles.values()])
     return figure
 

@@ -5,6 +5,8 @@ through the first network, the second as it was trained and the second as it is 
 pairs, and all panels of a row share one scale of colours.
 """
 
+import math
+
 import matplotlib
 import numpy as np
 from matplotlib.colors import BoundaryNorm
@@ -13,7 +15,9 @@ from matplotlib.ticker import MaxNLocator
 
 from modeconn import drawing, tables
 
-LEVELS = 12
+# Of accuracy so many levels at most; of loss these in each decade, since it ranges over several.
+LEVELS = 10
+DECADE = (1, 1.5, 2, 3, 5, 7)
 MARKS = {
     "first": {"label": "first network", "marker": "o"},
     "second": {"label": "second network", "marker": "s"},
@@ -56,14 +60,16 @@ def draw(rows, title, marks):
 
 
 def _even(values):
-    """Levels from the least to the greatest value, at even steps."""
-    return MaxNLocator(LEVELS).tick_values(values.min(), values.max())
+    """Levels that enclose `values`, at even steps."""
+    return MaxNLocator(LEVELS, steps=[1, 2, 5, 10], min_n_ticks=2).tick_values(values.min(), values.max())
 
 
 def _geometric(values):
-    """Levels from the least to the greatest value, at even ratios: losses range over orders of magnitude."""
-    low = max(values.min(), 1e-6)
-    return np.geomspace(0.999 * low, 1.001 * max(values.max(), low), LEVELS + 1)
+    """Levels that enclose `values`, at steps that grow with them."""
+    low, high = values.min(), values.max()
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    levels = np.array([step * 10.0**decade for decade in decades for step in DECADE])
+    return levels[max(np.searchsorted(levels, low, "right") - 1, 0) : np.searchsorted(levels, high, "right") + 1]
 
 
 def _mark(panel, marks):

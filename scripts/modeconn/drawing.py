@@ -64,6 +64,7 @@ LABELS = {
 }
 LEAST_WIDTH = 6  # inches: what the legend needs
 CURVES = {"linear": "straight line", "bezier": "Bézier curve"}
+TITLES = CURVES | {"none": "no curve"}
 MOST_NAMES = 24  # of groups, below one another
 THICK = {"linewidth": 1.8}
 THIN = {"linewidth": 0.6, "alpha": 0.5, "linestyle": "-"}
@@ -193,7 +194,7 @@ def select(rows, chosen):
             raise ValueError(f"the table has no rows of {name} '{value}'; it has {', '.join(present) or 'none at all'}")
         rows = rows[rows[name] == (value or present[0])]
         chosen = chosen | {name: value or present[0]}
-    return rows, " / ".join(CURVES.get(value, value) for value in chosen.values())
+    return rows, " / ".join(TITLES.get(value, value) for value in chosen.values())
 
 
 def program(description, table, draw, *extra, **more):

@@ -160,7 +160,7 @@ def test_training_has_panels_for_networks_and_for_each_curve():
 
 def test_permutations_that_are_refined_are_a_training_of_their_own():
     histories = synthetic_tables.histories()
-    refined = histories[histories["kind"] == "curve"].assign(kind="alignment", alignment="pam", curve="")
+    refined = histories[histories["alignment"] == "none"].assign(kind="alignment", alignment="pam", curve="")
     figure = draw_training.draw(pd.concat([histories, refined]), "title")
     titles = [panel.get_title() for panel in figure.axes if panel.get_title()]
     assert titles == ["training of the networks", "training of the permutations", "fit of the Bézier curve"]
