@@ -18,6 +18,7 @@ from modeconn import drawing, tables
 # Of accuracy so many levels at most; of loss these in each decade, since it ranges over several.
 LEVELS = 10
 DECADE = (1, 1.5, 2, 3, 5, 7)
+LEAST = 1e-6  # nats
 MARKS = {
     "first": {"label": "first network", "marker": "o"},
     "second": {"label": "second network", "marker": "s"},
@@ -66,7 +67,7 @@ def _even(values):
 
 def _geometric(values):
     """Levels that enclose `values`, at steps that grow with them."""
-    low, high = values.min(), values.max()
+    low, high = max(values.min(), LEAST), max(values.max(), LEAST)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     levels = np.array([step * 10.0**decade for decade in decades for step in DECADE])
     return levels[max(np.searchsorted(levels, low, "right") - 1, 0) : np.searchsorted(levels, high, "right") + 1]
