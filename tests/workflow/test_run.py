@@ -129,7 +129,12 @@ def test_what_is_measured_besides_has_its_tables(finished):
 def test_permutations_are_refined_from_none_and_from_another_alignment(fresh):
     def with_pam(config):
         config["studies"]["alignment"] = [
-            {**TINY["studies"]["alignment"][0], "alignments": ["pam", "pam_aligned"], "curves": ["bezier"]},
+            {
+                **TINY["studies"]["alignment"][0],
+                "alignments": ["pam", "pam_aligned"],
+                "curves": ["bezier"],
+                "measures": ["planes"],
+            },
         ]
 
     with fresh.configured(with_pam):
@@ -137,6 +142,9 @@ def test_permutations_are_refined_from_none_and_from_another_alignment(fresh):
         assert fresh.planned("alignments") == networks | {"align": 1, "refine": 2, "alignments": 1}
         curves = networks | {"align": 1, "refine": 2, "fit_curve": 2, "evaluate_curve": 2, "curves": 1}
         assert fresh.planned("curves") == curves
+        # A refinement may stay where it started: only its curves have planes.
+        planes = networks | {"align": 1, "refine": 2, "fit_curve": 2, "evaluate_plane": 2, "measures": 1}
+        assert fresh.planned("measures") == planes
 
 
 @pytest.mark.parametrize(

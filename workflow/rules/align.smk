@@ -11,7 +11,7 @@ rule align:
     log:
         "<logs>/align/{dataset}/{network}/{recipe}/{pair}/{alignment}.log",
     wildcard_constraints:
-        alignment=identities("alignment", keep=lambda identity: not is_refined(identity)),
+        alignment=identities("alignment", keep=is_matched),
     cache: True
     conda:
         "../../envs/torch.yaml"

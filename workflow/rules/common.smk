@@ -62,6 +62,11 @@ def identity_of(kind, name):
     return "none" if name == "none" else MEANINGS[kind][name][0]
 
 
+def is_matched(alignment):
+    """Whether an alignment, by its identity or none, is made by the rule align."""
+    return alignment != "none" and not is_refined(alignment)
+
+
 def is_refined(alignment):
     """Whether an alignment, by its identity or none, is made by the rule refine."""
     return alignment != "none" and VALUES[alignment]["method"] == "pam"
@@ -212,10 +217,13 @@ def robust_evaluations(cells):
 
 
 def planes(cells):
-    """Planes of curves, and of alignments, which have none in their place."""
+    """Planes of curves, and, with none in their place, of alignments that match neurons.
+
+    A refinement may well stay where it started, and then there is no plane.
+    """
     measured = [cell for cell in cells if "planes" in cell["measures"]]
     of_curves = [cell for cell in measured if is_bent(cell["curve"])]
-    of_alignments = [cell | {"curve": "none"} for cell in measured if cell["alignment"] != "none"]
+    of_alignments = [cell | {"curve": "none"} for cell in measured if is_matched(cell["alignment"])]
     return [
         rules.evaluate_plane.output.points.format(**cell, plane=PLANE) for cell in of_curves + of_alignments
     ]
@@ -315,7 +323,8 @@ def figures():
         shown = ["all", "none", *aligned] if "none" in entry["alignments"] else ["all"]
         curves = entry.get("curves", config["curves"])
         bent = [curve for curve in curves if is_bent(identity_of("curve", curve))]
-        planes = [*bent, *(["none"] if aligned else [])] if "planes" in entry["measures"] else []
+        matched = any(is_matched(identity_of("alignment", name)) for name in entry["alignments"])
+        planes = [*bent, *(["none"] if matched else [])] if "planes" in entry["measures"] else []
         activations = curves if "activations" in entry["measures"] else []
         refined = any(is_refined(identity_of("alignment", name)) for name in entry["alignments"])
         for rule, values in (
