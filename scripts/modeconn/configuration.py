@@ -148,7 +148,8 @@ def meanings(config, schema):
 
     An identity is the name and eight hex digits of its values, so two meanings of one name stand
     side by side on disk, and one meaning is shared by all configs that have it. The attacks that recipes
-    and alignments name, and the start of an alignment, are replaced by their values.
+    and alignments name, and the start of an alignment, are replaced by their values. Planes and
+    activations are measured with the batches and the statistics of the evaluation.
     """
     config = deciding(config, schema)
     resolved = {kind: dict(config[section]) for kind, section in KINDS.items()}
@@ -159,6 +160,8 @@ def meanings(config, schema):
     }
     resolved["alignment"] = {name: _alignment(config, alignment) for name, alignment in config["alignments"].items()}
     resolved["evaluation"] = {"evaluation": config["evaluation"]}
+    for measure, taken in (("plane", ("batch", "recalibration")), ("activations", ("recalibration",))):
+        resolved[measure] = {measure: config[measure] | {key: config["evaluation"][key] for key in taken}}
     return {
         kind: {name: (f"{name}-{digest(values)}", values) for name, values in of_kind.items()}
         for kind, of_kind in resolved.items()

@@ -16,7 +16,19 @@ FLOAT_FORMAT = "%.9g"
 WORDS = frozenset(
     [
         *["kind", "dataset", "network", "recipe", "seeds", "pair", "alignment", "curve", "split", "attack", "group"],
-        *["site", "images", "mark", "quantity", "claim", "statement", "source", "unit", "formula"],
+        *[
+            "site",
+            "images",
+            "mark",
+            "candidate",
+            "other",
+            "quantity",
+            "claim",
+            "statement",
+            "source",
+            "unit",
+            "formula",
+        ],
     ]
 )
 # Columns that may be empty: a standard deviation needs two values.
@@ -64,6 +76,11 @@ ACTIVATIONS = Table(
         *["before", "after", "distance_before", "distance_after"],
     ],
     key=[*ALIGNMENT, "curve", "split", "t", "end", "site", "position", "group"],
+)
+CANDIDATES = Table(columns=[*ALIGNMENT, "candidate", "loss"], key=[*ALIGNMENT, "candidate"])
+PERMUTATIONS = Table(
+    columns=[*ALIGNMENT, "other", "group", "position", "size", "differ"],
+    key=[*ALIGNMENT, "other", "position"],
 )
 CLAIMS = Table(
     columns=["claim", "statement", "source", "unit", "split", "attack", "formula", "tolerance", "least_pairs"],

@@ -9,6 +9,11 @@ MEASUREMENTS = {
     "signatures": unique(
         rules.align.output.signature.format(**cell) for cell in CELLS if cell["alignment"] != "none"
     ),
+    "planes": unique(planes(CELLS)),
+    "marks": unique(marks(CELLS)),
+    "activations": unique(activations(CELLS)),
+    "scores": unique(refinements(CELLS, "scores")),
+    "permutations": unique(permutations(CELLS)),
 }
 
 
@@ -38,6 +43,12 @@ rule make_tables:
         summary=report(f"{RUN}/tables/summary.csv", caption="../report/summary.rst", category="Tables"),
         training=f"{RUN}/tables/training.csv",
         signatures=f"{RUN}/tables/signatures.csv",
+        spectrum=f"{RUN}/tables/spectrum.csv",
+        planes=f"{RUN}/tables/planes.csv",
+        marks=f"{RUN}/tables/marks.csv",
+        activations=f"{RUN}/tables/activations.csv",
+        candidates=f"{RUN}/tables/candidates.csv",
+        permutations=f"{RUN}/tables/permutations.csv",
     log:
         f"<logs>/make_tables/{config['name']}.log",
     conda:
@@ -50,7 +61,10 @@ rule make_tables:
     shell:
         "python {params.program:q} @{input.measurements:q} --curves-table {output.curves:q}"
         " --pairs-table {output.pairs:q} --summary-table {output.summary:q}"
-        " --training-table {output.training:q} --signatures-table {output.signatures:q} > {log:q} 2>&1"
+        " --training-table {output.training:q} --signatures-table {output.signatures:q}"
+        " --spectrum-table {output.spectrum:q} --planes-table {output.planes:q} --marks-table {output.marks:q}"
+        " --activations-table {output.activations:q} --candidates-table {output.candidates:q}"
+        " --permutations-table {output.permutations:q} > {log:q} 2>&1"
 
 
 rule judge_claims:
@@ -131,6 +145,85 @@ use rule draw_curves as draw_training with:
     params:
         program=program("draw_training"),
         code=fingerprint("draw_training"),
+
+
+use rule draw_curves as draw_spectrum with:
+    input:
+        rules.make_tables.output.spectrum,
+    output:
+        **figure("spectrum", "spectrum of the loss"),
+    log:
+        f"<logs>/draw_spectrum/{config['name']}/{{studied}}.log",
+    params:
+        program=program("draw_spectrum"),
+        code=fingerprint("draw_spectrum"),
+
+
+rule draw_planes:
+    input:
+        planes=rules.make_tables.output.planes,
+        marks=rules.make_tables.output.marks,
+    output:
+        **figure("planes-{curve_shown}", "planes"),
+    log:
+        f"<logs>/draw_planes/{config['name']}/{{studied}}-{{curve_shown}}.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        program=program("draw_planes"),
+        code=fingerprint("draw_planes"),
+        selection=selection,
+    message:
+        "draw {output.svg}"
+    shell:
+        "python {params.program:q} --table {input.planes:q} --marks {input.marks:q} {params.selection}"
+        " --svg {output.svg:q} --pdf {output.pdf:q} > {log:q} 2>&1"
+
+
+use rule draw_curves as draw_similarity with:
+    input:
+        rules.make_tables.output.activations,
+    output:
+        **figure("similarity-{curve_shown}", "similarity to the endpoints"),
+    log:
+        f"<logs>/draw_similarity/{config['name']}/{{studied}}-{{curve_shown}}.log",
+    params:
+        program=program("draw_similarity"),
+        code=fingerprint("draw_similarity"),
+
+
+use rule draw_similarity as draw_layers with:
+    output:
+        **figure("layers-{curve_shown}", "similarity by layer"),
+    log:
+        f"<logs>/draw_layers/{config['name']}/{{studied}}-{{curve_shown}}.log",
+    params:
+        program=program("draw_layers"),
+        code=fingerprint("draw_layers"),
+
+
+use rule draw_curves as draw_candidates with:
+    input:
+        rules.make_tables.output.candidates,
+    output:
+        **figure("candidates", "candidates of the refinement"),
+    log:
+        f"<logs>/draw_candidates/{config['name']}/{{studied}}.log",
+    params:
+        program=program("draw_candidates"),
+        code=fingerprint("draw_candidates"),
+
+
+use rule draw_curves as draw_permutations with:
+    input:
+        rules.make_tables.output.permutations,
+    output:
+        **figure("permutations", "permutations compared"),
+    log:
+        f"<logs>/draw_permutations/{config['name']}/{{studied}}.log",
+    params:
+        program=program("draw_permutations"),
+        code=fingerprint("draw_permutations"),
 
 
 FIGURES = unique(figures())
