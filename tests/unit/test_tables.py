@@ -21,7 +21,7 @@ SECOND = """\
 null,mlp,01,3-4,none,linear,0,0,test,none,1,0.8
 null,mlp,01,3-4,none,linear,1,4,test,none,1,0.8
 """
-OUTPUTS = ("curves", "pairs", "summary", "training", "signatures")
+OUTPUTS = ("curves", "pairs", "summary", "training", "signatures", "best", "best_summary")
 
 
 def make_tables(folder, *evaluations):
@@ -31,7 +31,7 @@ def make_tables(folder, *evaluations):
         inputs.append(folder / f"evaluation{number}.csv")
         inputs[-1].write_text(rows if rows.startswith("dataset") else f"{HEADER}\n{rows}")
     outputs = {name: folder / "out" / f"{name}.csv" for name in OUTPUTS}
-    options = [part for name, path in outputs.items() for part in (f"--{name}-table", path)]
+    options = [part for name, path in outputs.items() for part in (f"--{name.replace('_', '-')}-table", path)]
     return run("make_tables", "--evaluations", *inputs, *options), outputs
 
 

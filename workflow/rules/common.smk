@@ -68,17 +68,26 @@ wildcard_constraints:
     recipe=identities("recipe"),
     alignment=identities("alignment") + "|none",
     curve=identities("curve"),
-    attack=identities("attack"),
+    attack=identities("attack") + "|none",
+    strong=identities("attack") + "|none",
+    ensemble=r"\d+",
     evaluation=identities("evaluation"),
     block=r"\d+(-\d+)?",
     pair=r"\d+-\d+",
+
+
+def attack_of(name):
+    """The identity of an attack, or none."""
+    return MEANINGS["attack"][name][0] if name else "none"
 
 
 def cells(study):
     """One dict of wildcards for each (pair, alignment, curve) that the study names."""
     for entry in config["studies"].get(study, []):
         fixed = {kind: MEANINGS[kind][entry[kind]][0] for kind in ("dataset", "network", "recipe")}
-        fixed["attack"] = MEANINGS["attack"][entry["attack"]][0] if entry["attack"] else None
+        fixed["attack"] = attack_of(entry["attack"])
+        if entry["best"]:
+            fixed |= {"strong": attack_of(entry["best"]["attack"]), "ensemble": entry["best"]["ensemble"]}
         for pair, alignment, curve in product(
             entry["pairs"], entry["alignments"], entry.get("curves", config["curves"])
         ):
@@ -94,7 +103,7 @@ CELLS = list(cells("alignment"))
 
 
 # Wildcards that are no name of a job, or that its values say already.
-HIDDEN = ("block", "attack", "evaluation")
+HIDDEN = ("block", "attack", "strong", "ensemble", "evaluation")
 
 
 def decisions(rule, *kinds, **more):
@@ -106,12 +115,12 @@ def decisions(rule, *kinds, **more):
     """
 
     def values(wildcards):
-        return {kind: VALUES[wildcards[kind]] for kind in kinds}
+        extra = {key: value(wildcards) for key, value in more.items()}
+        return {kind: VALUES[wildcards[kind]] for kind in kinds} | extra
 
     def job(wildcards):
         names = {kind: NAMES.get(value, value) for kind, value in wildcards.items() if kind not in HIDDEN}
-        extra = {key: value(wildcards) for key, value in more.items()}
-        return canonical({"names": names, "threads": config["threads"], **values(wildcards), **extra})
+        return canonical({"names": names, "threads": config["threads"], **values(wildcards)})
 
     def code(wildcards):
         return fingerprint(rule, dispatch.modules(values(wildcards)))
@@ -195,8 +204,17 @@ def robust_evaluations(cells):
     return [
         rules.evaluate_robustness.output.points.format(**cell, evaluation=EVALUATION)
         for cell in cells
-        if cell["attack"]
+        if cell["attack"] != "none"
     ]
+
+
+def selections(cells):
+    return [rules.select_network.output.rows.format(**cell, evaluation=EVALUATION) for cell in cells if "strong" in cell]
+
+
+def attacks_of(wildcards):
+    """Name -> values of the attacks under which a selected network is measured, and `none`."""
+    return {NAMES[attack]: VALUES.get(attack) for attack in ("none", wildcards.attack, wildcards.strong)}
 
 
 def program(rule):
@@ -268,6 +286,7 @@ def figures():
             (rules.draw_curves, {"split": ["test", "train"], "alignment_shown": ["all"]}),
             (rules.draw_curves, {"split": ["test"], "alignment_shown": shown}),
             (rules.draw_robustness, {"alignment_shown": shown if entry["attack"] else []}),
+            *([(rules.draw_best, {})] if entry["best"] else []),
             (rules.draw_signatures, {}),
             (rules.draw_training, {}),
         ):

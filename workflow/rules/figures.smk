@@ -10,12 +10,15 @@ rule make_tables:
         signatures=unique(
             rules.align.output.signature.format(**cell) for cell in CELLS if cell["alignment"] != "none"
         ),
+        selections=unique(selections(CELLS)),
     output:
         curves=f"{RUN}/tables/curves.csv",
         pairs=f"{RUN}/tables/pairs.csv",
         summary=report(f"{RUN}/tables/summary.csv", caption="../report/summary.rst", category="Tables"),
         training=f"{RUN}/tables/training.csv",
         signatures=f"{RUN}/tables/signatures.csv",
+        best=f"{RUN}/tables/best.csv",
+        best_summary=f"{RUN}/tables/best_summary.csv",
     log:
         f"<logs>/make_tables/{config['name']}.log",
     conda:
@@ -27,9 +30,10 @@ rule make_tables:
         "join what was measured into tables"
     shell:
         "python {params.program:q} --evaluations {input.evaluations:q} --histories {input.histories:q}"
-        " --signatures {input.signatures:q} --curves-table {output.curves:q} --pairs-table {output.pairs:q}"
+        " --signatures {input.signatures:q} --selections {input.selections:q} --curves-table {output.curves:q} --pairs-table {output.pairs:q}"
         " --summary-table {output.summary:q} --training-table {output.training:q}"
-        " --signatures-table {output.signatures:q} > {log:q} 2>&1"
+        " --signatures-table {output.signatures:q} --best-table {output.best:q}"
+        " --best-summary-table {output.best_summary:q} > {log:q} 2>&1"
 
 
 rule judge_claims:
@@ -110,6 +114,18 @@ use rule draw_curves as draw_training with:
     params:
         program=program("draw_training"),
         code=fingerprint("draw_training"),
+
+
+use rule draw_curves as draw_best with:
+    input:
+        rules.make_tables.output.best,
+    output:
+        **figure("best", "the best network on the path"),
+    log:
+        f"<logs>/draw_best/{config['name']}/{{studied}}.log",
+    params:
+        program=program("draw_best"),
+        code=fingerprint("draw_best"),
 
 
 FIGURES = unique(figures())
