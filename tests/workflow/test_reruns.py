@@ -9,11 +9,11 @@ from workflow.checkout import TINY, Checkout
 
 ROOM = "scripts/modeconn/"
 TO_TABLES = {"make_tables": 1, "judge_claims": 1}
-FIGURES = {"draw_curves": 8, "draw_robustness": 3, "draw_signatures": 2, "draw_training": 2}
+FIGURES = {"draw_curves": 8, "draw_robustness": 3, "draw_best": 1, "draw_signatures": 2, "draw_training": 2}
 REPORT = {"write_report": 1, "all": 1}
 # What is made anew wherever a measurement may have changed.
 DOWNSTREAM = TO_TABLES | FIGURES | REPORT
-CURVES = {"fit_curve": 6, "evaluate_curve": 12, "evaluate_robustness": 4}
+CURVES = {"fit_curve": 6, "evaluate_curve": 12, "evaluate_robustness": 4, "select_network": 4}
 # The config itself is written out with the tables.
 CONFIG = {"write_config": 1}
 
@@ -55,7 +55,8 @@ SOURCE_EDITS = {
         ROOM + "attacks.py",
         "step * gradient.sign()",
         "1.5 * step * gradient.sign()",
-        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4} | DOWNSTREAM,
+        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4, "select_network": 4}
+        | DOWNSTREAM,
     ),
     "one matching method: the other alignments stay": (
         ROOM + "matching/weight.py",
@@ -67,7 +68,7 @@ SOURCE_EDITS = {
         ROOM + "matching/activation.py",
         "EPSILON = 1e-5",
         "EPSILON = 1e-6",
-        {"align": 4, "fit_curve": 4, "evaluate_curve": 8, "evaluate_robustness": 2} | DOWNSTREAM,
+        {"align": 4, "fit_curve": 4, "evaluate_curve": 8, "evaluate_robustness": 2, "select_network": 2} | DOWNSTREAM,
     ),
     "another network family": (
         ROOM + "networks/resnet.py",
@@ -109,7 +110,7 @@ SOURCE_EDITS = {
         ROOM + "batchnorm.py",
         "seen = 0",
         "seen = 0.0",
-        {"evaluate_curve": 12, "evaluate_robustness": 4} | DOWNSTREAM,
+        {"evaluate_curve": 12, "evaluate_robustness": 4, "select_network": 4} | DOWNSTREAM,
     ),
     "one figure": (
         "scripts/draw_signatures.py",
@@ -157,15 +158,19 @@ def reordered(config):
 CONFIG_EDITS = {
     "the learning rate of one curve": (
         lambda c: c["curves"]["bezier"].update(optimizer={"learning_rate": 0.02}),
-        {"fit_curve": 6, "evaluate_curve": 6, "evaluate_robustness": 2} | CONFIG | DOWNSTREAM,
+        {"fit_curve": 6, "evaluate_curve": 6, "evaluate_robustness": 2, "select_network": 2} | CONFIG | DOWNSTREAM,
     ),
     "steps of the attack": (
         lambda c: c["attacks"]["pgd"].update(steps=3),
-        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4} | CONFIG | DOWNSTREAM,
+        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4, "select_network": 4}
+        | CONFIG
+        | DOWNSTREAM,
     ),
     "two parameters swapped": (
         swapped,
-        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4} | CONFIG | DOWNSTREAM,
+        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4, "select_network": 4}
+        | CONFIG
+        | DOWNSTREAM,
     ),
     "one more seed: only the new pair": (
         one_more_seed,
@@ -176,11 +181,13 @@ CONFIG_EDITS = {
             c["alignments"].update(again={"method": "random", "seed": 1}),
             c["studies"]["alignment"][1]["alignments"].append("again"),
         ),
-        {"align": 1, "fit_curve": 1, "evaluate_curve": 2, "evaluate_robustness": 2} | CONFIG | DOWNSTREAM,
+        {"align": 1, "fit_curve": 1, "evaluate_curve": 2, "evaluate_robustness": 2, "select_network": 2}
+        | CONFIG
+        | DOWNSTREAM,
     ),
     "evaluation points": (
         lambda c: c["evaluation"].update(points=4),
-        {"evaluate_curve": 12, "evaluate_robustness": 4} | CONFIG | DOWNSTREAM,
+        {"evaluate_curve": 12, "evaluate_robustness": 4, "select_network": 4} | CONFIG | DOWNSTREAM,
     ),
     "the folder of downloads": (
         lambda c: c.update(downloads="else where"),

@@ -209,7 +209,11 @@ def robust_evaluations(cells):
 
 
 def selections(cells):
-    return [rules.select_network.output.rows.format(**cell, evaluation=EVALUATION) for cell in cells if "strong" in cell]
+    return [
+        rules.select_network.output.rows.format(**cell, evaluation=EVALUATION)
+        for cell in cells
+        if "strong" in cell
+    ]
 
 
 def attacks_of(wildcards):
