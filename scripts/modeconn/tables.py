@@ -62,6 +62,7 @@ BEST = Table(
     columns=[*ALIGNMENT, "curve", "mark", "members", "split", "attack", "loss", "accuracy"],
     key=[*PATH, "mark", "members"],
 )
+BEST_QUANTITIES = ("best_accuracy", "better_end_accuracy", "ensemble_of_ends_accuracy", "ensemble_accuracy")
 BEST_SUMMARY = Table(columns=[*GROUP, "mark", "quantity", "mean", "std", "n"], key=[*GROUP, "mark", "quantity"])
 ACTIVATIONS = Table(
     columns=[
@@ -158,6 +159,14 @@ def _with_clean_accuracy(curves):
 def summary_table(pairs):
     """Mean, standard deviation (n - 1; empty for one pair) and number of pairs, for each quantity (`SUMMARY`)."""
     return _over_pairs(pairs, barriers.QUANTITIES, SUMMARY)
+
+
+def best_pair_table(best):
+    """One row for each path with `BEST_QUANTITIES`, test accuracies of its networks and ensembles, from `BEST`."""
+    wide = best[best["split"] == "test"].pivot(index=PATH, columns="mark", values="accuracy")
+    wide = wide.reindex(columns=["first", "second", "best", "ends", "ensemble"])
+    quantities = [wide["best"], wide[["first", "second"]].max(axis=1), wide["ends"], wide["ensemble"]]
+    return pd.concat(quantities, axis=1, keys=BEST_QUANTITIES).reset_index()
 
 
 def best_summary_table(best):

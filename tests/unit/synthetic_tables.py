@@ -90,7 +90,7 @@ def selections():
         for level, attack in enumerate(("none", "pgd", "strong")):
             ends = 0.95 - (0.3 * (level > 0) + 0.05 * level) + 0.01 * PAIRS.index(pair)
             for mark, gain in gains.items():
-                worse = SAG[alignment, curve] / 4 if mark == "ensemble" else 0
+                worse = SAG[alignment, curve] / 4 if mark in ("best", "ensemble") else 0
                 numbers = {"loss": 1 - ends - gain + worse, "accuracy": ends + gain - worse}
                 rows.append(names | {"mark": mark, "members": "0.5", "split": "test", "attack": attack} | numbers)
         held = {"mark": "curve", "members": "0.5", "split": "hold_out", "attack": "none", "loss": 0.1, "accuracy": 0.9}

@@ -39,6 +39,7 @@ rule make_tables:
 rule judge_claims:
     input:
         pairs=rules.make_tables.output.pairs,
+        best=rules.make_tables.output.best,
         summary=rules.make_tables.output.summary,
         claims=os.path.relpath(ROOT / "config/claims.csv"),
         published=[os.path.relpath(PUBLISHED)] if PUBLISHED.exists() else [],
@@ -57,7 +58,7 @@ rule judge_claims:
     message:
         "judge the claims"
     shell:
-        "python {params.program:q} --pairs-table {input.pairs:q} --summary-table {input.summary:q}"
+        "python {params.program:q} --pairs-table {input.pairs:q} --best-table {input.best:q} --summary-table {input.summary:q}"
         " --claims {input.claims:q} {params.published} --verdicts-table {output.verdicts:q}"
         " --comparison-table {output.comparison:q} --text {output.text:q} > {log:q} 2>&1"
 
