@@ -16,6 +16,9 @@ parser.add_argument("--curve", metavar="FILE", help="the bends, from fit_curve (
 parser.add_argument("--statistics", required=True, metavar="FILE", help="from evaluate_curve, for the same points")
 parser.add_argument("--checkpoint", required=True, metavar="FILE", help="the best network (safetensors)")
 
+# What is tested: single networks, and ensembles of both ends and along the curve.
+MARKS = ("first", "second", "best", "ends", "ensemble")
+
 
 def main(arguments, job):
     values = arguments.job
@@ -69,9 +72,6 @@ def main(arguments, job):
         },
     )
     artifacts.write_rows(arguments.output, rows)
-
-
-MARKS = ("first", "second", "best", "ends", "ensemble")
 
 
 def plan(rows, count, ensemble, selection):

@@ -156,7 +156,7 @@ def test_best_networks_stand_beside_both_ends_and_ensembles():
         one = test[test["alignment"] == alignment].assign(row=lambda rows: rows["mark"].map(draw_best.ROWS))
         expected = 100 * one.groupby("row")["accuracy"].mean()
         drawn = {round(y): x for x, y in zip(line.get_xdata(), line.get_ydata())}
-        labels = [label.get_text() for label in panel.get_yticklabels()]
+        labels = [label.get_text() for label in figure.axes[3].get_yticklabels()]
         assert {labels[row]: x for row, x in drawn.items()} == pytest.approx(expected.to_dict())
     # Three pairs: six ends, and three of each of the rest.
     single = [line for line in lines if line not in means]
