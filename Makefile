@@ -75,7 +75,7 @@ bench: $(VENV)/installed ## measure the kernels, and the workflow with up to 10,
 	python tests/benchmarks/scale.py
 
 lock: $(VENV)/installed ## resolve pyproject.toml anew into envs/
-	uv pip compile --quiet --universal --generate-hashes --upgrade --python-version 3.11 --all-extras pyproject.toml -o envs/requirements.txt
+	uv pip compile --quiet --universal --generate-hashes --upgrade --python-version 3.11 --extra workflow --extra dev pyproject.toml -o envs/requirements.txt
 	$(PYTHON) envs/make_conda.py
 
 clean: ## remove results, environment and caches, after showing the list

@@ -1,10 +1,10 @@
 """Join what the jobs measured into the study's tables.
 
 Reads the evaluation of every curve, the history of every training and curve fit and the signature of every alignment,
-and what was measured besides: planes, activations along curves, refinements and permutations. Writes CSV tables: each
-point of each curve, each curve with its averages and barriers, their mean and standard deviation over pairs, the
-spectrum of the loss along each curve, how far the permutations of a pair agree, and the rest as it was measured, in one
-order. Accuracies are fractions, losses are in nats.
+and what was measured besides: planes, activations along curves, refinements, permutations and the best network on every
+curve. Writes CSV tables: each point of each curve, each curve with its averages and barriers, their mean and standard
+deviation over pairs, the spectrum of the loss along each curve, how far the permutations of a pair agree, and the rest
+as it was measured, in one order. Accuracies are fractions, losses are in nats.
 """
 
 import argparse
@@ -25,6 +25,7 @@ def main():
     inputs.add_argument("--activations", nargs="*", default=[], metavar="CSV", help="how alike to the endpoints")
     inputs.add_argument("--scores", nargs="*", default=[], metavar="CSV", help="loss of a refinement's candidates")
     inputs.add_argument("--permutations", nargs="*", default=[], metavar="FILE", help="permutations (safetensors)")
+    inputs.add_argument("--selections", nargs="*", default=[], metavar="CSV", help="the best network on each curve")
     made = parser.add_argument_group("outputs")
     made.add_argument("--curves-table", required=True, metavar="CSV", help="one row a point of a curve")
     made.add_argument("--pairs-table", required=True, metavar="CSV", help="one row a curve: averages and barriers")
@@ -37,11 +38,14 @@ def main():
     made.add_argument("--activations-table", required=True, metavar="CSV", help="one row a group, t and endpoint")
     made.add_argument("--candidates-table", required=True, metavar="CSV", help="one row a candidate of a refinement")
     made.add_argument("--permutations-table", required=True, metavar="CSV", help="one row a group of two alignments")
+    made.add_argument("--best-table", required=True, metavar="CSV", help="one row a network or ensemble and attack")
+    made.add_argument("--best-summary-table", required=True, metavar="CSV", help="their mean, std and n over pairs")
     arguments = parser.parse_args()
 
     curves = joined(arguments.evaluations, tables.EVALUATION)
     pairs = tables.pair_table(curves)
     signatures = joined(arguments.signatures, tables.SIGNATURE)
+    best = joined(arguments.selections, tables.BEST)
     permutations = agreement.table(arguments.permutations, signatures)
     outputs = {
         arguments.curves_table: curves,
@@ -55,6 +59,8 @@ def main():
         arguments.activations_table: joined(arguments.activations, tables.ACTIVATIONS),
         arguments.candidates_table: joined(arguments.scores, tables.CANDIDATES),
         arguments.permutations_table: tables.ordered(permutations, tables.PERMUTATIONS),
+        arguments.best_table: best,
+        arguments.best_summary_table: tables.best_summary_table(best),
     }
     contents = {path: tables.csv(rows) for path, rows in outputs.items()}
     for path, content in contents.items():

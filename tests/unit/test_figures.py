@@ -11,6 +11,7 @@ import pytest
 import synthetic_tables
 from synthetic_tables import SAG, SCRIPTS, run
 
+import draw_best
 import draw_candidates
 import draw_curves
 import draw_layers
@@ -27,6 +28,7 @@ PROGRAMS = {
     "draw_curves": ["curves", "--recipe", "standard"],
     "draw_robustness": ["curves", "--recipe", "robust", "--alignment", "activation"],
     "draw_signatures": ["signatures"],
+    "draw_best": ["best", "--recipe", "robust"],
     "draw_training": ["training"],
     "draw_spectrum": ["spectrum", "--recipe", "standard"],
     "draw_planes": ["planes", "--curve", "bezier", "--marks"],
@@ -152,6 +154,28 @@ def test_signatures_show_mean_and_standard_deviation_over_pairs():
     assert high - low == pytest.approx(2 * first.std())
 
 
+def test_best_networks_stand_beside_both_ends_and_ensembles():
+    rows = synthetic_tables.selections().query("recipe == 'robust'")
+    figure = draw_best.draw(rows, "title")
+    titles = [panel.get_title() for panel in figure.axes if panel.get_title()]
+    assert titles == ["clean", "under pgd", "under strong"]
+    assert len(figure.axes) == 2 * 3
+    panel = figure.axes[5]  # the Bézier curve under the strong attack
+    test = rows.query("split == 'test' and curve == 'bezier' and attack == 'strong'")
+    lines = [line for line in panel.get_lines() if len(line.get_xdata())]
+    means = [line for line in lines if line.get_markersize() == draw_best.MEAN["markersize"]]
+    assert len(means) == 2
+    for line, alignment in zip(means, ("none", "activation")):
+        one = test[test["alignment"] == alignment].assign(row=lambda rows: rows["mark"].map(draw_best.ROWS))
+        expected = 100 * one.groupby("row")["accuracy"].mean()
+        drawn = {round(y): x for x, y in zip(line.get_xdata(), line.get_ydata())}
+        labels = [label.get_text() for label in figure.axes[3].get_yticklabels()]
+        assert {labels[row]: x for row, x in drawn.items()} == pytest.approx(expected.to_dict())
+    # Three pairs: six ends, and three of each of the rest.
+    single = [line for line in lines if line not in means]
+    assert [len(line.get_xdata()) for line in single] == [5 * 3] * 2
+
+
 def test_training_has_panels_for_networks_and_for_each_curve():
     figure = draw_training.draw(synthetic_tables.histories(), "title")
     titles = [panel.get_title() for panel in figure.axes if panel.get_title()]
@@ -245,6 +269,7 @@ def test_permutations_are_compared_with_the_aligned_one(tmp_path):
         ),
         ("draw_robustness", "curves", ["--recipe", "standard"], "no rows under attack"),
         ("draw_signatures", "curves", [], "lacks the column group, position, site, images, before, after"),
+        ("draw_best", "curves", ["--recipe", "robust"], "lacks the column mark, members"),
         ("draw_training", "absent", [], "No such file"),
     ],
 )

@@ -30,7 +30,7 @@ def make_tables(folder, *evaluations):
         inputs.append(folder / f"evaluation{number}.csv")
         inputs[-1].write_text(rows if rows.startswith("dataset") else f"{HEADER}\n{rows}")
     outputs = {name: folder / "out" / f"{name}.csv" for name in TABLES}
-    options = [part for name, path in outputs.items() for part in (f"--{name}-table", path)]
+    options = [part for name, path in outputs.items() for part in (f"--{name.replace('_', '-')}-table", path)]
     return run("make_tables", "--evaluations", *inputs, *options), outputs
 
 
@@ -51,6 +51,31 @@ def test_pairs_have_the_quantities_worked_out_by_hand(two_pairs):
     assert (row["pair"], row["loss_barrier_linear"], row["error_barrier_max_endpoint"]) == ("1-2", "2.25", "0.3")
     assert float(row["mean_accuracy"]) == pytest.approx(0.625, abs=1e-9)
     assert (row["minimum_accuracy"], row["maximum_loss"], row["endpoint_accuracy"]) == ("0.5", "3.6", "0.85")
+
+
+def test_a_path_under_attack_is_joined_with_its_own_clean_points(tmp_path):
+    attacked = FIRST.replace(",none,1,0.9", ",pgd,3,0.1").replace(",none,3.5,0.5", ",pgd,4,0.2")
+    attacked = attacked.replace(",none,3.6,0.6", ",pgd,5,0.3").replace(",none,2,0.8", ",pgd,3,0.2")
+    _, outputs = make_tables(tmp_path, attacked, SECOND, FIRST)
+    (row,) = words(outputs["pairs"]).query("attack == 'pgd'").to_dict("records")
+    assert (row["minimum_accuracy"], row["clean_accuracy_at_minimum"]) == ("0.1", "0.9")
+    assert (row["maximum_accuracy"], row["clean_accuracy_at_maximum"]) == ("0.3", "0.6")
+    process, _ = make_tables(tmp_path, attacked, SECOND)
+    assert "path null mlp 01 1-2 none linear test pgd: without attack its points are not there" in process.stderr
+    assert process.stderr.count("\n") == 1
+
+
+def test_selected_networks_have_mean_and_standard_deviation_over_pairs_of_their_test_images(tmp_path):
+    outputs = synthetic_tables.write(tmp_path)
+    rows, summary = (words(outputs[name]) for name in ("best", "best_summary"))
+    assert len(rows) == len(synthetic_tables.selections())
+    names = {"recipe": "robust", "alignment": "none", "curve": "linear", "attack": "strong", "mark": "best"}
+    query = " and ".join(f"{name} == '{value}'" for name, value in names.items())
+    (found,) = summary.query(f"{query} and quantity == 'accuracy'").index
+    accuracies = rows.query(query)["accuracy"].astype(float)
+    assert float(summary["mean"][found]) == pytest.approx(accuracies.mean())
+    assert float(summary["std"][found]) == pytest.approx(accuracies.std()) and summary["n"][found] == "3"
+    assert set(summary["split"]) == {"test"}
 
 
 def test_summary_has_mean_standard_deviation_and_number_of_pairs(two_pairs):

@@ -12,6 +12,7 @@ TO_TABLES = {"make_tables": 1, "judge_claims": 1}
 FIGURES = {
     "draw_curves": 8,
     "draw_robustness": 3,
+    "draw_best": 1,
     "draw_signatures": 2,
     "draw_training": 2,
     "draw_spectrum": 2,
@@ -25,7 +26,7 @@ REPORT = {"write_report": 1, "all": 1}
 # What is made anew wherever a measurement may have changed.
 DOWNSTREAM = TO_TABLES | FIGURES | REPORT
 BESIDES = {"evaluate_plane": 3, "evaluate_activations": 2}
-CURVES = {"fit_curve": 8, "evaluate_curve": 14, "evaluate_robustness": 4} | BESIDES
+CURVES = {"fit_curve": 8, "evaluate_curve": 14, "evaluate_robustness": 4, "select_network": 4} | BESIDES
 # The config itself is written out with the tables, and what they are made from is listed.
 CONFIG = {"write_config": 1, "list_measurements": 1}
 
@@ -67,7 +68,8 @@ SOURCE_EDITS = {
         ROOM + "attacks.py",
         "step * gradient.sign()",
         "1.5 * step * gradient.sign()",
-        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4} | DOWNSTREAM,
+        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4, "select_network": 4}
+        | DOWNSTREAM,
     ),
     "one matching method: the other alignments stay": (
         ROOM + "matching/weight.py",
@@ -80,6 +82,7 @@ SOURCE_EDITS = {
         "EPSILON = 1e-5",
         "EPSILON = 1e-6",
         {"align": 4, "refine": 2, "fit_curve": 6, "evaluate_curve": 10, "evaluate_robustness": 2}
+        | {"select_network": 2}
         | {"evaluate_plane": 2, "evaluate_activations": 2}
         | DOWNSTREAM,
     ),
@@ -141,7 +144,7 @@ SOURCE_EDITS = {
         ROOM + "batchnorm.py",
         "seen = 0",
         "seen = 0.0",
-        {"evaluate_curve": 14, "evaluate_robustness": 4} | BESIDES | DOWNSTREAM,
+        {"evaluate_curve": 14, "evaluate_robustness": 4, "select_network": 4} | BESIDES | DOWNSTREAM,
     ),
     "one figure": (
         "scripts/draw_signatures.py",
@@ -189,17 +192,22 @@ def reordered(config):
 CONFIG_EDITS = {
     "the learning rate of one curve": (
         lambda c: c["curves"]["bezier"].update(optimizer={"learning_rate": 0.02}),
-        {"fit_curve": 8, "evaluate_curve": 8, "evaluate_robustness": 2, "evaluate_plane": 2, "evaluate_activations": 2}
+        {"fit_curve": 8, "evaluate_curve": 8, "evaluate_robustness": 2, "select_network": 2}
+        | {"evaluate_plane": 2, "evaluate_activations": 2}
         | CONFIG
         | DOWNSTREAM,
     ),
     "steps of the attack": (
         lambda c: c["attacks"]["pgd"].update(steps=3),
-        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4} | CONFIG | DOWNSTREAM,
+        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4, "select_network": 4}
+        | CONFIG
+        | DOWNSTREAM,
     ),
     "two parameters swapped": (
         swapped,
-        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4} | CONFIG | DOWNSTREAM,
+        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4, "select_network": 4}
+        | CONFIG
+        | DOWNSTREAM,
     ),
     "one more seed: only the new pair": (
         one_more_seed,
@@ -210,11 +218,13 @@ CONFIG_EDITS = {
             c["alignments"].update(again={"method": "random", "seed": 1}),
             c["studies"]["alignment"][1]["alignments"].append("again"),
         ),
-        {"align": 1, "fit_curve": 1, "evaluate_curve": 2, "evaluate_robustness": 2} | CONFIG | DOWNSTREAM,
+        {"align": 1, "fit_curve": 1, "evaluate_curve": 2, "evaluate_robustness": 2, "select_network": 2}
+        | CONFIG
+        | DOWNSTREAM,
     ),
     "evaluation points": (
         lambda c: c["evaluation"].update(points=4),
-        {"evaluate_curve": 14, "evaluate_robustness": 4} | CONFIG | DOWNSTREAM,
+        {"evaluate_curve": 14, "evaluate_robustness": 4, "select_network": 4} | CONFIG | DOWNSTREAM,
     ),
     "points of the planes": (
         lambda c: c["plane"].update(points=4),
@@ -226,7 +236,7 @@ CONFIG_EDITS = {
     ),
     "recalibration: nothing is trained anew, but all measured": (
         lambda c: c["evaluation"].update(recalibration={"batch": 256}),
-        {"evaluate_curve": 14, "evaluate_robustness": 4} | BESIDES | CONFIG | DOWNSTREAM,
+        {"evaluate_curve": 14, "evaluate_robustness": 4, "select_network": 4} | BESIDES | CONFIG | DOWNSTREAM,
     ),
     "samples of a refinement": (
         lambda c: c["alignments"]["pam"].update(samples=3),

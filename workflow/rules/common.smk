@@ -87,7 +87,9 @@ wildcard_constraints:
     recipe=identities("recipe"),
     alignment=identities("alignment") + "|none",
     curve=identities("curve"),
-    attack=identities("attack"),
+    attack=identities("attack") + "|none",
+    strong=identities("attack") + "|none",
+    ensemble=r"\d+",
     evaluation=identities("evaluation"),
     plane=identities("plane"),
     activations=identities("activations"),
@@ -95,12 +97,19 @@ wildcard_constraints:
     pair=r"\d+-\d+",
 
 
+def attack_of(name):
+    """The identity of an attack, or none."""
+    return MEANINGS["attack"][name][0] if name else "none"
+
+
 def cells(study):
     """One dict of wildcards, and the measures, for each (pair, alignment, curve) that the study names."""
     for entry in config["studies"].get(study, []):
         fixed = {kind: MEANINGS[kind][entry[kind]][0] for kind in ("dataset", "network", "recipe")}
-        fixed["attack"] = MEANINGS["attack"][entry["attack"]][0] if entry["attack"] else None
+        fixed["attack"] = attack_of(entry["attack"])
         fixed["measures"] = entry["measures"]
+        if entry["best"]:
+            fixed |= {"strong": attack_of(entry["best"]["attack"]), "ensemble": entry["best"]["ensemble"]}
         for pair, alignment, curve in product(
             entry["pairs"], entry["alignments"], entry.get("curves", config["curves"])
         ):
@@ -116,7 +125,7 @@ CELLS = list(cells("alignment"))
 
 
 # Wildcards that are no name of a job, or that its values say already.
-HIDDEN = ("block", "attack", "evaluation", "plane", "activations")
+HIDDEN = ("block", "attack", "strong", "ensemble", "evaluation", "plane", "activations")
 
 
 def decisions(rule, *kinds, **more):
@@ -130,12 +139,12 @@ def decisions(rule, *kinds, **more):
     code_of = lru_cache(fingerprint)
 
     def values(wildcards):
-        return {kind: VALUES[wildcards[kind]] for kind in kinds if wildcards[kind] != "none"}
+        extra = {key: value(wildcards) for key, value in more.items()}
+        return {kind: VALUES[wildcards[kind]] for kind in kinds if wildcards[kind] != "none"} | extra
 
     def job(wildcards):
         names = {kind: NAMES.get(value, value) for kind, value in wildcards.items() if kind not in HIDDEN}
-        extra = {key: value(wildcards) for key, value in more.items()}
-        return canonical({"names": names, "threads": config["threads"], **values(wildcards), **extra})
+        return canonical({"names": names, "threads": config["threads"], **values(wildcards)})
 
     def code(wildcards):
         return code_of(rule, tuple(dispatch.modules(values(wildcards))))
@@ -218,7 +227,7 @@ def robust_evaluations(cells):
     return [
         rules.evaluate_robustness.output.points.format(**cell, evaluation=EVALUATION)
         for cell in cells
-        if cell["attack"]
+        if cell["attack"] != "none"
     ]
 
 
@@ -258,6 +267,19 @@ def permutations(cells):
 def refinements(cells, output):
     """This output of the jobs that refine permutations."""
     return [rules.refine.output[output].format(**cell) for cell in cells if is_refined(cell["alignment"])]
+
+
+def selections(cells):
+    return [
+        rules.select_network.output.rows.format(**cell, evaluation=EVALUATION)
+        for cell in cells
+        if "strong" in cell
+    ]
+
+
+def attacks_of(wildcards):
+    """Name -> values of the attacks under which a selected network is measured, and `none`."""
+    return {NAMES[attack]: VALUES.get(attack) for attack in ("none", wildcards.attack, wildcards.strong)}
 
 
 def program(rule):
@@ -337,6 +359,7 @@ def figures():
             (rules.draw_curves, {"split": ["test", "train"], "alignment_shown": ["all"]}),
             (rules.draw_curves, {"split": ["test"], "alignment_shown": shown}),
             (rules.draw_robustness, {"alignment_shown": shown if entry["attack"] else []}),
+            *([(rules.draw_best, {})] if entry["best"] else []),
             (rules.draw_signatures, {}),
             (rules.draw_training, {}),
             (rules.draw_spectrum, {}),

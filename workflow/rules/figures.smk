@@ -14,6 +14,7 @@ MEASUREMENTS = {
     "activations": unique(activations(CELLS)),
     "scores": unique(refinements(CELLS, "scores")),
     "permutations": unique(permutations(CELLS)),
+    "selections": unique(selections(CELLS)),
 }
 
 
@@ -49,6 +50,8 @@ rule make_tables:
         activations=f"{RUN}/tables/activations.csv",
         candidates=f"{RUN}/tables/candidates.csv",
         permutations=f"{RUN}/tables/permutations.csv",
+        best=f"{RUN}/tables/best.csv",
+        best_summary=f"{RUN}/tables/best_summary.csv",
     log:
         f"<logs>/make_tables/{config['name']}.log",
     conda:
@@ -64,12 +67,14 @@ rule make_tables:
         " --training-table {output.training:q} --signatures-table {output.signatures:q}"
         " --spectrum-table {output.spectrum:q} --planes-table {output.planes:q} --marks-table {output.marks:q}"
         " --activations-table {output.activations:q} --candidates-table {output.candidates:q}"
-        " --permutations-table {output.permutations:q} > {log:q} 2>&1"
+        " --permutations-table {output.permutations:q} --best-table {output.best:q}"
+        " --best-summary-table {output.best_summary:q} > {log:q} 2>&1"
 
 
 rule judge_claims:
     input:
         pairs=rules.make_tables.output.pairs,
+        best=rules.make_tables.output.best,
         summary=rules.make_tables.output.summary,
         claims=os.path.relpath(ROOT / "config/claims.csv"),
         published=[os.path.relpath(PUBLISHED)] if PUBLISHED.exists() else [],
@@ -88,7 +93,7 @@ rule judge_claims:
     message:
         "judge the claims"
     shell:
-        "python {params.program:q} --pairs-table {input.pairs:q} --summary-table {input.summary:q}"
+        "python {params.program:q} --pairs-table {input.pairs:q} --best-table {input.best:q} --summary-table {input.summary:q}"
         " --claims {input.claims:q} {params.published} --verdicts-table {output.verdicts:q}"
         " --comparison-table {output.comparison:q} --text {output.text:q} > {log:q} 2>&1"
 
@@ -224,6 +229,18 @@ use rule draw_curves as draw_permutations with:
     params:
         program=program("draw_permutations"),
         code=fingerprint("draw_permutations"),
+
+
+use rule draw_curves as draw_best with:
+    input:
+        rules.make_tables.output.best,
+    output:
+        **figure("best", "the best network on the path"),
+    log:
+        f"<logs>/draw_best/{config['name']}/{{studied}}.log",
+    params:
+        program=program("draw_best"),
+        code=fingerprint("draw_best"),
 
 
 FIGURES = unique(figures())
