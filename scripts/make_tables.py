@@ -14,8 +14,9 @@ from modeconn import agreement, cost, files, tables
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    inputs = parser.add_argument_group("inputs")
+    # A study may have more files than a command line holds.
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, fromfile_prefix_chars="@")
+    inputs = parser.add_argument_group("inputs", "@FILE stands for the arguments in that file, one a line")
     inputs.add_argument("--evaluations", nargs="+", required=True, metavar="CSV", help="points along a curve")
     inputs.add_argument("--histories", nargs="*", default=[], metavar="CSV", help="loss and accuracy against epoch")
     inputs.add_argument("--signatures", nargs="*", default=[], metavar="CSV", help="mean correlation of each group")

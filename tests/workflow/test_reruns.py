@@ -26,8 +26,8 @@ REPORT = {"write_report": 1, "all": 1}
 DOWNSTREAM = TO_TABLES | FIGURES | REPORT
 BESIDES = {"evaluate_plane": 3, "evaluate_activations": 2}
 CURVES = {"fit_curve": 8, "evaluate_curve": 14, "evaluate_robustness": 4} | BESIDES
-# The config itself is written out with the tables.
-CONFIG = {"write_config": 1}
+# The config itself is written out with the tables, and what they are made from is listed.
+CONFIG = {"write_config": 1, "list_measurements": 1}
 
 
 def test_nothing_edited(finished):

@@ -6,6 +6,7 @@ name and eight hex digits of its meaning; {block} is a range of seeds, 1 or 1-4;
 
 import os
 import sys
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
@@ -39,11 +40,14 @@ def begin():
     """What has to hold before the first job of a run starts: nobody else works here, and what is promised is there."""
     try:
         alone.hold(".snakemake/running")
+        Path("results").mkdir(exist_ok=True)
+        if not os.access("results", os.W_OK):
+            raise ValueError(f"{Path('results').absolute()} cannot be written: remount it, or run elsewhere")
         if config["device"] == "cuda" and workflow.local_exec and not devices.present():
             raise ValueError(
                 "config, device: cuda is promised, and no GPU is seen here: set it to auto or cpu, or run where one is"
             )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(str(error))
     if late := files.date_now("results"):
         print(
@@ -122,6 +126,8 @@ def decisions(rule, *kinds, **more):
     wildcards), and the names of all wildcards, for tables. code: fingerprint of the source. program, device: as
     its program takes them.
     """
+    # Ten thousand jobs have a dozen fingerprints.
+    code_of = lru_cache(fingerprint)
 
     def values(wildcards):
         return {kind: VALUES[wildcards[kind]] for kind in kinds if wildcards[kind] != "none"}
@@ -132,7 +138,7 @@ def decisions(rule, *kinds, **more):
         return canonical({"names": names, "threads": config["threads"], **values(wildcards), **extra})
 
     def code(wildcards):
-        return fingerprint(rule, dispatch.modules(values(wildcards)))
+        return code_of(rule, tuple(dispatch.modules(values(wildcards))))
 
     return {"job": job, "code": code, "program": program(rule), "device": config["device"]}
 
@@ -272,7 +278,7 @@ def unique(paths):
     return list(dict.fromkeys(paths))
 
 
-def histories(wildcards):
+def histories():
     """Histories of all trainings, refinements and curve fits."""
     networks = [path.replace(".safetensors", ".history.csv") for cell in CELLS for path in networks_of(cell)]
     bends = [path.replace(".safetensors", ".history.csv") for cell in CELLS for path in bends_of(cell)]

@@ -1,20 +1,42 @@
 """Tables, verdicts, figures and the report of this config, under results/<name>/. Nothing here imports torch."""
 
 PUBLISHED = ROOT / "config/published" / f"{config['name']}.csv"
+# Writes the params of a rule, one a line.
+LINES = os.path.relpath(Path(workflow.basedir, "templates/lines.txt"))
+MEASUREMENTS = {
+    "evaluations": unique(evaluations(CELLS) + robust_evaluations(CELLS)),
+    "histories": histories(),
+    "signatures": unique(
+        rules.align.output.signature.format(**cell) for cell in CELLS if cell["alignment"] != "none"
+    ),
+    "planes": unique(planes(CELLS)),
+    "marks": unique(marks(CELLS)),
+    "activations": unique(activations(CELLS)),
+    "scores": unique(refinements(CELLS, "scores")),
+    "permutations": unique(permutations(CELLS)),
+}
+
+
+rule list_measurements:
+    """The options that name what make_tables reads: a shell command holds 128 KiB, and there may be thousands."""
+    input:
+        LINES,
+    output:
+        f"{RUN}/tables/measurements.txt",
+    log:
+        f"<logs>/list_measurements/{config['name']}.log",
+    params:
+        *(word for name, paths in MEASUREMENTS.items() for word in (f"--{name}", *paths)),
+    message:
+        "list what was measured"
+    template_engine:
+        "jinja2"
 
 
 rule make_tables:
     input:
-        evaluations=unique(evaluations(CELLS) + robust_evaluations(CELLS)),
-        histories=histories,
-        signatures=unique(
-            rules.align.output.signature.format(**cell) for cell in CELLS if cell["alignment"] != "none"
-        ),
-        planes=unique(planes(CELLS)),
-        marks=unique(marks(CELLS)),
-        activations=unique(activations(CELLS)),
-        scores=unique(refinements(CELLS, "scores")),
-        permutations=unique(permutations(CELLS)),
+        **MEASUREMENTS,
+        measurements=rules.list_measurements.output,
     output:
         curves=f"{RUN}/tables/curves.csv",
         pairs=f"{RUN}/tables/pairs.csv",
@@ -37,13 +59,10 @@ rule make_tables:
     message:
         "join what was measured into tables"
     shell:
-        "python {params.program:q} --evaluations {input.evaluations:q} --histories {input.histories:q}"
-        " --signatures {input.signatures:q} --planes {input.planes:q} --marks {input.marks:q}"
-        " --activations {input.activations:q} --scores {input.scores:q} --permutations {input.permutations:q}"
-        " --curves-table {output.curves:q} --pairs-table {output.pairs:q}"
-        " --summary-table {output.summary:q} --training-table {output.training:q}"
-        " --signatures-table {output.signatures:q} --spectrum-table {output.spectrum:q}"
-        " --planes-table {output.planes:q} --marks-table {output.marks:q}"
+        "python {params.program:q} @{input.measurements:q} --curves-table {output.curves:q}"
+        " --pairs-table {output.pairs:q} --summary-table {output.summary:q}"
+        " --training-table {output.training:q} --signatures-table {output.signatures:q}"
+        " --spectrum-table {output.spectrum:q} --planes-table {output.planes:q} --marks-table {output.marks:q}"
         " --activations-table {output.activations:q} --candidates-table {output.candidates:q}"
         " --permutations-table {output.permutations:q} > {log:q} 2>&1"
 
@@ -212,19 +231,18 @@ FIGURES = unique(figures())
 
 rule write_config:
     """The config with every default written out: what the tables beside it were made from."""
+    input:
+        LINES,
     output:
         f"{RUN}/config.json",
     log:
         f"<logs>/write_config/{config['name']}.log",
-    localrule: True
-    conda:
-        "../../envs/figures.yaml"
     params:
-        config=canonical(config),
+        canonical(config),
     message:
         "write the complete config, {output}"
-    shell:
-        "printf '%s\\n' {params.config:q} > {output:q} 2> {log:q}"
+    template_engine:
+        "jinja2"
 
 
 rule write_report:
@@ -247,5 +265,5 @@ rule write_report:
         "write the report, {output}"
     shell:
         "snakemake figures tables --report {output:q} --snakefile {params.snakefile:q}"
-        " --configfile {input.config:q} --replace-workflow-config"
+        " --configfile {input.config:q}"
         " --workflow-profile none --nolock > {log:q} 2>&1"
