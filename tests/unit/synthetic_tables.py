@@ -18,6 +18,8 @@ SAG = {
     ("activation", "linear"): 0.12,
     ("none", "bezier"): 0.10,
     ("activation", "bezier"): 0.01,
+    ("pam", "bezier"): 0.05,
+    ("pam_aligned", "bezier"): 0.012,
 }
 PAIRS = ("1-2", "3-4", "5-6")
 

@@ -153,8 +153,8 @@ def test_training_has_panels_for_networks_and_for_each_curve():
         (
             "draw_curves",
             "curves",
-            ["--recipe", "robust", "--alignment", "pam"],
-            "no alignment 'pam' here; it has none,",
+            ["--recipe", "robust", "--alignment", "quadratic"],
+            "no alignment 'quadratic' here; it has none,",
         ),
         ("draw_robustness", "curves", ["--recipe", "standard"], "no rows under attack"),
         ("draw_signatures", "curves", [], "lacks the column group, position, site, images, before, after"),

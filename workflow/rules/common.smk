@@ -18,7 +18,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 from modeconn import alone, configuration, devices, dispatch, files
 from modeconn.fingerprint import fingerprint
-from modeconn.identity import canonical
+from modeconn.identity import canonical, digest
 
 SCHEMA = yaml.safe_load(Path(workflow.basedir, "schemas/config.schema.yaml").read_text())
 try:
@@ -29,6 +29,11 @@ except ValueError as error:
 MEANINGS = configuration.meanings(config, SCHEMA)
 NAMES = {identity: name for of_kind in MEANINGS.values() for name, (identity, _) in of_kind.items()}
 VALUES = {identity: values for of_kind in MEANINGS.values() for identity, values in of_kind.values()}
+NAMES |= {
+    MEANINGS[kind][name][0]: configuration.shown_as(config, kind, name)
+    for kind in ("alignment", "curve")
+    for name in MEANINGS[kind]
+}
 NAMES["none"] = "none"
 RUN = f"results/{config['name']}"
 SCRIPTS = ROOT / "scripts"
@@ -169,7 +174,7 @@ def networks_of(wildcards):
 
 def start_of(wildcards):
     """The permutation that an alignment refines, nothing where it starts from the networks as they are."""
-    start = config["alignments"][NAMES[wildcards.alignment]]["start"]
+    start = config["alignments"][wildcards.alignment.rpartition("-")[0]]["start"]
     identity = "none" if start == "none" else MEANINGS["alignment"][start][0]
     return permutation_of({**dict(wildcards.items()), "alignment": identity})
 
@@ -262,7 +267,8 @@ def figures():
     """All figures of this config; beside the one of all alignments the unaligned and the aligned pairs, to switch."""
     for entry in config["studies"].get("alignment", []):
         studied = "-".join(entry[kind] for kind in ("dataset", "network", "recipe"))
-        aligned = [name for name in entry["alignments"] if name != "none"][:1]
+        alignments = [configuration.shown_as(config, "alignment", name) for name in entry["alignments"]]
+        aligned = [name for name in alignments if name != "none"][:1]
         shown = ["all", "none", *aligned] if "none" in entry["alignments"] else ["all"]
         for rule, values in (
             (rules.draw_curves, {"split": ["test", "train"], "alignment_shown": ["all"]}),

@@ -32,10 +32,57 @@ rule make_tables:
         " --signatures-table {output.signatures:q} > {log:q} 2>&1"
 
 
+rule write_config:
+    """The config with every default written out: what the tables beside it were made from."""
+    output:
+        f"{RUN}/config.json",
+    log:
+        f"<logs>/write_config/{config['name']}.log",
+    localrule: True
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        config=canonical(config),
+    message:
+        "write the complete config, {output}"
+    shell:
+        "printf '%s\\n' {params.config:q} > {output:q} 2> {log:q}"
+
+
+rule compare_paper:
+    input:
+        summary=rules.make_tables.output.summary,
+        # Of the config only what the comparison speaks of counts, which is in params.
+        config=ancient(rules.write_config.output),
+        published=os.path.relpath(ROOT / "config/published/tatro2020.csv"),
+        paper=os.path.relpath(ROOT / "config/paper.yaml"),
+        schema=os.path.relpath(Path(workflow.basedir, "schemas/config.schema.yaml")),
+    output:
+        table=f"{RUN}/tables/paper.csv",
+        page=report(f"{RUN}/tables/paper.html", caption="../report/paper.rst", category="Tables"),
+        text=f"{RUN}/tables/paper.txt",
+    log:
+        f"<logs>/compare_paper/{config['name']}.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        program=program("compare_paper"),
+        code=fingerprint("compare_paper"),
+        cells=digest(sorted(configuration.cells(config, SCHEMA).items())),
+    message:
+        "put the numbers beside the paper's"
+    shell:
+        "python {params.program:q} --summary-table {input.summary:q} --config {input.config:q}"
+        " --published {input.published:q} --paper-config {input.paper:q} --schema {input.schema:q}"
+        " --paper-table {output.table:q} --page {output.page:q} --text {output.text:q} > {log:q} 2>&1"
+
+
 rule judge_claims:
     input:
         pairs=rules.make_tables.output.pairs,
         summary=rules.make_tables.output.summary,
+        signatures=rules.make_tables.output.signatures,
+        paper=rules.compare_paper.output.text,
         claims=os.path.relpath(ROOT / "config/claims.csv"),
         published=[os.path.relpath(PUBLISHED)] if PUBLISHED.exists() else [],
     output:
@@ -54,6 +101,7 @@ rule judge_claims:
         "judge the claims"
     shell:
         "python {params.program:q} --pairs-table {input.pairs:q} --summary-table {input.summary:q}"
+        " --signatures-table {input.signatures:q} --paper {input.paper:q}"
         " --claims {input.claims:q} {params.published} --verdicts-table {output.verdicts:q}"
         " --comparison-table {output.comparison:q} --text {output.text:q} > {log:q} 2>&1"
 
@@ -115,29 +163,13 @@ use rule draw_curves as draw_training with:
 FIGURES = unique(figures())
 
 
-rule write_config:
-    """The config with every default written out: what the tables beside it were made from."""
-    output:
-        f"{RUN}/config.json",
-    log:
-        f"<logs>/write_config/{config['name']}.log",
-    localrule: True
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        config=canonical(config),
-    message:
-        "write the complete config, {output}"
-    shell:
-        "printf '%s\\n' {params.config:q} > {output:q} 2> {log:q}"
-
-
 rule write_report:
     """Snakemake's own report, asked for by the complete config, so that it shows what this run has made."""
     input:
         FIGURES,
         rules.make_tables.output,
         rules.judge_claims.output,
+        rules.compare_paper.output,
         config=rules.write_config.output,
     output:
         f"{RUN}/report.html",
