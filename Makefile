@@ -6,6 +6,8 @@ CONFIG ?= config/config.yaml
 PROFILE ?= default
 # More options and targets for Snakemake, for example ARGS="-n curves".
 ARGS ?=
+# Stop after so many minutes, to go on later; without end where it is empty.
+MINUTES ?=
 # A folder that several checkouts share: what one has made the others link to.
 CACHE ?=
 
@@ -29,7 +31,7 @@ SNAKEMAKE = snakemake --configfile $(CONFIG) --replace-workflow-config --workflo
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 	@echo
-	@echo "  Variables: CONFIG=$(CONFIG) PROFILE=$(PROFILE) CACHE=folder ARGS=\"options for Snakemake\""
+	@echo "  Variables: CONFIG=$(CONFIG) PROFILE=$(PROFILE) MINUTES=$(or $(MINUTES),number) CACHE=folder ARGS=\"options for Snakemake\""
 
 # The environment is as the lock says; `installed` is the lock that it was made from, so that dates do not matter.
 # uv, which installs it, is in the lock, and brought by pip before.
@@ -47,7 +49,7 @@ install:
 
 reproduce: $(VENV)/installed ## run the study of CONFIG to its report, and say what came out
 	@$(if $(CACHE),mkdir -p "$$SNAKEMAKE_OUTPUT_CACHE")
-	@$(SNAKEMAKE) $(CACHING) $(ARGS)
+	@$(if $(MINUTES),workflow/run_for.sh $(MINUTES)) $(SNAKEMAKE) $(CACHING) $(ARGS)
 	@if [ -f results/$(NAME)/summary.txt ]; then echo; cat results/$(NAME)/summary.txt; echo; fi
 	@if [ -f results/$(NAME)/report.html ]; then $(MAKE) --no-print-directory where; fi
 

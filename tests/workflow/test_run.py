@@ -17,6 +17,7 @@ JOBS = {
     "evaluate_curve": 12,
     "evaluate_robustness": 4,
     "make_tables": 1,
+    "compare_paper": 1,
     "judge_claims": 1,
     "write_config": 1,
     "draw_curves": 8,
