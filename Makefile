@@ -26,7 +26,7 @@ CACHING = --cache
 endif
 SNAKEMAKE = snakemake --configfile $(CONFIG) --replace-workflow-config --workflow-profile workflow/profiles/$(PROFILE)
 
-.PHONY: help reproduce test lint bench lock clean
+.PHONY: help reproduce cost test lint bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -59,6 +59,11 @@ where:
 	@echo "Report   results/$(NAME)/report.html"
 	@echo "Tables   results/$(NAME)/tables/"
 	@echo "Figures  results/$(NAME)/figures/"
+
+cost: $(VENV)/installed ## count jobs and image passes of CONFIG, and hours where speed was measured
+	@mkdir -p .snakemake
+	@$(SNAKEMAKE) --dry-run --forceall --printshellcmds > .snakemake/plan.txt 2>&1 || { cat .snakemake/plan.txt; exit 1; }
+	@python scripts/estimate_cost.py .snakemake/plan.txt
 
 test: $(VENV)/installed ## run the tests
 	python -m pytest tests
