@@ -6,6 +6,8 @@ CONFIG ?= config/config.yaml
 PROFILE ?= default
 # More options and targets for Snakemake, for example ARGS="-n curves".
 ARGS ?=
+# Stop after so many minutes, to go on later; without end where it is empty.
+MINUTES ?=
 # A folder that several checkouts share: what one has made the others link to.
 CACHE ?=
 
@@ -24,12 +26,12 @@ CACHING = --cache
 endif
 SNAKEMAKE = snakemake --configfile $(CONFIG) --workflow-profile workflow/profiles/$(PROFILE)
 
-.PHONY: help reproduce test test-cluster lint bench lock clean
+.PHONY: help reproduce cost test test-cluster lint bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 	@echo
-	@echo "  Variables: CONFIG=$(CONFIG) PROFILE=$(PROFILE) CACHE=folder ARGS=\"options for Snakemake\""
+	@echo "  Variables: CONFIG=$(CONFIG) PROFILE=$(PROFILE) MINUTES=$(or $(MINUTES),number) CACHE=folder ARGS=\"options for Snakemake\""
 
 # The environment is as the lock says; `installed` is the lock that it was made from, so that dates do not matter.
 # uv, which installs it, is in the lock, and brought by pip before.
@@ -47,7 +49,7 @@ install:
 
 reproduce: $(VENV)/installed ## run the study of CONFIG to its report, and say what came out
 	@$(if $(CACHE),mkdir -p "$$SNAKEMAKE_OUTPUT_CACHE")
-	@$(SNAKEMAKE) $(CACHING) $(ARGS)
+	@$(if $(MINUTES),workflow/run_for.sh $(MINUTES)) $(SNAKEMAKE) $(CACHING) $(ARGS)
 	@if [ -f results/$(NAME)/summary.txt ]; then echo; cat results/$(NAME)/summary.txt; echo; fi
 	@if [ -f results/$(NAME)/report.html ]; then $(MAKE) --no-print-directory where; fi
 
@@ -57,6 +59,11 @@ where:
 	@echo "Report   results/$(NAME)/report.html"
 	@echo "Tables   results/$(NAME)/tables/"
 	@echo "Figures  results/$(NAME)/figures/"
+
+cost: $(VENV)/installed ## count jobs and image passes of CONFIG, and hours where speed was measured
+	@mkdir -p .snakemake
+	@$(SNAKEMAKE) --dry-run --forceall --printshellcmds > .snakemake/plan.txt 2>&1 || { cat .snakemake/plan.txt; exit 1; }
+	@python scripts/estimate_cost.py .snakemake/plan.txt
 
 test: $(VENV)/installed ## run the tests
 	python -m pytest

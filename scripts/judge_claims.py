@@ -8,6 +8,7 @@ numbers. A claim that does not show is a finding, not an error.
 
 import argparse
 import sys
+from pathlib import Path
 
 from modeconn import claims, cost, files, tables
 
@@ -18,8 +19,10 @@ def main():
     inputs.add_argument("--pairs-table", required=True, metavar="CSV", help="from make_tables.py")
     inputs.add_argument("--best-table", required=True, metavar="CSV", help="from make_tables.py")
     inputs.add_argument("--summary-table", required=True, metavar="CSV", help="from make_tables.py")
+    inputs.add_argument("--signatures-table", required=True, metavar="CSV", help="from make_tables.py")
     inputs.add_argument("--claims", required=True, metavar="CSV", help="claims and their formulas (config/claims.csv)")
     inputs.add_argument("--published", metavar="CSV", help="rows of a summary table to compare with")
+    inputs.add_argument("--paper", metavar="TXT", help="from compare_paper.py: what the text ends with")
     made = parser.add_argument_group("outputs")
     made.add_argument("--verdicts-table", required=True, metavar="CSV", help="one row a claim and recipe")
     made.add_argument("--comparison-table", required=True, metavar="CSV", help="one row a published number")
@@ -29,13 +32,17 @@ def main():
     summary = tables.read([arguments.summary_table], tables.SUMMARY)
     pairs = tables.read([arguments.pairs_table], tables.PAIRS)
     best = tables.read([arguments.best_table], tables.BEST)
-    verdicts = claims.judge(tables.read([arguments.claims], tables.CLAIMS), pairs, best)
+    signatures = tables.read([arguments.signatures_table], tables.SIGNATURE)
+    verdicts = claims.judge(tables.read([arguments.claims], tables.CLAIMS), pairs, best, signatures)
     published = tables.read([arguments.published] if arguments.published else [], tables.SUMMARY)
     comparison = claims.compare(published, summary)
+    text = claims.text(summary, verdicts, comparison)
+    if arguments.paper is not None:
+        text += f"\n{Path(arguments.paper).read_text()}"
     outputs = {
         arguments.verdicts_table: tables.csv(verdicts),
         arguments.comparison_table: tables.csv(comparison),
-        arguments.text: claims.text(summary, verdicts, comparison).encode(),
+        arguments.text: text.encode(),
     }
     for path, content in outputs.items():
         files.write_bytes(path, content)

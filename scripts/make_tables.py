@@ -3,14 +3,15 @@
 Reads the evaluation of every curve, the history of every training and curve fit and the signature of every alignment,
 and what was measured besides: planes, activations along curves, refinements, permutations and the best network on every
 curve. Writes CSV tables: each point of each curve, each curve with its averages and barriers, their mean and standard
-deviation over pairs, the spectrum of the loss along each curve, how far the permutations of a pair agree, and the rest
-as it was measured, in one order. Accuracies are fractions, losses are in nats.
+deviation over pairs, the spectrum of the loss along each curve, how far the permutations of a pair agree, in which
+environments it was computed, and the rest as it was measured, in one order. Accuracies are fractions, losses
+are in nats.
 """
 
 import argparse
 import sys
 
-from modeconn import agreement, cost, files, tables
+from modeconn import agreement, cost, files, provenance, tables
 
 
 def main():
@@ -26,6 +27,9 @@ def main():
     inputs.add_argument("--scores", nargs="*", default=[], metavar="CSV", help="loss of a refinement's candidates")
     inputs.add_argument("--permutations", nargs="*", default=[], metavar="FILE", help="permutations (safetensors)")
     inputs.add_argument("--selections", nargs="*", default=[], metavar="CSV", help="the best network on each curve")
+    inputs.add_argument(
+        "--artifacts", nargs="*", default=[], metavar="FILE", help="what was computed (safetensors)"
+    )
     made = parser.add_argument_group("outputs")
     made.add_argument("--curves-table", required=True, metavar="CSV", help="one row a point of a curve")
     made.add_argument("--pairs-table", required=True, metavar="CSV", help="one row a curve: averages and barriers")
@@ -40,6 +44,7 @@ def main():
     made.add_argument("--permutations-table", required=True, metavar="CSV", help="one row a group of two alignments")
     made.add_argument("--best-table", required=True, metavar="CSV", help="one row a network or ensemble and attack")
     made.add_argument("--best-summary-table", required=True, metavar="CSV", help="their mean, std and n over pairs")
+    made.add_argument("--environments-table", required=True, metavar="CSV", help="one row an environment of artifacts")
     arguments = parser.parse_args()
 
     curves = joined(arguments.evaluations, tables.EVALUATION)
@@ -61,6 +66,7 @@ def main():
         arguments.permutations_table: tables.ordered(permutations, tables.PERMUTATIONS),
         arguments.best_table: best,
         arguments.best_summary_table: tables.best_summary_table(best),
+        arguments.environments_table: provenance.environments(arguments.artifacts),
     }
     contents = {path: tables.csv(rows) for path, rows in outputs.items()}
     for path, content in contents.items():

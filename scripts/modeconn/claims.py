@@ -3,7 +3,8 @@
 A claim is a row of `claims.csv`. Its formula gives one number for each pair of networks, the margin, which is positive
 where the claim holds. A name in it is <alignment>_<curve>_<quantity>, for example activation_bezier_minimum_accuracy:
 what an alignment and a curve are called in the config (with _ for other characters) and a column of the pairs table,
-or one of `tables.BEST_QUANTITIES`, of the best network on the curve and what it is compared with.
+or one of `tables.BEST_QUANTITIES`, of the best network on the curve and what it is compared with; or
+<alignment>_signature_before or _after: mean correlation of the neurons that it matches, over all groups of channels.
 The claim shows if the margin of *every* pair is above -tolerance: a mean could hide a pair that contradicts it.
 """
 
@@ -16,6 +17,7 @@ import pandas as pd
 
 from modeconn import tables
 from modeconn.barriers import QUANTITIES
+from modeconn.layout import aligned, number
 
 STUDY = [*tables.STUDY, "attack"]
 VERDICT_COLUMNS = [
@@ -29,10 +31,11 @@ ARITHMETIC = (
 WIDTH = 100
 
 
-def judge(claims, pairs, best):
+def judge(claims, pairs, best, signatures):
     """The verdict on each claim (`tables.CLAIMS`) for each dataset, network, recipe and attack of `tables.PAIRS`.
 
     A claim on the best networks on curves is judged for each of those of `tables.BEST`.
+    signatures: `tables.SIGNATURE`; those on the test split, after the nonlinearity, can be named in a claim.
 
     Returns a frame with `VERDICT_COLUMNS`: mean (`measured`), standard deviation and lowest value (`worst`, that of
     `worst_pair`) of the margin over n pairs. The verdict is "shows", "does not show", "too few to say" (n below the
@@ -45,10 +48,10 @@ def judge(claims, pairs, best):
     sources = [(pairs, QUANTITIES), (tables.best_pair_table(best), tables.BEST_QUANTITIES)]
     for claim in claims.to_dict("records"):
         names, measured = _names(claim)
-        ((source, quantities),) = [source for source in sources if measured <= set(source[1])]
+        source, quantities = next(source for source in sources if measured <= set(source[1]))
         rows = _rows_of(claim, source)
         for study, group in rows.groupby(STUDY):
-            wide = _wide(group, quantities)
+            wide = _wide(group, quantities).join(_signatures(signatures, study))
             missing = [name for name in names if name not in wide]
             margin = wide.reindex(columns=names).eval(claim["formula"], engine="python").dropna()
             verdicts.append(_verdict(claim, study, margin, missing))
@@ -74,11 +77,13 @@ def _names(claim):
     names = sorted({node.id for node in nodes if isinstance(node, ast.Name)})
     known, measured = (*QUANTITIES, *tables.BEST_QUANTITIES), set()
     for name in names:
+        if re.fullmatch(r"\w+_signature_(before|after)", name):
+            continue
         match = re.fullmatch(rf"\w+_\w+?_({'|'.join(known)})", name)
         if match is None:
             raise ValueError(
                 f"claim {claim['claim']}: unknown name '{name}': a name is <alignment>_<curve>_<quantity>,"
-                f" with a quantity of {', '.join(known)}"
+                f" with a quantity of {', '.join(known)}, or <alignment>_signature_before or _after"
             )
         measured.add(match.group(1))
     if not names:
@@ -98,6 +103,14 @@ def _rows_of(claim, pairs):
     if claim["split"] not in ("train", "test"):
         raise ValueError(f"claim {claim['claim']}: split is '{claim['split']}', but must be 'train' or 'test'")
     return pairs[(pairs["split"] == claim["split"]) & (clean if claim["attack"] == "none" else ~clean)]
+
+
+def _signatures(signatures, study):
+    """One row a pair, columns <alignment>_signature_before and _after, for a study."""
+    rows = signatures[(signatures[tables.STUDY] == list(study[: len(tables.STUDY)])).all(axis=1)]
+    rows = rows[(rows["split"] == "test") & (rows["site"] == "post") & (rows["group"] != "logits")]
+    means = rows.pivot_table(index="pair", columns="alignment", values=["before", "after"])
+    return means.set_axis([f"{alignment}_signature_{when}" for when, alignment in means.columns], axis=1)
 
 
 def _wide(pairs, quantities):
@@ -171,30 +184,35 @@ def _numbers(summary):
     rows = []
     for (alignment, curve), group in summary.groupby(["alignment", "curve"]):
         cells = group.set_index("quantity")
-        numbers = [_number(*cells.loc[name, ["mean", "std"]], scale, digits) for name, scale, digits in shown]
+        numbers = [number(*cells.loc[name, ["mean", "std"]], scale, digits) for name, scale, digits in shown]
         rows.append([curve, alignment, *numbers, f"{cells['n'].iloc[0]:.0f}"])
     # The straight line and the unaligned pair are what the others are compared with: they come first.
     rows.sort(key=lambda row: (row[0] != "linear", row[0], row[1] != "none", row[1]))
     header = ["curve", "alignment", "endpoints", "mean", "minimum", "loss barrier", "error barrier", "n"]
     title = "Test accuracy (%), and barriers above the endpoints' interpolant (loss: nats, error: points)"
-    return f"{title}\n\n{_aligned([header, *rows], left=2)}"
+    return f"{title}\n\n{aligned([header, *rows], left=2)}"
 
 
 def _claims(verdicts):
+    not_run = verdicts["verdict"] == "not run"
+    parts = [_judged(verdicts[~not_run])] if not not_run.all() else []
+    if not_run.any():
+        parts.append("\n".join(textwrap.wrap(f"Not run here: {', '.join(verdicts['claim'][not_run])}.", WIDTH)))
+    return "\n\n".join(["Claims: by which margin each holds, mean over pairs and worst pair", *parts])
+
+
+def _judged(verdicts):
     rows, statements = [["verdict", "margin", "worst", "n"]], ["claim"]
     for row in verdicts.to_dict("records"):
         scale, digits = (100, 1) if row["unit"] == "points" else (1, 3)
-        margin = f"{_number(row['measured'], row['std'], scale, digits, '+')} {row['unit']}" if row["n"] else ""
-        worst = _number(row["worst"], np.nan, scale, digits, "+") if row["n"] else ""
-        rows.append([row["verdict"], margin, worst, str(row["n"])])
+        margin = f"{number(row['measured'], row['std'], scale, digits, '+')} {row['unit']}"
+        rows.append([row["verdict"], margin, number(row["worst"], np.nan, scale, digits, "+"), str(row["n"])])
         tolerance = f" (Tolerance: {scale * row['tolerance']:.{digits}f} {row['unit']}.)" if row["tolerance"] else ""
-        missing = f" (Lacks {row['missing']}.)" if row["missing"] else ""
-        statements.append(f"{row['statement']}{tolerance}{missing}")
-    lines = _aligned(rows, left=1).splitlines()
+        statements.append(f"{row['statement']}{tolerance}")
+    lines = aligned(rows, left=1).splitlines()
     indent = " " * (len(lines[0]) + 2)
     wrapped = (f"\n{indent}".join(textwrap.wrap(statement, WIDTH - len(indent))) for statement in statements)
-    claims = "\n".join(f"{line}  {statement}" for line, statement in zip(lines, wrapped))
-    return f"Claims: by which margin each holds, mean over pairs and worst pair\n\n{claims}"
+    return "\n".join(f"{line}  {statement}" for line, statement in zip(lines, wrapped))
 
 
 def _comparison(comparison):
@@ -203,22 +221,7 @@ def _comparison(comparison):
     counts = sorted(comparison["comparison"].value_counts().items())
     lines = [f"Published numbers: {', '.join(f'{n} {name}' for name, n in counts)}."]
     for row in comparison[comparison["comparison"] == "outside"].to_dict("records"):
-        published = _number(row["mean_published"], row["std_published"], 1, 4)
+        published = number(row["mean_published"], row["std_published"], 1, 4)
         lines.append(f"  {' '.join(row[name] for name in tables.SUMMARY.key)}")
-        lines.append(f"      outside: {_number(row['mean'], row['std'], 1, 4)}, published {published}")
+        lines.append(f"      outside: {number(row['mean'], row['std'], 1, 4)}, published {published}")
     return "\n".join(lines)
-
-
-def _number(mean, std, scale, digits, sign=""):
-    spread = "" if np.isnan(std) else f" ± {scale * std:.{digits}f}"
-    return f"{scale * mean:{sign}.{digits}f}{spread}"
-
-
-def _aligned(rows, left):
-    """Rows of cells as lines of equal width; the first `left` columns are set flush left, the others right."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    cells = [
-        [cell.ljust(width) if i < left else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))]
-        for row in rows
-    ]
-    return "\n".join("  ".join(["", *row]) for row in cells)

@@ -7,6 +7,7 @@ import copy
 import difflib
 import math
 import re
+from itertools import product
 
 import yaml
 from jsonschema import Draft202012Validator, exceptions, validators
@@ -135,6 +136,7 @@ def _check_names(config):
                 _defined(config, "attacks", cell["attack"], f"{where}.attack")
             if cell["best"] is not None:
                 _check_best(config, cell, f"{where}.best")
+    _check_shown(config)
 
 
 def _check_best(config, cell, where):
@@ -152,6 +154,21 @@ def _check_best(config, cell, where):
             f"config, {where}.ensemble: {best['ensemble']} networks, and only {config['evaluation']['points']} points "
             "of the curve are evaluated: lower it, or raise evaluation.points"
         )
+
+
+def _check_shown(config):
+    """Of one pair of networks two alignments, or two curves, must not be shown as the same."""
+    seen = {}
+    for position, entry in enumerate(config["studies"].get("alignment", [])):
+        fixed = tuple(entry[kind] for kind in ("dataset", "network", "recipe"))
+        for pair, *path in product(entry["pairs"], entry["alignments"], entry.get("curves", config["curves"])):
+            shown = [shown_as(config, kind, name) for kind, name in zip(("alignment", "curve"), path)]
+            other = seen.setdefault((*fixed, *pair, *shown), path)
+            if other != path:
+                raise ValueError(
+                    f"config, studies.alignment.{position}: {' with '.join(path)} and {' with '.join(other)}"
+                    f" are both shown as {' with '.join(shown)}: give one of them another shown_as"
+                )
 
 
 def _defined(config, section, name, where):
@@ -205,3 +222,28 @@ def _alignment(config, alignment):
         start = config["alignments"].get(alignment["start"])
         values["start"] = start and _alignment(config, start)
     return values
+
+
+def cells(config, schema):
+    """(dataset, network, alignment, curve) -> the recipe's name, and what decides the numbers of the cell.
+
+    The cells of the alignment study without attack, by their names; alignment and curve as they are shown.
+    """
+    of_kind = meanings(config, schema)
+    meaning = {kind: {name: values for name, (_, values) in names.items()} for kind, names in of_kind.items()}
+    found = {}
+    for entry in config["studies"].get("alignment", []):
+        if config["recipes"][entry["recipe"]]["attack"] is not None:
+            continue
+        fixed = {kind: meaning[kind][entry[kind]] for kind in ("dataset", "network", "recipe")}
+        fixed |= {"evaluation": meaning["evaluation"]["evaluation"], "pairs": len(entry["pairs"])}
+        for alignment, curve in product(entry["alignments"], entry.get("curves", config["curves"])):
+            shown = shown_as(config, "alignment", alignment), shown_as(config, "curve", curve)
+            between = {"alignment": meaning["alignment"].get(alignment), "curve": meaning["curve"][curve]}
+            found[entry["dataset"], entry["network"], *shown] = entry["recipe"], fixed | between
+    return found
+
+
+def shown_as(config, kind, name):
+    """What tables, figures and claims call an alignment or a curve of the config, or no alignment."""
+    return config[KINDS[kind]].get(name, {}).get("shown_as", name)

@@ -32,6 +32,16 @@ SOURCES = {
 ATTACKS = {"pgd": "attacks", "autoattack": "autoattack"}
 
 
+def entries(values):
+    """The rows of the tables above that a job's values name: they decide its result, the other rows do not."""
+    found = {}
+    if "network" in values:
+        found["family"] = FAMILIES[values["network"]["family"]]
+    if "dataset" in values:
+        found["source"] = SOURCES[values["dataset"]["source"]]
+    return found
+
+
 def augments(augmentation):
     """Whether a recipe's augmentation changes anything: one of its keys is off its neutral value."""
     return any(value not in (0, [1, 1]) for value in augmentation.values())

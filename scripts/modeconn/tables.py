@@ -18,6 +18,7 @@ WORDS = frozenset(
         *["kind", "dataset", "network", "recipe", "seeds", "pair", "alignment", "curve", "split", "attack", "group"],
         *["site", "images", "mark", "candidate", "other", "members"],
         *["quantity", "claim", "statement", "source", "unit", "formula"],
+        *["paper_network", "paper_dataset", "paper_curve", "setting", "within_spread"],
     ]
 )
 # Columns that may be empty: a standard deviation needs two values.
@@ -76,6 +77,20 @@ CANDIDATES = Table(columns=[*ALIGNMENT, "candidate", "loss"], key=[*ALIGNMENT, "
 PERMUTATIONS = Table(
     columns=[*ALIGNMENT, "other", "group", "position", "size", "differ"],
     key=[*ALIGNMENT, "other", "position"],
+)
+PUBLISHED = Table(  # numbers of a paper: what it calls the cell, its names in the paper's config, the number
+    columns=[
+        *["paper_network", "paper_dataset", "paper_curve", "dataset", "network", "alignment", "curve", "quantity"],
+        *["mean", "std", "n", "source"],
+    ],
+    key=["dataset", "network", "alignment", "curve", "quantity"],
+)
+PAPER = Table(
+    columns=[
+        *["paper_network", "paper_dataset", "paper_curve", "quantity", "paper_mean", "paper_std", "paper_n"],
+        *["recipe", "mean", "std", "n", "difference", "within_spread", "setting", "source"],
+    ],
+    key=["paper_network", "paper_dataset", "paper_curve", "quantity"],
 )
 CLAIMS = Table(
     columns=["claim", "statement", "source", "unit", "split", "attack", "formula", "tolerance", "least_pairs"],

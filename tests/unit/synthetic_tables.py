@@ -20,6 +20,8 @@ SAG = {
     ("activation", "linear"): 0.12,
     ("none", "bezier"): 0.10,
     ("activation", "bezier"): 0.01,
+    ("pam", "bezier"): 0.05,
+    ("pam_aligned", "bezier"): 0.012,
 }
 PAIRS = ("1-2", "3-4", "5-6")
 LAYERS = [f"network.layers.{layer}.conv" for layer in range(8)]
@@ -169,7 +171,7 @@ def selections():
 TABLES = (
     *["curves", "pairs", "summary", "training", "signatures"],
     *["spectrum", "planes", "marks", "activations", "candidates", "permutations"],
-    *["best", "best_summary"],
+    *["best", "best_summary", "environments"],
 )
 
 

@@ -13,6 +13,7 @@ from modeconn import claims, tables
 CONFIG = Path(__file__).parents[2] / "config"
 STUDY = {"dataset": "d", "network": "n", "recipe": "r", "curve": "linear", "split": "test", "attack": "none"}
 NOTHING_SELECTED = tables.read([], tables.BEST)
+OTHER_PLACES = [{"split": "alignment"}, {"site": "pre"}, {"group": "logits"}]
 
 
 def claim(formula="activation_linear_minimum_accuracy - none_linear_minimum_accuracy", **changes):
@@ -31,8 +32,19 @@ def pairs(**minimum):
     return pd.DataFrame(rows).reindex(columns=tables.PAIRS.columns).fillna(0.0)
 
 
-def verdict(claims_table, pairs_table):
-    verdicts = claims.judge(claims_table, pairs_table, NOTHING_SELECTED)
+def signatures(before=(), after=()):
+    """A signature table of one group: correlations of pairs p0, p1 ... before and after alignment by activations."""
+    names = {**STUDY, "alignment": "activation", "site": "post", "group": "layer"}
+    rows = [{**names, "pair": f"p{i}", "before": b, "after": a} for i, (b, a) in enumerate(zip(before, after))]
+    # What does not count: another split, another site, and the outputs, which nothing permutes.
+    others = [dict.fromkeys(("before", "after"), 9.0) | place for place in OTHER_PLACES]
+    rows += [row | other for row in rows for other in others]
+    return pd.DataFrame(rows, columns=tables.SIGNATURE.columns)
+
+
+def verdict(claims_table, pairs_table, signature_table=None):
+    signature_table = signatures() if signature_table is None else signature_table
+    verdicts = claims.judge(claims_table, pairs_table, NOTHING_SELECTED, signature_table)
     assert len(verdicts) == 1
     return verdicts.iloc[0]
 
@@ -81,7 +93,7 @@ def test_claims_about_attacks_are_judged_on_each_attack_and_on_nothing_else():
     clean = pairs(none=[0.5, 0.5], activation=[0.4, 0.4])
     weak = pairs(none=[0.2, 0.2], activation=[0.3, 0.3]).assign(attack="weak")
     strong = pairs(none=[0.1, 0.1], activation=[0.0, 0.0]).assign(attack="strong")
-    verdicts = claims.judge(claim(attack="any"), pd.concat([clean, weak, strong]), NOTHING_SELECTED)
+    verdicts = claims.judge(claim(attack="any"), pd.concat([clean, weak, strong]), NOTHING_SELECTED, signatures())
     assert dict(zip(verdicts["attack"], verdicts["verdict"])) == {"weak": "shows", "strong": "does not show"}
     assert verdict(claim(attack="any"), clean)["verdict"] == "not run"
 
@@ -109,12 +121,12 @@ def test_claims_on_selected_networks_are_judged_by_their_test_accuracy():
         ]
     )
     table = claim("none_linear_best_accuracy - none_linear_better_end_accuracy", attack="any")
-    verdicts = claims.judge(table, pairs(none=[0.1, 0.1]), best).set_index("attack")
+    verdicts = claims.judge(table, pairs(none=[0.1, 0.1]), best, signatures()).set_index("attack")
     assert dict(verdicts["verdict"]) == {"pgd": "does not show", "strong": "shows"}
     assert verdicts.loc["strong", "measured"] == pytest.approx(0.1) and verdicts.loc["pgd", "worst_pair"] == "p0"
     # Claims on paths are not judged for attacks that only selected networks have seen.
     attacked = pd.concat([table, claim("none_linear_minimum_accuracy", attack="any", claim="other")])
-    verdicts = claims.judge(attacked, pairs(none=[0.1, 0.1]).assign(attack="pgd"), best)
+    verdicts = claims.judge(attacked, pairs(none=[0.1, 0.1]).assign(attack="pgd"), best, signatures())
     assert list(zip(verdicts["claim"], verdicts["attack"])) == [
         ("better", "pgd"),
         ("better", "strong"),
@@ -124,8 +136,18 @@ def test_claims_on_selected_networks_are_judged_by_their_test_accuracy():
 
 def test_recipes_are_judged_apart():
     good, bad = pairs(none=[0.5, 0.5], activation=[0.6, 0.6]), pairs(none=[0.5, 0.5], activation=[0.4, 0.4])
-    verdicts = claims.judge(claim(), pd.concat([good, bad.assign(recipe="other")]), NOTHING_SELECTED)
+    verdicts = claims.judge(claim(), pd.concat([good, bad.assign(recipe="other")]), NOTHING_SELECTED, signatures())
     assert dict(zip(verdicts["recipe"], verdicts["verdict"])) == {"r": "shows", "other": "does not show"}
+
+
+def test_signatures_of_what_an_alignment_matches_can_be_claimed():
+    formula = "activation_signature_after - activation_signature_before"
+    table = pairs(none=[0.5, 0.5])
+    row = verdict(claim(formula), table, signatures(before=[0.1, 0.2], after=[0.5, 0.3]))
+    assert (row["verdict"], row["worst_pair"], row["n"]) == ("shows", "p1", 2)
+    assert row["measured"] == pytest.approx(0.25)
+    elsewhere = signatures([0.1, 0.2], [0.5, 0.3]).assign(recipe="other")
+    assert verdict(claim(formula), table, elsewhere)["verdict"] == "not run"
 
 
 def test_names_with_other_characters_are_spelled_with_underscores():
@@ -149,7 +171,7 @@ def test_names_with_other_characters_are_spelled_with_underscores():
 )
 def test_a_wrong_claim_is_named(changes, message):
     with pytest.raises(ValueError, match="claim better") as error:
-        claims.judge(claim(**changes), pairs(none=[0.5]), NOTHING_SELECTED)
+        claims.judge(claim(**changes), pairs(none=[0.5]), NOTHING_SELECTED, signatures())
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -185,13 +207,8 @@ def test_a_published_number_that_was_not_measured_here_is_not_run():
 
 def judge(folder, outputs, *options):
     made = {name: folder / name for name in ("verdicts-table", "comparison-table", "text")}
-    options += (
-        "--pairs-table",
-        outputs["pairs"],
-        "--best-table",
-        outputs["best"],
-        "--summary-table",
-        outputs["summary"],
+    options += tuple(
+        part for name in ("pairs", "best", "summary", "signatures") for part in (f"--{name}-table", outputs[name])
     )
     return run("judge_claims", *options, *[part for name, path in made.items() for part in (f"--{name}", path)]), made
 
@@ -205,7 +222,10 @@ def test_the_claims_of_this_repository_show_in_a_study_made_to_show_them(study, 
     process, made = judge(tmp_path, study, "--claims", CONFIG / "claims.csv")
     assert process.returncode == 0, process.stderr
     verdicts = pd.read_csv(made["verdicts-table"], keep_default_na=False)
-    assert set(verdicts["verdict"]) == {"shows"}
+    # The study has signatures of standard networks only.
+    not_run = verdicts[verdicts["verdict"] == "not run"]
+    assert not_run[["claim", "recipe"]].values.tolist() == [["signature-rises", "robust"]]
+    assert set(verdicts["verdict"]) == {"shows", "not run"}
     assert set(verdicts["claim"]) == set(pd.read_csv(CONFIG / "claims.csv")["claim"])
     assert made["comparison-table"].read_text().count("\n") == 1
 

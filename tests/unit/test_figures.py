@@ -264,8 +264,8 @@ def test_permutations_are_compared_with_the_aligned_one(tmp_path):
         (
             "draw_curves",
             "curves",
-            ["--recipe", "robust", "--alignment", "pam"],
-            "no alignment 'pam' here; it has none,",
+            ["--recipe", "robust", "--alignment", "quadratic"],
+            "no alignment 'quadratic' here; it has none,",
         ),
         ("draw_robustness", "curves", ["--recipe", "standard"], "no rows under attack"),
         ("draw_signatures", "curves", [], "lacks the column group, position, site, images, before, after"),

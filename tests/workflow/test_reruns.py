@@ -8,7 +8,7 @@ import pytest
 from workflow.checkout import TINY, Checkout
 
 ROOM = "scripts/modeconn/"
-TO_TABLES = {"make_tables": 1, "judge_claims": 1}
+TO_TABLES = {"make_tables": 1, "compare_paper": 1, "judge_claims": 1}
 FIGURES = {
     "draw_curves": 8,
     "draw_robustness": 3,

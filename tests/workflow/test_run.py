@@ -23,6 +23,7 @@ JOBS = {
     "list_measurements": 1,
     "select_network": 4,
     "make_tables": 1,
+    "compare_paper": 1,
     "judge_claims": 1,
     "write_config": 1,
     "draw_curves": 8,

@@ -19,7 +19,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 from modeconn import alone, configuration, devices, dispatch, files
 from modeconn.fingerprint import fingerprint
-from modeconn.identity import canonical
+from modeconn.identity import canonical, digest
 
 SCHEMA = yaml.safe_load(Path(workflow.basedir, "schemas/config.schema.yaml").read_text())
 try:
@@ -30,6 +30,11 @@ except ValueError as error:
 MEANINGS = configuration.meanings(config, SCHEMA)
 NAMES = {identity: name for of_kind in MEANINGS.values() for name, (identity, _) in of_kind.items()}
 VALUES = {identity: values for of_kind in MEANINGS.values() for identity, values in of_kind.values()}
+NAMES |= {
+    MEANINGS[kind][name][0]: configuration.shown_as(config, kind, name)
+    for kind in ("alignment", "curve")
+    for name in MEANINGS[kind]
+}
 NAMES["none"] = "none"
 RUN = f"results/{config['name']}"
 SCRIPTS = ROOT / "scripts"
@@ -147,7 +152,8 @@ def decisions(rule, *kinds, **more):
         return canonical({"names": names, "threads": config["threads"], **values(wildcards)})
 
     def code(wildcards):
-        return code_of(rule, tuple(dispatch.modules(values(wildcards))))
+        known = values(wildcards)
+        return f"{code_of(rule, tuple(dispatch.modules(known)))} entries:{digest(dispatch.entries(known))}"
 
     return {"job": job, "code": code, "program": program(rule), "device": config["device"]}
 
@@ -203,7 +209,7 @@ def networks_of(wildcards):
 def start_of(wildcards):
     """The permutation that an alignment refines, nothing where it starts from the networks as they are."""
     values = dict(wildcards.items())
-    start = config["alignments"][NAMES[values["alignment"]]]["start"]
+    start = config["alignments"][values["alignment"].rpartition("-")[0]]["start"]
     return permutation_of(values | {"alignment": identity_of("alignment", start)})
 
 
@@ -300,6 +306,20 @@ def unique(paths):
     return list(dict.fromkeys(paths))
 
 
+def artifacts():
+    """Networks, permutations, bends and statistics: all that says in which environment it was made."""
+    return unique(
+        path
+        for cell in CELLS
+        for path in (
+            *networks_of(cell),
+            *permutation_of(cell),
+            *bends_of(cell),
+            rules.evaluate_curve.output.statistics.format(**cell, evaluation=EVALUATION),
+        )
+    )
+
+
 def histories():
     """Histories of all trainings, refinements and curve fits."""
     networks = [path.replace(".safetensors", ".history.csv") for cell in CELLS for path in networks_of(cell)]
@@ -347,10 +367,12 @@ def figures():
     """All figures of this config; beside the one of all alignments the unaligned and the aligned pairs, to switch."""
     for entry in config["studies"].get("alignment", []):
         studied = "-".join(entry[kind] for kind in ("dataset", "network", "recipe"))
-        aligned = [name for name in entry["alignments"] if name != "none"][:1]
+        alignments = [configuration.shown_as(config, "alignment", name) for name in entry["alignments"]]
+        aligned = [name for name in alignments if name != "none"][:1]
         shown = ["all", "none", *aligned] if "none" in entry["alignments"] else ["all"]
         curves = entry.get("curves", config["curves"])
         bent = [curve for curve in curves if is_bent(identity_of("curve", curve))]
+        bent, curves = ([configuration.shown_as(config, "curve", name) for name in names] for names in (bent, curves))
         matched = any(is_matched(identity_of("alignment", name)) for name in entry["alignments"])
         planes = [*bent, *(["none"] if matched else [])] if "planes" in entry["measures"] else []
         activations = curves if "activations" in entry["measures"] else []

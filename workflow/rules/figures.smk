@@ -15,6 +15,7 @@ MEASUREMENTS = {
     "scores": unique(refinements(CELLS, "scores")),
     "permutations": unique(permutations(CELLS)),
     "selections": unique(selections(CELLS)),
+    "artifacts": artifacts(),
 }
 
 
@@ -52,6 +53,9 @@ rule make_tables:
         permutations=f"{RUN}/tables/permutations.csv",
         best=f"{RUN}/tables/best.csv",
         best_summary=f"{RUN}/tables/best_summary.csv",
+        environments=report(
+            f"{RUN}/tables/environments.csv", caption="../report/environments.rst", category="Environments"
+        ),
     log:
         f"<logs>/make_tables/{config['name']}.log",
     conda:
@@ -68,7 +72,51 @@ rule make_tables:
         " --spectrum-table {output.spectrum:q} --planes-table {output.planes:q} --marks-table {output.marks:q}"
         " --activations-table {output.activations:q} --candidates-table {output.candidates:q}"
         " --permutations-table {output.permutations:q} --best-table {output.best:q}"
-        " --best-summary-table {output.best_summary:q} > {log:q} 2>&1"
+        " --best-summary-table {output.best_summary:q} --environments-table {output.environments:q} > {log:q} 2>&1"
+
+
+rule write_config:
+    """The config with every default written out: what the tables beside it were made from."""
+    input:
+        LINES,
+    output:
+        f"{RUN}/config.json",
+    log:
+        f"<logs>/write_config/{config['name']}.log",
+    params:
+        canonical(config),
+    message:
+        "write the complete config, {output}"
+    template_engine:
+        "jinja2"
+
+
+rule compare_paper:
+    input:
+        summary=rules.make_tables.output.summary,
+        # Of the config only what the comparison speaks of counts, which is in params.
+        config=ancient(rules.write_config.output),
+        published=os.path.relpath(ROOT / "config/published/tatro2020.csv"),
+        paper=os.path.relpath(ROOT / "config/paper.yaml"),
+        schema=os.path.relpath(Path(workflow.basedir, "schemas/config.schema.yaml")),
+    output:
+        table=f"{RUN}/tables/paper.csv",
+        page=report(f"{RUN}/tables/paper.html", caption="../report/paper.rst", category="Tables"),
+        text=f"{RUN}/tables/paper.txt",
+    log:
+        f"<logs>/compare_paper/{config['name']}.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        program=program("compare_paper"),
+        code=fingerprint("compare_paper"),
+        cells=digest(sorted(configuration.cells(config, SCHEMA).items())),
+    message:
+        "put the numbers beside the paper's"
+    shell:
+        "python {params.program:q} --summary-table {input.summary:q} --config {input.config:q}"
+        " --published {input.published:q} --paper-config {input.paper:q} --schema {input.schema:q}"
+        " --paper-table {output.table:q} --page {output.page:q} --text {output.text:q} > {log:q} 2>&1"
 
 
 rule judge_claims:
@@ -76,6 +124,8 @@ rule judge_claims:
         pairs=rules.make_tables.output.pairs,
         best=rules.make_tables.output.best,
         summary=rules.make_tables.output.summary,
+        signatures=rules.make_tables.output.signatures,
+        paper=rules.compare_paper.output.text,
         claims=os.path.relpath(ROOT / "config/claims.csv"),
         published=[os.path.relpath(PUBLISHED)] if PUBLISHED.exists() else [],
     output:
@@ -93,7 +143,8 @@ rule judge_claims:
     message:
         "judge the claims"
     shell:
-        "python {params.program:q} --pairs-table {input.pairs:q} --best-table {input.best:q} --summary-table {input.summary:q}"
+        "python {params.program:q} --pairs-table {input.pairs:q} --best-table {input.best:q}"
+        " --summary-table {input.summary:q} --signatures-table {input.signatures:q} --paper {input.paper:q}"
         " --claims {input.claims:q} {params.published} --verdicts-table {output.verdicts:q}"
         " --comparison-table {output.comparison:q} --text {output.text:q} > {log:q} 2>&1"
 
@@ -246,28 +297,13 @@ use rule draw_curves as draw_best with:
 FIGURES = unique(figures())
 
 
-rule write_config:
-    """The config with every default written out: what the tables beside it were made from."""
-    input:
-        LINES,
-    output:
-        f"{RUN}/config.json",
-    log:
-        f"<logs>/write_config/{config['name']}.log",
-    params:
-        canonical(config),
-    message:
-        "write the complete config, {output}"
-    template_engine:
-        "jinja2"
-
-
 rule write_report:
     """Snakemake's own report, asked for by the complete config, so that it shows what this run has made."""
     input:
         FIGURES,
         rules.make_tables.output,
         rules.judge_claims.output,
+        rules.compare_paper.output,
         config=rules.write_config.output,
     output:
         f"{RUN}/report.html",

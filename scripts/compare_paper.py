@@ -1,0 +1,54 @@
+"""Put a run's numbers beside those of the main results table of Tatro et al. 2020.
+
+Cells that were not run say so, and where a run's data, recipe, curve or evaluation are not the paper's, each value that
+differs is listed beside its number.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import yaml
+
+from modeconn import configuration, cost, files, paper, tables
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    inputs = parser.add_argument_group("inputs")
+    inputs.add_argument("--summary-table", required=True, metavar="CSV", help="from make_tables.py")
+    inputs.add_argument("--config", required=True, metavar="JSON", help="the run's complete config")
+    inputs.add_argument("--published", required=True, metavar="CSV", help="the paper's numbers")
+    inputs.add_argument("--paper-config", required=True, metavar="YAML", help="what the names of these numbers mean")
+    inputs.add_argument("--schema", required=True, metavar="YAML", help="the config's schema")
+    made = parser.add_argument_group("outputs")
+    made.add_argument("--paper-table", required=True, metavar="CSV", help="one row a number of the paper")
+    made.add_argument("--page", required=True, metavar="HTML", help="the table in the paper's form")
+    made.add_argument("--text", required=True, metavar="TXT", help="the table for a terminal")
+    arguments = parser.parse_args()
+
+    schema = yaml.safe_load(Path(arguments.schema).read_text())
+    theirs = yaml.safe_load(Path(arguments.paper_config).read_text())
+    configuration.complete(theirs, schema)
+    rows = paper.compare(
+        tables.read([arguments.published], tables.PUBLISHED),
+        tables.read([arguments.summary_table], tables.SUMMARY),
+        configuration.cells(json.loads(Path(arguments.config).read_text()), schema),
+        configuration.cells(theirs, schema),
+    )
+    outputs = {
+        arguments.paper_table: tables.csv(rows),
+        arguments.page: paper.page(rows).encode(),
+        arguments.text: paper.text(rows).encode(),
+    }
+    for path, content in outputs.items():
+        files.write_bytes(path, content)
+    cost.write(arguments.paper_table)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"compare_paper.py: {error}")

@@ -1,0 +1,144 @@
+"""What a config costs: jobs and image passes by network and data set, and hours where the speed has been measured.
+
+Reads what `snakemake --dry-run --printshellcmds` prints, so it counts the jobs of that plan. A pass is one image
+forward and backward through one network, as in training; forward alone counts a third, a step of an attack one. Hours
+are passes divided by passes a second, which finished trainings of the same network on the same data have left in their
+cost files.
+"""
+
+import argparse
+import json
+import re
+import shlex
+import sys
+from collections import defaultdict
+from fractions import Fraction
+from pathlib import Path
+
+from modeconn import cost
+from modeconn.layout import aligned
+
+FORWARD = Fraction(1, 3)
+# Images of the training and the test split; of sources that bring their own number of them, the config's.
+SIZES = {
+    "digits": (1438, 359),
+    "cifar10": (50_000, 10_000),
+    "cifar100": (50_000, 10_000),
+    "mnist": (60_000, 10_000),
+    "fashion_mnist": (60_000, 10_000),
+    "tiny_imagenet": (100_000, 10_000),
+}
+
+
+def plan(text):
+    """(program, options) of each command of ours in the output of a dry run; --job as it was given."""
+    for command in re.findall(r"^\s*(?:Shell command: )?python (?:\S*/)?(\w+\.py --job .*)", text, re.MULTILINE):
+        program, *words = shlex.split(command)
+        options, name = defaultdict(list), None
+        for word in words:
+            if word.startswith("--"):
+                name = word
+            else:
+                options[name].append(word)
+        yield program.removesuffix(".py"), options
+
+
+def sizes(dataset):
+    """(training, test) images of a data set, by its values. Raises ValueError where the config does not say."""
+    known = SIZES.get(dataset["source"], (None, None))
+    train, test = (dataset.get(key) or size for key, size in zip(("train_images", "test_images"), known))
+    if train is None or test is None:
+        raise ValueError(
+            f"how many images source {dataset['source']} has is not known before it is read:"
+            " set train_images and test_images in the config"
+        )
+    return train - dataset.get("hold_out", 0), test
+
+
+def passes(program, job, dataset):
+    """Passes of one job, by its program and values; None for a program that is not known here."""
+    train, test = sizes(dataset)
+    steps = _steps(job.get("recipe", job))
+    if program == "train":
+        return len(job["seeds"]) * job["recipe"]["epochs"] * train * (1 + steps)
+    if program == "fit_curve":
+        return job["curve"]["epochs"] * train * (1 + steps)
+    alignment = job.get("alignment")
+    if program == "align":
+        matched = dataset["alignment_fraction"] * train
+        return 2 * (FORWARD * (matched + test) + matched * _steps(alignment))
+    if program == "refine":
+        candidates = alignment["samples"] + 2
+        return train * (alignment["epochs"] * (1 + steps) + candidates * (FORWARD + steps))
+    evaluation = job.get("evaluation")
+    if program == "evaluate_curve":
+        return evaluation["points"] * FORWARD * ((evaluation["recalibration"]["images"] or train) + train + test)
+    if program == "evaluate_robustness":
+        return evaluation["points"] * test * (FORWARD + steps)
+    return None
+
+
+def _steps(values):
+    return (values.get("attack") or {"steps": 0})["steps"]
+
+
+def speed(trainings):
+    """(passes a second, device) of trainings that are done, (path, job) each; None where none is."""
+    measured = [(cost.read(path), 1 + _steps(job["recipe"])) for path, job in trainings]
+    found = [(row["images_per_second"] * per_image, row["device"]) for row, per_image in measured if row]
+    return (sum(rate for rate, _ in found) / len(found), found[0][1]) if found else None
+
+
+def rows(text):
+    """Lines of the table, one for each network and data set, and the jobs of programs that are not counted."""
+    jobs = [(program, options, json.loads(options["--job"][0])) for program, options in plan(text)]
+    datasets = {options["--output"][0]: job["dataset"] for program, options, job in jobs if program == "prepare_data"}
+    found = defaultdict(lambda: [0, 0, []])
+    uncounted = defaultdict(int)
+    for program, options, job in jobs:
+        if program == "prepare_data":
+            continue
+        count = passes(program, job, datasets[options["--data"][0]])
+        if count is None:
+            uncounted[program] += 1
+            continue
+        entry = found[job["names"]["network"], job["names"]["dataset"]]
+        entry[0] += 1
+        entry[1] += count
+        if program == "train":
+            entry[2].append((Path(options["--output"][0]), job))
+    return found, uncounted
+
+
+def table(found, uncounted):
+    lines, total, unmeasured = [["network", "data set", "jobs", "million passes", "passes/s", "hours", "on"]], 0, False
+    for (network, dataset), (jobs, count, trainings) in sorted(found.items()):
+        measured = speed(trainings)
+        cells = ["not measured", "", ""]
+        if measured:
+            rate, device = measured
+            total += count / rate / 3600
+            cells = [f"{rate:,.0f}", f"{float(count / rate / 3600):,.1f}", device]
+        unmeasured |= measured is None
+        lines.append([network, dataset, str(jobs), f"{float(count) / 1e6:,.1f}", *cells])
+    everything = sum(float(count) for _, count, _ in found.values()) / 1e6
+    hours = f"{float(total):,.1f}" if not unmeasured else ""
+    lines.append(["all", "", str(sum(jobs for jobs, _, _ in found.values())), f"{everything:,.1f}", "", hours, ""])
+    notes = [f"Not counted: {count} jobs of {program}." for program, count in uncounted.items()]
+    if unmeasured:
+        notes.append("Hours = passes / passes a second; train one network to measure its speed.")
+    return "\n".join([aligned(lines, left=2), *notes])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("plan", metavar="FILE", help="the output of snakemake --dry-run --forceall --printshellcmds")
+    arguments = parser.parse_args()
+    print(table(*rows(Path(arguments.plan).read_text())))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"estimate_cost.py: {error}")
