@@ -244,7 +244,7 @@ CONFIG_EDITS = {
     ),
     "the folder of downloads": (
         lambda c: c.update(downloads="else where"),
-        CONFIG | REPORT,
+        {"write_config": 1} | REPORT,
     ),
     "a default written out": (
         lambda c: c["recipes"]["standard"].update(batch=128, schedule="cosine"),
