@@ -164,8 +164,9 @@ def test_best_networks_stand_beside_both_ends_and_ensembles():
     test = rows.query("split == 'test' and curve == 'bezier' and attack == 'strong'")
     lines = [line for line in panel.get_lines() if len(line.get_xdata())]
     means = [line for line in lines if line.get_markersize() == draw_best.MEAN["markersize"]]
-    assert len(means) == 2
-    for line, alignment in zip(means, ("none", "activation")):
+    alignments = ("none", "activation", "pam", "pam_aligned")
+    assert len(means) == len(alignments)
+    for line, alignment in zip(means, alignments):
         one = test[test["alignment"] == alignment].assign(row=lambda rows: rows["mark"].map(draw_best.ROWS))
         expected = 100 * one.groupby("row")["accuracy"].mean()
         drawn = {round(y): x for x, y in zip(line.get_xdata(), line.get_ydata())}
@@ -173,7 +174,7 @@ def test_best_networks_stand_beside_both_ends_and_ensembles():
         assert {labels[row]: x for row, x in drawn.items()} == pytest.approx(expected.to_dict())
     # Three pairs: six ends, and three of each of the rest.
     single = [line for line in lines if line not in means]
-    assert [len(line.get_xdata()) for line in single] == [5 * 3] * 2
+    assert [len(line.get_xdata()) for line in single] == [5 * 3] * len(alignments)
 
 
 def test_training_has_panels_for_networks_and_for_each_curve():
