@@ -93,6 +93,16 @@ class Run:
         return self.output.read_text()
 
 
+@pytest.fixture
+def start():
+    """`Run`, whose Snakemake does not outlive the test."""
+    runs = []
+    yield lambda *arguments: runs.append(Run(*arguments)) or runs[-1]
+    for run in runs:
+        run.process.kill()
+        run.process.wait()
+
+
 def log_of(checkout, seed):
     """What the training of a seed has written so far."""
     return "".join(
@@ -108,7 +118,8 @@ def held(slurm, job):
     try:
         yield process
     finally:
-        os.kill(process, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):  # SLURM may have let it go on, and it has ended
+            os.kill(process, signal.SIGCONT)
 
 
 def arguments_of(process):
@@ -116,14 +127,17 @@ def arguments_of(process):
 
 
 def asked_to_stop(process):
-    """Whether a SIGTERM waits for a process that stands still."""
-    pending = re.search(r"^ShdPnd:\s+(\w+)", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)[1]
-    return int(pending, 16) & 1 << signal.SIGTERM - 1
+    """Whether a SIGTERM waits for a process that stands still, or has ended it."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return int(re.search(r"^ShdPnd:\s+(\w+)", status, re.MULTILINE)[1], 16) & 1 << signal.SIGTERM - 1
 
 
-def test_cancelled_or_out_of_time_a_job_goes_on_where_it_was(slurm, options, trained, tmp_path):
+def test_cancelled_or_out_of_time_a_job_goes_on_where_it_was(slurm, options, trained, start, tmp_path):
     checkout = Checkout(tmp_path / "project", LONG)
-    run = Run(checkout, *options, "networks")
+    run = start(checkout, *options, "networks")
     run.until(lambda: all("epoch 1/" in log_of(checkout, seed) for seed in (1, 2)), "both networks in training")
     first, second = sorted(slurm.jobs(checkout.path, JobState="RUNNING"), key=lambda job: job["Comment"])
     slurm.tell("scancel", first["JobId"])
@@ -149,17 +163,17 @@ def test_cancelled_or_out_of_time_a_job_goes_on_where_it_was(slurm, options, tra
     assert [job["TimeLimit"] for job in (first, *again)] == ["04:00:00", "08:00:00", "08:00:00"]
 
 
-def test_snakemake_killed_and_started_again_no_twin_writes_beside_another(slurm, options, trained, tmp_path):
+def test_snakemake_killed_and_started_again_no_twin_writes_beside_another(slurm, options, trained, start, tmp_path):
     checkout = Checkout(tmp_path / "project", LONG)
     (network,) = trained.path.glob("results/networks/*/*/*/seeds1.safetensors")
     target = str(network.relative_to(trained.path))
-    run = Run(checkout, *options, "--", target)
+    run = start(checkout, *options, "--", target)
     run.until(lambda: "epoch 1/" in log_of(checkout, 1), "the network in training")
     run.process.kill()
     run.process.wait()
     (orphan,) = slurm.alive(checkout.path)
 
-    run = Run(checkout, *options, "--", target)
+    run = start(checkout, *options, "--", target)
     with held(slurm, orphan):
         run.until(lambda: "waiting: another process is at work on" in log_of(checkout, 1), "the twin to wait")
     run.end()
@@ -176,11 +190,11 @@ def test_snakemake_killed_and_started_again_no_twin_writes_beside_another(slurm,
     assert str(network.relative_to(trained.path / "results")) in made
 
 
-def test_a_node_drained_and_resumed(slurm, options, finished, tmp_path):
+def test_a_node_drained_and_resumed(slurm, options, finished, start, tmp_path):
     checkout = finished.copy(tmp_path / "project")
     for path in (checkout.path / "results/networks").rglob("seeds*"):
         path.unlink()
-    run = Run(checkout, *options, "networks")
+    run = start(checkout, *options, "networks")
 
     def states():
         return [job["JobState"] for job in slurm.jobs(checkout.path)]

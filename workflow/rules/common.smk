@@ -16,6 +16,8 @@ ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(ROOT / "scripts"))
 # Jobs run in the environment that Snakemake runs in, activated or not; --sdm conda puts its own before it.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+# Told to end, a job saves its state first, and its shell waits: SLURM kills what is left when the shell has gone.
+shell.prefix("set -euo pipefail; trap : TERM; ")
 
 from modeconn import alone, configuration, devices, dispatch, files
 from modeconn.fingerprint import fingerprint
