@@ -24,12 +24,12 @@ ifneq ($(CACHE),)
 export SNAKEMAKE_OUTPUT_CACHE := $(abspath $(CACHE))/$(CACHE_KEY)
 CACHING = --cache
 endif
-SNAKEMAKE = snakemake --configfile $(CONFIG) --replace-workflow-config --workflow-profile workflow/profiles/$(PROFILE)
+SNAKEMAKE = snakemake --configfile $(CONFIG) --workflow-profile workflow/profiles/$(PROFILE)
 
-.PHONY: help reproduce cost test lint bench lock clean
+.PHONY: help reproduce cost test test-cluster lint bench lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 	@echo
 	@echo "  Variables: CONFIG=$(CONFIG) PROFILE=$(PROFILE) MINUTES=$(or $(MINUTES),number) CACHE=folder ARGS=\"options for Snakemake\""
 
@@ -66,7 +66,10 @@ cost: $(VENV)/installed ## count jobs and image passes of CONFIG, and hours wher
 	@python scripts/estimate_cost.py .snakemake/plan.txt
 
 test: $(VENV)/installed ## run the tests
-	python -m pytest tests
+	python -m pytest
+
+test-cluster: $(VENV)/installed ## run the tests on a SLURM of their own (slurm-wlm and munge have to be installed)
+	python -m pytest tests/cluster --require-slurm
 
 lint: $(VENV)/installed ## check format and style of Python and of the workflow
 	ruff check .
@@ -74,11 +77,12 @@ lint: $(VENV)/installed ## check format and style of Python and of the workflow
 	snakefmt --check workflow
 	snakemake --lint
 
-bench: $(VENV)/installed ## measure the kernels
+bench: $(VENV)/installed ## measure the kernels, and the workflow with up to 10,000 jobs
 	python tests/benchmarks/run.py
+	python tests/benchmarks/scale.py
 
 lock: $(VENV)/installed ## resolve pyproject.toml anew into envs/
-	uv pip compile --quiet --universal --generate-hashes --upgrade --python-version 3.11 --all-extras pyproject.toml -o envs/requirements.txt
+	uv pip compile --quiet --universal --generate-hashes --upgrade --python-version 3.11 --extra workflow --extra dev pyproject.toml -o envs/requirements.txt
 	$(PYTHON) envs/make_conda.py
 
 clean: ## remove results, environment and caches, after showing the list

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 from modeconn import drawing, tables
 
-MOST_NAMES = 24
 SPLITS = {"alignment": "images of the alignment", "train": "training images", "test": "test images"}
 
 
@@ -25,12 +24,7 @@ def draw(rows, title):
         _draw_bars(panel, here.drop_duplicates(["pair", "position"]), "before", styles["none"])
         for alignment, style in styles.items():
             _draw_bars(panel, here[here["alignment"] == alignment], "after", style)
-        groups = here.sort_values("position").drop_duplicates("position")
-        if len(groups) <= MOST_NAMES:
-            names = groups["group"].str.removeprefix("network.")
-            panel.set_xticks(groups["position"], names, rotation=60, ha="right", rotation_mode="anchor")
-        else:
-            panel.set_xlabel("group of channels, from input to logits")
+        drawing.name_groups(panel.xaxis, here)
         panel.set_title(SPLITS.get(split, split))
     panels[0].set_ylabel("mean correlation")
     drawing.legend(figure, title, [style | drawing.THICK for style in styles.values()])

@@ -1,4 +1,7 @@
-"""Draw accuracy and loss against epoch: of the networks' training and, beside it, of each kind of curve fit."""
+"""Draw accuracy and loss against epoch: of the networks' training and, beside it, of what was trained between them.
+
+That are permutations, where PAM refines them, and each kind of curve.
+"""
 
 from modeconn import drawing, tables
 
@@ -8,11 +11,11 @@ SINGLE = drawing.SINGLE | {"label": "a single network or pair"}
 
 def draw(rows, title):
     """A figure from the histories of one study (`tables.HISTORY`)."""
-    fits = rows[rows["kind"] == "curve"]
-    styles = drawing.styles(fits["alignment"])
-    if len(fits) < len(rows):
+    networks, permutations, fits = (rows[rows["kind"] == kind] for kind in ("network", "alignment", "curve"))
+    styles = drawing.styles([*permutations["alignment"], *fits["alignment"]])
+    if len(networks):
         styles = {"": NETWORK} | styles  # a network has no alignment
-    columns = [("training of the networks", rows[rows["kind"] == "network"])]
+    columns = [("training of the networks", networks), ("training of the permutations", permutations)]
     for curve in drawing.in_order(fits["curve"], drawing.CURVES):
         columns.append((f"fit of the {drawing.CURVES.get(curve, curve)}", fits[fits["curve"] == curve]))
     columns = [(name, histories) for name, histories in columns if len(histories)]

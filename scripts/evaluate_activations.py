@@ -1,7 +1,8 @@
 """How alike the activations along a curve are to those of its endpoints, layer by layer.
 
 At each t the network is compared with both endpoints on the images of the alignment split: mean correlation and L2
-distance of its activations, as they are and if the network at t were aligned to the endpoint.
+distance of its activations, as they are and if the network at t were aligned to the endpoint. Statistics of
+normalization layers are re-estimated at each point, of the endpoints too.
 """
 
 from modeconn import artifacts, connectivity, pairs, programs, similarity
@@ -9,7 +10,6 @@ from modeconn import artifacts, connectivity, pairs, programs, similarity
 parser = programs.parser(__doc__)
 pairs.add_arguments(parser)
 parser.add_argument("--curve", metavar="FILE", help="the bends, from fit_curve (default: the straight line)")
-parser.add_argument("--statistics", required=True, metavar="FILE", help="from evaluate_curve, for the same points")
 
 
 def main(arguments, job):
@@ -17,23 +17,23 @@ def main(arguments, job):
     pair = pairs.load(arguments, job.device)
     spec = pair.spec()
     control_points = pairs.curve_points(arguments, pair, job.device)
-    statistics, _ = artifacts.load(arguments.statistics, job.device, "evaluate_curve")
-    count, functional = values["evaluation"]["points"], pair.functional
+    settings, functional = values["activations"], pair.functional
+    count = settings["points"]
     images, _ = pair.dataset.split("alignment")
 
-    def state(vector, point):
-        """State dict of the network at a point of the curve."""
-        return functional.unpack(vector) | {name: buffer[point] for name, buffer in statistics.items()}
+    def state(vectors):
+        """State dict of the network `vectors` (1, D), with its statistics."""
+        buffers = connectivity.recalibrated(functional, vectors, pair.dataset, settings["recalibration"])
+        return functional.unpack(vectors[0]) | {name: buffer[0] for name, buffer in buffers.items()}
 
-    ends = [state(control_points[point], point) for point in (0, -1)]
+    ends = [state(control_points[:1]), state(control_points[-1:])]
     path = connectivity.along(control_points, values["curve"]["kind"], count)
     _, facts = job.state.load() or ({}, {"rows": []})
     rows = facts["rows"]
     done = len({row["t"] for row in rows})
-    points = job.points(path, count, f"activations along {values['names']['curve']}", done)
-    for point, (t, length, vectors) in enumerate(points, done):
+    for t, length, vectors in job.points(path, count, f"activations along {values['names']['curve']}", done):
         place = {**values["names"], "t": t, "length": length, "split": "alignment"}
-        measured = similarity.to_ends(functional.network, spec, state(vectors[0], point), ends, images)
+        measured = similarity.to_ends(functional.network, spec, state(vectors), ends, images)
         rows.extend(place | row for row in measured)
         job.state.offer(lambda: ({}, {"rows": rows}))
     artifacts.write_rows(arguments.output, rows)

@@ -13,30 +13,32 @@ pairs.add_arguments(parser)
 parser.add_argument("--curve", metavar="FILE", help="the bends, from fit_curve (default: no curve)")
 parser.add_argument("--marks", required=True, metavar="FILE", help="coordinates of networks and curve (CSV)")
 
+# Of t, at which the curve is drawn.
+CURVE_POINTS = 65
+
 
 def main(arguments, job):
     values = arguments.job
     pair = pairs.load(arguments, job.device)
-    evaluation, functional = values["evaluation"], pair.functional
-    names = {**values["names"], "curve": values["names"].get("curve", "none")}
+    names, settings, functional = values["names"], values["plane"], pair.functional
     marks = corners(arguments, pair, values, job.device)
     plane = planes.Plane(torch.stack([vector for _, _, vector in marks]))
-    places = planes.grid(**values["plane"])
+    places = planes.grid(settings["points"], settings["x"], settings["y_curve" if "curve" in values else "y"])
 
     _, facts = job.state.load() or ({}, {"rows": []})
     rows = facts["rows"]
     for x, y in job.points(places, len(places), "evaluate the plane", len(rows)):
         vectors = plane.point(x, y)[None]
-        buffers = connectivity.recalibrated(functional, vectors, pair.dataset, evaluation["recalibration"])
+        buffers = connectivity.recalibrated(functional, vectors, pair.dataset, settings["recalibration"])
         images, labels = pair.dataset.split("test")
-        loss, accuracy = classification.evaluate(functional, vectors, buffers, images, labels, evaluation["batch"])
+        loss, accuracy = classification.evaluate(functional, vectors, buffers, images, labels, settings["batch"])
         place = {**names, "x": x, "y": y, "split": "test", "attack": "none"}
         rows.append({**place, "loss": loss.item(), "accuracy": accuracy.item()})
         job.state.offer(lambda: ({}, {"rows": rows}))
 
     if "curve" in values:
         points = pairs.curve_points(arguments, pair, job.device)
-        path = connectivity.along(points, values["curve"]["kind"], evaluation["points"])
+        path = connectivity.along(points, values["curve"]["kind"], CURVE_POINTS)
         marks += [("curve", t, vectors[0]) for t, _, vectors in path]
     x_length, y_length = plane.lengths
     artifacts.write_rows(
@@ -59,7 +61,7 @@ def corners(arguments, pair, values, device):
         return [("first", 0.0, first), ("second", 1.0, second), ("middle", 0.5, middle)]
     if arguments.permutation is None:
         raise ValueError("a plane without a curve goes through the aligned network: give its --permutation")
-    found, _ = artifacts.load(arguments.permutation, rule="align")
+    found, _ = artifacts.load(arguments.permutation, rule=("align", "refine"))
     trained = pair.permuted(permutation.invert(found)).ends()[1]
     return [("first", 0.0, first), ("second", 1.0, trained), ("aligned", 1.0, second)]
 

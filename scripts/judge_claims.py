@@ -1,9 +1,9 @@
 """Judge the study's claims by its tables and say it in a few lines.
 
-Each claim of the claims file is a formula over the pairs table: does every pair of networks support it? Beside the
-verdicts come a comparison of the summary table with published numbers, where a file of them is given, and a text for
-the terminal: the numbers of each recipe, the claims and what differs from the published numbers.
-A claim that does not show is a finding, not an error.
+Each claim of the claims file is a formula over the pairs table or the table of best networks: does every pair of
+networks support it? Beside the verdicts come a comparison of the summary table with published numbers, where a file of
+them is given, and a text for the terminal: the numbers of each recipe, the claims and what differs from the published
+numbers. A claim that does not show is a finding, not an error.
 """
 
 import argparse
@@ -17,6 +17,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     inputs = parser.add_argument_group("inputs")
     inputs.add_argument("--pairs-table", required=True, metavar="CSV", help="from make_tables.py")
+    inputs.add_argument("--best-table", required=True, metavar="CSV", help="from make_tables.py")
     inputs.add_argument("--summary-table", required=True, metavar="CSV", help="from make_tables.py")
     inputs.add_argument("--signatures-table", required=True, metavar="CSV", help="from make_tables.py")
     inputs.add_argument("--claims", required=True, metavar="CSV", help="claims and their formulas (config/claims.csv)")
@@ -30,8 +31,9 @@ def main():
 
     summary = tables.read([arguments.summary_table], tables.SUMMARY)
     pairs = tables.read([arguments.pairs_table], tables.PAIRS)
+    best = tables.read([arguments.best_table], tables.BEST)
     signatures = tables.read([arguments.signatures_table], tables.SIGNATURE)
-    verdicts = claims.judge(tables.read([arguments.claims], tables.CLAIMS), pairs, signatures)
+    verdicts = claims.judge(tables.read([arguments.claims], tables.CLAIMS), pairs, best, signatures)
     published = tables.read([arguments.published] if arguments.published else [], tables.SUMMARY)
     comparison = claims.compare(published, summary)
     text = claims.text(summary, verdicts, comparison)

@@ -1,44 +1,76 @@
 """Join what the jobs measured into the study's tables.
 
 Reads the evaluation of every curve, the history of every training and curve fit and the signature of every alignment,
-and writes five CSV tables: each point of each curve, each curve with its averages and barriers, their mean and standard
-deviation over pairs, the training histories, and the signatures. Accuracies are fractions, losses are in nats.
+and what was measured besides: planes, activations along curves, refinements, permutations and the best network on every
+curve. Writes CSV tables: each point of each curve, each curve with its averages and barriers, their mean and standard
+deviation over pairs, the spectrum of the loss along each curve, how far the permutations of a pair agree, and the rest
+as it was measured, in one order. Accuracies are fractions, losses are in nats.
 """
 
 import argparse
 import sys
 
-from modeconn import cost, files, tables
+from modeconn import agreement, cost, files, tables
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    inputs = parser.add_argument_group("inputs")
+    # A study may have more files than a command line holds.
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, fromfile_prefix_chars="@")
+    inputs = parser.add_argument_group("inputs", "@FILE stands for the arguments in that file, one a line")
     inputs.add_argument("--evaluations", nargs="+", required=True, metavar="CSV", help="points along a curve")
     inputs.add_argument("--histories", nargs="*", default=[], metavar="CSV", help="loss and accuracy against epoch")
     inputs.add_argument("--signatures", nargs="*", default=[], metavar="CSV", help="mean correlation of each group")
+    inputs.add_argument("--planes", nargs="*", default=[], metavar="CSV", help="points of a plane")
+    inputs.add_argument("--marks", nargs="*", default=[], metavar="CSV", help="networks and curve in a plane")
+    inputs.add_argument("--activations", nargs="*", default=[], metavar="CSV", help="how alike to the endpoints")
+    inputs.add_argument("--scores", nargs="*", default=[], metavar="CSV", help="loss of a refinement's candidates")
+    inputs.add_argument("--permutations", nargs="*", default=[], metavar="FILE", help="permutations (safetensors)")
+    inputs.add_argument("--selections", nargs="*", default=[], metavar="CSV", help="the best network on each curve")
     made = parser.add_argument_group("outputs")
     made.add_argument("--curves-table", required=True, metavar="CSV", help="one row a point of a curve")
     made.add_argument("--pairs-table", required=True, metavar="CSV", help="one row a curve: averages and barriers")
     made.add_argument("--summary-table", required=True, metavar="CSV", help="mean, std and n over pairs, long")
     made.add_argument("--training-table", required=True, metavar="CSV", help="one row an epoch")
     made.add_argument("--signatures-table", required=True, metavar="CSV", help="one row a group of an alignment")
+    made.add_argument("--spectrum-table", required=True, metavar="CSV", help="one row a wave number of a curve")
+    made.add_argument("--planes-table", required=True, metavar="CSV", help="one row a point of a plane")
+    made.add_argument("--marks-table", required=True, metavar="CSV", help="one row a network or point of a curve")
+    made.add_argument("--activations-table", required=True, metavar="CSV", help="one row a group, t and endpoint")
+    made.add_argument("--candidates-table", required=True, metavar="CSV", help="one row a candidate of a refinement")
+    made.add_argument("--permutations-table", required=True, metavar="CSV", help="one row a group of two alignments")
+    made.add_argument("--best-table", required=True, metavar="CSV", help="one row a network or ensemble and attack")
+    made.add_argument("--best-summary-table", required=True, metavar="CSV", help="their mean, std and n over pairs")
     arguments = parser.parse_args()
 
-    curves = tables.ordered(tables.read(arguments.evaluations, tables.EVALUATION), tables.EVALUATION)
+    curves = joined(arguments.evaluations, tables.EVALUATION)
     pairs = tables.pair_table(curves)
-    training = tables.ordered(tables.read(arguments.histories, tables.HISTORY), tables.HISTORY)
-    signatures = tables.ordered(tables.read(arguments.signatures, tables.SIGNATURE), tables.SIGNATURE)
+    signatures = joined(arguments.signatures, tables.SIGNATURE)
+    best = joined(arguments.selections, tables.BEST)
+    permutations = agreement.table(arguments.permutations, signatures)
     outputs = {
-        arguments.curves_table: tables.csv(curves),
-        arguments.pairs_table: tables.csv(pairs),
-        arguments.summary_table: tables.csv(tables.summary_table(pairs)),
-        arguments.training_table: tables.csv(training),
-        arguments.signatures_table: tables.csv(signatures),
+        arguments.curves_table: curves,
+        arguments.pairs_table: pairs,
+        arguments.summary_table: tables.summary_table(pairs),
+        arguments.training_table: joined(arguments.histories, tables.HISTORY),
+        arguments.signatures_table: signatures,
+        arguments.spectrum_table: tables.spectrum_table(curves),
+        arguments.planes_table: joined(arguments.planes, tables.PLANE),
+        arguments.marks_table: joined(arguments.marks, tables.MARKS),
+        arguments.activations_table: joined(arguments.activations, tables.ACTIVATIONS),
+        arguments.candidates_table: joined(arguments.scores, tables.CANDIDATES),
+        arguments.permutations_table: tables.ordered(permutations, tables.PERMUTATIONS),
+        arguments.best_table: best,
+        arguments.best_summary_table: tables.best_summary_table(best),
     }
-    for path, content in outputs.items():
+    contents = {path: tables.csv(rows) for path, rows in outputs.items()}
+    for path, content in contents.items():
         files.write_bytes(path, content)
     cost.write(arguments.curves_table)
+
+
+def joined(paths, table):
+    """The rows of all files `paths`, in the order of `table`."""
+    return tables.ordered(tables.read(paths, table), table)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ It starts from the networks as they are, or from a permutation found by another 
 permutation of the network as it was trained.
 """
 
-import torch
-
 from modeconn import artifacts, pairs, permutation, programs, refinement, signatures
 from modeconn.randomness import generator
 
@@ -14,7 +12,6 @@ pairs.add_arguments(parser)
 parser.add_argument("--signature", required=True, metavar="FILE", help="mean correlation by group (CSV)")
 parser.add_argument("--history", required=True, metavar="FILE", help="loss and accuracy per epoch (CSV)")
 parser.add_argument("--scores", required=True, metavar="FILE", help="loss of each candidate of the rounding (CSV)")
-parser.add_argument("--moves", required=True, metavar="FILE", help="share of neurons moved, by group (CSV)")
 
 
 def main(arguments, job):
@@ -65,11 +62,6 @@ def main(arguments, job):
     )
     artifacts.write_rows(
         arguments.scores, [{**names, "candidate": candidate, "loss": loss} for candidate, loss in scores.items()]
-    )
-    moved = {group: (order != torch.arange(len(order))).double().mean().item() for group, order in found.items()}
-    artifacts.write_rows(
-        arguments.moves,
-        [{**names, "group": group, "size": size, "moved": moved[group]} for group, size in spec.groups.items()],
     )
 
 

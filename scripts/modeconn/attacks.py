@@ -3,6 +3,16 @@
 import torch
 
 
+def attempts(objective, images, attack, generators):
+    """Yields images (L, N, C, H, W) as each of the attack's `restarts` runs of `pgd` leaves them.
+
+    generators: one a lane, from which its random starts are drawn one after another.
+    """
+    for _ in range(attack.get("restarts", 1)):
+        start = random_start(images, attack["epsilon"], generators) if attack["random_start"] else None
+        yield pgd(objective, images, start=start, **{key: attack[key] for key in ("epsilon", "step", "steps")})
+
+
 def random_start(images, epsilon, generators):
     """Uniform noise in the L-infinity ball, (L, N, C, H, W), lane l drawn from generators[l]."""
     return torch.stack(

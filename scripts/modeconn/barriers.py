@@ -48,15 +48,20 @@ def mean_endpoint_barrier(t, values):
 BARRIERS = {"linear": linear_barrier, "max-endpoint": max_endpoint_barrier, "mean-endpoint": mean_endpoint_barrier}
 
 
-def path_quantities(t, length, loss, accuracy):
+def path_quantities(t, length, loss, accuracy, clean_accuracy=None):
     """Everything that is reported of one path, name -> number, in the order of `QUANTITIES`.
 
     t, length, loss, accuracy: arrays (T,). t rises from 0 to 1; length as in `arc_length_weights`; loss in nats;
     accuracy a fraction. Error is 1 - accuracy. Barriers are never negative, since t = 0 and t = 1 belong to the path.
+    clean_accuracy: (T,) of the same networks without attack, where loss and accuracy are under one; it is reported of
+    the networks of lowest and highest accuracy (Tatro et al. 2020, robust study), of equals of the first.
 
     Raises ValueError if t does not rise from 0 to 1 or the length falls.
     """
-    t, length, loss, accuracy = (np.asarray(values, dtype=np.float64) for values in (t, length, loss, accuracy))
+    clean_accuracy = accuracy if clean_accuracy is None else clean_accuracy
+    t, length, loss, accuracy, clean_accuracy = (
+        np.asarray(values, dtype=np.float64) for values in (t, length, loss, accuracy, clean_accuracy)
+    )
     if len(t) < 2 or t[0] != 0 or t[-1] != 1 or np.any(np.diff(t) <= 0):
         raise ValueError(f"t must rise from 0 to 1, each point once: the first of {len(t)} are {t[:5]}")
     if np.any(np.diff(length) < 0):
@@ -71,6 +76,8 @@ def path_quantities(t, length, loss, accuracy):
         "mean_accuracy": weights @ accuracy,
         "minimum_accuracy": accuracy.min(),
         "maximum_accuracy": accuracy.max(),
+        "clean_accuracy_at_minimum": clean_accuracy[accuracy.argmin()],
+        "clean_accuracy_at_maximum": clean_accuracy[accuracy.argmax()],
         **{f"loss_barrier_{_identifier(name)}": barrier(t, loss) for name, barrier in BARRIERS.items()},
         **{f"error_barrier_{_identifier(name)}": barrier(t, 1 - accuracy) for name, barrier in BARRIERS.items()},
     }

@@ -2,8 +2,9 @@
 
 A claim is a row of `claims.csv`. Its formula gives one number for each pair of networks, the margin, which is positive
 where the claim holds. A name in it is <alignment>_<curve>_<quantity>, for example activation_bezier_minimum_accuracy:
-what an alignment and a curve are called in the config (with _ for other characters) and a column of the pairs table;
-or <alignment>_signature_before or _after: mean correlation of the neurons that it matches, over all groups of channels.
+what an alignment and a curve are called in the config (with _ for other characters) and a column of the pairs table,
+or one of `tables.BEST_QUANTITIES`, of the best network on the curve and what it is compared with. Or it is
+<alignment>_signature_before or _after: mean correlation of the neurons that it matches, over all groups of channels.
 The claim shows if the margin of *every* pair is above -tolerance: a mean could hide a pair that contradicts it.
 """
 
@@ -30,10 +31,11 @@ ARITHMETIC = (
 WIDTH = 100
 
 
-def judge(claims, pairs, signatures):
+def judge(claims, pairs, best, signatures):
     """The verdict on each claim (`tables.CLAIMS`) for each dataset, network, recipe and attack of `tables.PAIRS`.
 
-    signatures: `tables.SIGNATURE`; those on the test split, after the nonlinearity, can be named in a claim.
+    A claim on the best networks on curves is judged for each of those of `tables.BEST`. Of signatures
+    (`tables.SIGNATURE`) those on the test split, after the nonlinearity, can be named in a claim.
 
     Returns a frame with `VERDICT_COLUMNS`: mean (`measured`), standard deviation and lowest value (`worst`, that of
     `worst_pair`) of the margin over n pairs. The verdict is "shows", "does not show", "too few to say" (n below the
@@ -43,11 +45,13 @@ def judge(claims, pairs, signatures):
     Raises ValueError naming the claim whose formula, split or attack is wrong.
     """
     verdicts = []
+    sources = [(pairs, QUANTITIES), (tables.best_pair_table(best), tables.BEST_QUANTITIES)]
     for claim in claims.to_dict("records"):
-        names = _names(claim)
-        rows = _rows_of(claim, pairs)
+        names, measured = _names(claim)
+        ((source, quantities),) = [source for source in sources if measured <= set(source[1])][:1]
+        rows = _rows_of(claim, source)
         for study, group in rows.groupby(STUDY):
-            wide = _wide(group).join(_signatures(signatures, study))
+            wide = _wide(group, quantities).join(_signatures(signatures, study))
             missing = [name for name in names if name not in wide]
             margin = wide.reindex(columns=names).eval(claim["formula"], engine="python").dropna()
             verdicts.append(_verdict(claim, study, margin, missing))
@@ -57,7 +61,10 @@ def judge(claims, pairs, signatures):
 
 
 def _names(claim):
-    """The names in a claim's formula, sorted; ValueError if it is more than arithmetic on names of known quantities."""
+    """The names in a claim's formula, sorted, and the set of their quantities.
+
+    ValueError if it is more than arithmetic on known names, or mixes those of paths with those of best networks.
+    """
     try:
         nodes = list(ast.walk(ast.parse(claim["formula"], mode="eval")))
     except SyntaxError:
@@ -68,15 +75,23 @@ def _names(claim):
             " that is positive where the claim holds: write 'a - b', not 'a > b'"
         )
     names = sorted({node.id for node in nodes if isinstance(node, ast.Name)})
+    known, measured = (*QUANTITIES, *tables.BEST_QUANTITIES), set()
     for name in names:
-        if not re.fullmatch(rf"\w+_\w+?_({'|'.join(QUANTITIES)})|\w+_signature_(before|after)", name):
+        match = re.fullmatch(rf"\w+_\w+?_({'|'.join(known)})|\w+_signature_(?:before|after)", name)
+        if match is None:
             raise ValueError(
                 f"claim {claim['claim']}: unknown name '{name}': a name is <alignment>_<curve>_<quantity>,"
-                f" with a quantity of {', '.join(QUANTITIES)}, or <alignment>_signature_before or _after"
+                f" with a quantity of {', '.join(known)}, or <alignment>_signature_before or _after"
             )
+        measured |= {match.group(1)} - {None}  # signatures go with either kind
     if not names:
         raise ValueError(f"claim {claim['claim']}: the formula '{claim['formula']}' names nothing that was measured")
-    return names
+    if not (measured <= set(QUANTITIES) or measured <= set(tables.BEST_QUANTITIES)):
+        raise ValueError(
+            f"claim {claim['claim']}: the formula '{claim['formula']}' mixes quantities of paths with those of the best"
+            f" networks on them ({', '.join(tables.BEST_QUANTITIES)}): make two claims of it"
+        )
+    return names, measured
 
 
 def _rows_of(claim, pairs):
@@ -96,10 +111,10 @@ def _signatures(signatures, study):
     return means.set_axis([f"{alignment}_signature_{when}" for when, alignment in means.columns], axis=1)
 
 
-def _wide(pairs):
+def _wide(pairs, quantities):
     """One row a pair, one column <alignment>_<curve>_<quantity>."""
     path = (pairs["alignment"] + "_" + pairs["curve"]).str.replace(r"\W", "_", regex=True)
-    wide = pairs.assign(path=path).pivot(index="pair", columns="path", values=list(QUANTITIES))
+    wide = pairs.assign(path=path).pivot(index="pair", columns="path", values=list(quantities))
     return wide.set_axis([f"{path}_{quantity}" for quantity, path in wide.columns], axis=1)
 
 

@@ -9,8 +9,12 @@ from modeconn.randomness import generator, seed_layers
 
 def cross_entropies(logits, labels):
     """Mean cross-entropy per lane (L,) of logits (L, N, classes) and labels (L, N)."""
-    flat = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-    return flat.view(labels.shape).mean(1)
+    return _each(logits, labels).mean(1)
+
+
+def _each(logits, labels):
+    """Cross-entropy of each image, (L, N)."""
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
 
 
 def measure(logits, labels):
@@ -24,27 +28,45 @@ def with_auxiliary(functional, losses):
     return loss + functional.network.auxiliary_weight * sum(heads) if heads else loss
 
 
-def attacked(functional, vectors, buffers, images, labels, attack, generators, train):
-    """Adversarial images for each lane, or the images themselves where `attack` is none.
+def attempts(functional, vectors, buffers, images, labels, attack, generators, train):
+    """(attempts, losses): what `attack` makes of the images (L, N, C, H, W), and how its success is measured.
 
+    attempts: adversarial images for each lane, computed one after another as they are asked for; the images
+    themselves where `attack` is none. losses: images -> (L, N).
     While crafting in train mode each iterate is normalized by its own batch's statistics, as in
     Tatro et al., but leaves the running ones alone: copies are thrown away.
     """
-    if attack is None:
-        return images
-    from modeconn import attacks  # here, so that its source decides only the jobs that attack
-
     fixed = vectors.detach()
     scratch = {name: b.clone() for name, b in buffers.items()} if train else buffers
 
-    def objective(candidates):
+    def losses(candidates):
         outputs = functional.outputs(fixed, scratch, candidates, train=train)
-        losses = [F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum") for logits in outputs]
-        return with_auxiliary(functional, losses)
+        return with_auxiliary(functional, [_each(logits, labels) for logits in outputs])
 
-    start = attacks.random_start(images, attack["epsilon"], generators) if attack["random_start"] else None
-    keys = ("epsilon", "step", "steps")
-    return attacks.pgd(objective, images, start=start, **{key: attack[key] for key in keys})
+    if attack is None:
+        return [images], losses
+    # Imported here, so that the source of an attack decides only the jobs that use it.
+    if attack.get("method") == "autoattack":
+        from modeconn import autoattack
+
+        def logits(lane, candidates):
+            return functional.outputs(fixed[lane], {name: b[lane] for name, b in scratch.items()}, candidates)[0]
+
+        return [autoattack.attack(logits, images, labels, attack["epsilon"])], losses
+    from modeconn import attacks
+
+    return attacks.attempts(lambda candidates: losses(candidates).sum(), images, attack, generators), losses
+
+
+def attacked(functional, vectors, buffers, images, labels, attack, generators, train):
+    """Of all `attempts` at each image the one of the highest loss, or the image itself where `attack` is none."""
+    tried, losses = attempts(functional, vectors, buffers, images, labels, attack, generators, train)
+    tried = list(tried)
+    if len(tried) == 1:
+        return tried[0]
+    with torch.no_grad():
+        highest = torch.stack([losses(images) for images in tried]).argmax(0)
+    return torch.stack(tried).take_along_dim(highest[None, ..., None, None, None], 0)[0]
 
 
 def training_loss(functional, vectors, buffers, batch, attack):
@@ -76,7 +98,8 @@ def evaluate(functional, vectors, buffers, images, labels, batch, attack=None, s
     """Mean cross-entropy (nats) and accuracy in [0, 1] of each network, (L,) each, in eval mode.
 
     images: uint8 (N, C, H, W), labels: (N,). With `attack`, on each network's own adversarial
-    examples; their random starts are drawn from `seed`, the same for every network.
+    examples; their random starts are drawn from `seed`, the same for every network. Of several attempts
+    at an image the highest loss counts, and its answer is correct if it withstands all of them.
     """
     lanes = len(vectors)
     loss = torch.zeros(lanes, dtype=torch.float64, device=vectors.device)
@@ -85,10 +108,13 @@ def evaluate(functional, vectors, buffers, images, labels, batch, attack=None, s
         inputs = inputs.expand(lanes, *inputs.shape[1:])
         targets = targets.expand(lanes, -1)
         generators = [generator("evaluation", seed, step, device=vectors.device) for _ in range(lanes)]
-        inputs = attacked(functional, vectors, buffers, inputs, targets, attack, generators, train=False)
-        with torch.no_grad():
-            logits = functional(vectors, buffers, inputs)
-        losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
-        loss += losses.view(lanes, -1).double().sum(1)
-        correct += (logits.argmax(-1) == targets).sum(1)
+        tried, _ = attempts(functional, vectors, buffers, inputs, targets, attack, generators, train=False)
+        losses, withstood = torch.zeros_like(targets, dtype=torch.float64), torch.ones_like(targets, dtype=torch.bool)
+        for attempt in tried:
+            with torch.no_grad():
+                logits = functional(vectors, buffers, attempt)
+            losses = torch.maximum(losses, _each(logits, targets).double())
+            withstood &= logits.argmax(-1) == targets
+        loss += losses.sum(1)
+        correct += withstood.sum(1)
     return loss / len(labels), correct / len(labels)

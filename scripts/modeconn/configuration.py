@@ -100,12 +100,21 @@ def _known_keys(schema, instance):
 
 def _check_names(config):
     """Every name that a recipe or a study uses has to be defined."""
-    for name, recipe in config["recipes"].items():
-        if recipe["attack"] is not None:
-            _defined(config, "attacks", recipe["attack"], f"recipes.{name}.attack")
+    for section in ("recipes", "alignments"):
+        for name, values in config[section].items():
+            if values.get("attack") is not None:
+                where = f"{section}.{name}.attack"
+                _defined(config, "attacks", values["attack"], where)
+                if config["attacks"][values["attack"]]["method"] == "autoattack":
+                    raise ValueError(
+                        f"config, {where}: {values['attack']!r} is autoattack, which only measures: take pgd"
+                    )
+    for name, attack in config["attacks"].items():
+        if attack.get("restarts", 1) > 1 and not attack["random_start"]:
+            raise ValueError(
+                f"config, attacks.{name}.restarts: from the same start every attempt is the same: set random_start"
+            )
     for name, alignment in config["alignments"].items():
-        if alignment.get("attack") is not None:
-            _defined(config, "attacks", alignment["attack"], f"alignments.{name}.attack")
         if alignment.get("start", "none") != "none":
             where = f"alignments.{name}.start"
             _defined(config, "alignments", alignment["start"], where)
@@ -125,7 +134,26 @@ def _check_names(config):
                 _defined(config, "curves", curve, f"{where}.curves")
             if cell["attack"] is not None:
                 _defined(config, "attacks", cell["attack"], f"{where}.attack")
+            if cell["best"] is not None:
+                _check_best(config, cell, f"{where}.best")
     _check_shown(config)
+
+
+def _check_best(config, cell, where):
+    """What the selection of a network needs besides."""
+    best, dataset = cell["best"], cell["dataset"]
+    if best["attack"] is not None:
+        _defined(config, "attacks", best["attack"], f"{where}.attack")
+    if not config["datasets"][dataset]["hold_out"]:
+        raise ValueError(
+            f"config, {where}: a network is selected on images held out, and {dataset!r} holds out none: "
+            f"set datasets.{dataset}.hold_out"
+        )
+    if best["ensemble"] > config["evaluation"]["points"]:
+        raise ValueError(
+            f"config, {where}.ensemble: {best['ensemble']} networks, and only {config['evaluation']['points']} points "
+            "of the curve are evaluated: lower it, or raise evaluation.points"
+        )
 
 
 def _check_shown(config):
@@ -165,7 +193,8 @@ def meanings(config, schema):
 
     An identity is the name and eight hex digits of its values, so two meanings of one name stand
     side by side on disk, and one meaning is shared by all configs that have it. The attacks that recipes
-    and alignments name, and the start of an alignment, are replaced by their values.
+    and alignments name, and the start of an alignment, are replaced by their values. Planes and
+    activations are measured with the batches and the statistics of the evaluation.
     """
     config = deciding(config, schema)
     resolved = {kind: dict(config[section]) for kind, section in KINDS.items()}
@@ -176,6 +205,8 @@ def meanings(config, schema):
     }
     resolved["alignment"] = {name: _alignment(config, alignment) for name, alignment in config["alignments"].items()}
     resolved["evaluation"] = {"evaluation": config["evaluation"]}
+    for measure, taken in (("plane", ("batch", "recalibration")), ("activations", ("recalibration",))):
+        resolved[measure] = {measure: config[measure] | {key: config["evaluation"][key] for key in taken}}
     return {
         kind: {name: (f"{name}-{digest(values)}", values) for name, values in of_kind.items()}
         for kind, of_kind in resolved.items()

@@ -28,6 +28,9 @@ SOURCES = {
     "npz": "npz",
 }
 
+# Method of an attack -> module of `modeconn`.
+ATTACKS = {"pgd": "attacks", "autoattack": "autoattack"}
+
 
 def augments(augmentation):
     """Whether a recipe's augmentation changes anything: one of its keys is off its neutral value."""
@@ -43,11 +46,12 @@ def modules(values):
         found.append("datasets.augmentation")
     if "network" in values:
         found.append(f"networks.{FAMILIES[values['network']['family']][0]}")
-    if values.get("attack") or values.get("recipe", {}).get("attack"):
-        found.append("attacks")
     alignment = values.get("alignment", {})
+    attacks = [part.get("attack") for part in (values, values.get("recipe", {}), alignment)]
+    attacks += values.get("attacks", {}).values()
+    found += dict.fromkeys(ATTACKS[attack.get("method", "pgd")] for attack in attacks if attack)
     if alignment.get("method") == "weight":
         found.append("matching.weight")
     if alignment.get("attack"):
-        found += ["matching.adversarial", "attacks"]
+        found.append("matching.adversarial")
     return found

@@ -47,10 +47,10 @@ STYLES = {
     "random": {"color": "#8C8C8C", "linestyle": (0, (1, 1))},
     "weight": {"color": "#009E73", "linestyle": (0, (6, 1.5, 1, 1.5))},
     "activation": {"color": "#0072B2", "linestyle": "-"},
+    "pam": {"color": "#CC79A7", "linestyle": (0, (8, 1.5))},
+    "pam_aligned": {"color": "#56B4E9", "linestyle": (0, (3, 1, 1, 1, 1, 1))},
 }
 OTHER_STYLES = [
-    {"color": "#CC79A7", "linestyle": (0, (8, 1.5))},
-    {"color": "#56B4E9", "linestyle": (0, (3, 1, 1, 1, 1, 1))},
     {"color": "#E69F00", "linestyle": (0, (2, 2))},
     {"color": "#000000", "linestyle": (0, (8, 2, 2, 2))},
 ]
@@ -59,9 +59,13 @@ LABELS = {
     "random": "random permutation",
     "weight": "aligned by weights",
     "activation": "aligned by activations",
+    "pam": "PAM, unaligned",
+    "pam_aligned": "PAM, aligned",
 }
 LEAST_WIDTH = 6  # inches: what the legend needs
 CURVES = {"linear": "straight line", "bezier": "Bézier curve"}
+TITLES = CURVES | {"none": "no curve"}
+MOST_NAMES = 24  # of groups, below one another
 THICK = {"linewidth": 1.8}
 THIN = {"linewidth": 0.6, "alpha": 0.5, "linestyle": "-"}
 SHADE = {"alpha": 0.1, "linewidth": 0}
@@ -109,6 +113,16 @@ def draw_lines(axes, lines, style):
         axes.plot(lines, **style | THIN)
     if lines.shape[1] > 0:
         axes.plot(lines.mean(axis=1, skipna=False), **style | THICK)
+
+
+def name_groups(axis, groups):
+    """Name the groups of channels (a frame with `position` and `group`) on an axis, or say what it is if too many."""
+    groups = groups.sort_values("position").drop_duplicates("position")
+    if len(groups) > MOST_NAMES:
+        axis.set_label_text("group of channels, from input to logits")
+        return
+    turned = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if axis.axis_name == "x" else {}
+    axis.set_ticks(groups["position"], groups["group"].str.removeprefix("network."), **turned)
 
 
 def legend(figure, title, handles):
@@ -180,19 +194,21 @@ def select(rows, chosen):
             raise ValueError(f"the table has no rows of {name} '{value}'; it has {', '.join(present) or 'none at all'}")
         rows = rows[rows[name] == (value or present[0])]
         chosen = chosen | {name: value or present[0]}
-    return rows, " / ".join(chosen.values())
+    return rows, " / ".join(TITLES.get(value, value) for value in chosen.values())
 
 
-def program(description, table, draw, *extra):
+def program(description, table, draw, *extra, **more):
     """The command line of a program that draws one figure of one study: `draw(rows, title, **options)`.
 
     Reads `--table` as `table`, selects by dataset, network and recipe, and writes the figure as SVG and as PDF.
-    extra: "split" to select by split too; "alignment" to hand that option on to `draw`. What is wrong with the
+    extra: "split" or "curve" to select by that too; "alignment" to hand that option on to `draw`. more: name -> a
+    further table, read from the option of that name, selected alike and handed on to `draw`. What is wrong with a
     table or the selection is said in one line.
     """
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
-    parser.add_argument("--table", required=True, metavar="CSV", help="from make_tables.py")
-    selectors = ["dataset", "network", "recipe"]
+    for name in ("table", *more):
+        parser.add_argument(f"--{name}", required=True, metavar="CSV", help="from make_tables.py")
+    selectors = ["dataset", "network", "recipe", *(["curve"] if "curve" in extra else [])]
     for name in selectors:
         parser.add_argument(f"--{name}", help=f"the {name} to draw; needed if the table has several")
     if "split" in extra:
@@ -205,7 +221,10 @@ def program(description, table, draw, *extra):
     arguments = vars(parser.parse_args())
     options = {name: arguments[name] for name in extra if name not in selectors}
     try:
-        rows, title = select(tables.read([arguments["table"]], table), {name: arguments[name] for name in selectors})
+        chosen = {name: arguments[name] for name in selectors}
+        rows, title = select(tables.read([arguments["table"]], table), chosen)
+        for name, further in more.items():
+            options[name], _ = select(tables.read([arguments[name]], further), chosen)
         with look():
             figure = draw(rows, title, **options)
             outputs = {arguments[kind]: _bytes(figure, kind) for kind in ("svg", "pdf")}

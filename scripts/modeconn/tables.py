@@ -16,7 +16,8 @@ FLOAT_FORMAT = "%.9g"
 WORDS = frozenset(
     [
         *["kind", "dataset", "network", "recipe", "seeds", "pair", "alignment", "curve", "split", "attack", "group"],
-        *["site", "images", "mark", "quantity", "claim", "statement", "source", "unit", "formula"],
+        *["site", "images", "mark", "candidate", "other", "members"],
+        *["quantity", "claim", "statement", "source", "unit", "formula"],
         *["paper_network", "paper_dataset", "paper_curve", "setting", "within_spread"],
     ]
 )
@@ -59,12 +60,23 @@ MARKS = Table(
     columns=[*ALIGNMENT, "curve", "mark", "t", "x", "y", "x_length", "y_length"],
     key=[*ALIGNMENT, "curve", "mark", "t"],
 )
+BEST = Table(
+    columns=[*ALIGNMENT, "curve", "mark", "members", "split", "attack", "loss", "accuracy"],
+    key=[*PATH, "mark", "members"],
+)
+BEST_QUANTITIES = ("best_accuracy", "better_end_accuracy", "ensemble_of_ends_accuracy", "ensemble_accuracy")
+BEST_SUMMARY = Table(columns=[*GROUP, "mark", "quantity", "mean", "std", "n"], key=[*GROUP, "mark", "quantity"])
 ACTIVATIONS = Table(
     columns=[
         *[*ALIGNMENT, "curve", "t", "length", "split", "end", "group", "position", "site"],
         *["before", "after", "distance_before", "distance_after"],
     ],
     key=[*ALIGNMENT, "curve", "split", "t", "end", "site", "position", "group"],
+)
+CANDIDATES = Table(columns=[*ALIGNMENT, "candidate", "loss"], key=[*ALIGNMENT, "candidate"])
+PERMUTATIONS = Table(
+    columns=[*ALIGNMENT, "other", "group", "position", "size", "differ"],
+    key=[*ALIGNMENT, "other", "position"],
 )
 PUBLISHED = Table(  # numbers of a paper: what it calls the cell, its names in the paper's config, the number
     columns=[
@@ -138,23 +150,57 @@ def ordered(rows, table):
 
 
 def pair_table(curves):
-    """One row for each path (`PAIRS`) with every quantity of `barriers`, from the points along it (`EVALUATION`)."""
+    """One row for each path (`PAIRS`) with every quantity of `barriers`, from the points along it (`EVALUATION`).
+
+    Raises ValueError naming the path where its points are no path, or are under attack without clean ones beside.
+    """
+    curves = _with_clean_accuracy(curves)
     rows = []
     for path, points in ordered(curves, EVALUATION).groupby(PAIRS.key):
+        names = ("t", "length", "loss", "accuracy", "clean_accuracy")
         try:
-            quantities = barriers.path_quantities(*(points[name] for name in ("t", "length", "loss", "accuracy")))
+            quantities = barriers.path_quantities(*(points[name] for name in names))
         except ValueError as error:
             raise ValueError(f"path {' '.join(path)}: {error}") from error
         rows.append(dict(zip(PAIRS.key, path)) | quantities)
     return pd.DataFrame(rows, columns=PAIRS.columns)
 
 
+def _with_clean_accuracy(curves):
+    """`curves` with the accuracy of the same network (a point of a path) on the same split without attack."""
+    network = [name for name in EVALUATION.key if name != "attack"]
+    clean = curves.loc[curves["attack"] == "none", [*network, "accuracy"]]
+    curves = curves.merge(clean.rename(columns={"accuracy": "clean_accuracy"}), on=network, how="left")
+    if (lacking := curves["clean_accuracy"].isna()).any():
+        where = " ".join(curves.loc[lacking.idxmax(), PATH])
+        raise ValueError(f"path {where}: without attack its points are not there: give the rows of evaluate_curve too")
+    return curves
+
+
 def summary_table(pairs):
     """Mean, standard deviation (n - 1; empty for one pair) and number of pairs, for each quantity (`SUMMARY`)."""
-    groups = pairs.groupby(GROUP)[list(barriers.QUANTITIES)]
-    statistics = groups.agg(["mean", "std", "count"]).stack(level=0, future_stack=True)
-    statistics = statistics.rename_axis([*GROUP, "quantity"]).rename(columns={"count": "n"})
-    return statistics.reset_index()[SUMMARY.columns]
+    return _over_pairs(pairs, barriers.QUANTITIES, SUMMARY)
+
+
+def best_pair_table(best):
+    """One row for each path with `BEST_QUANTITIES`, test accuracies of its networks and ensembles, from `BEST`."""
+    wide = best[best["split"] == "test"].pivot(index=PATH, columns="mark", values="accuracy")
+    wide = wide.reindex(columns=["first", "second", "best", "ends", "ensemble"])
+    quantities = [wide["best"], wide[["first", "second"]].max(axis=1), wide["ends"], wide["ensemble"]]
+    return pd.concat(quantities, axis=1, keys=BEST_QUANTITIES).reset_index()
+
+
+def best_summary_table(best):
+    """As `summary_table`, of each network and ensemble that was tested (`BEST_SUMMARY`), from `BEST`."""
+    return _over_pairs(best[best["split"] == "test"], ("loss", "accuracy"), BEST_SUMMARY)
+
+
+def _over_pairs(rows, quantities, table):
+    """Mean, standard deviation and number of pairs of each of the quantities, by the other names in the table's key."""
+    names = [name for name in table.key if name != "quantity"]
+    statistics = rows.groupby(names)[list(quantities)].agg(["mean", "std", "count"]).stack(level=0, future_stack=True)
+    statistics = statistics.rename_axis([*names, "quantity"]).rename(columns={"count": "n"})
+    return statistics.reset_index()[table.columns]
 
 
 def spectrum_table(curves):

@@ -1,12 +1,14 @@
-"""Small evaluation, history and signature tables with the shapes of real ones, for the tests of tables and figures."""
+"""Small tables of measurements with the shapes of real ones, for the tests of tables and figures."""
 
 import itertools
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from safetensors.numpy import save_file
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 STUDY = {"dataset": "digits", "network": "tinyten", "recipe": "standard"}
@@ -22,6 +24,7 @@ SAG = {
     ("pam_aligned", "bezier"): 0.012,
 }
 PAIRS = ("1-2", "3-4", "5-6")
+LAYERS = [f"network.layers.{layer}.conv" for layer in range(8)]
 
 
 def evaluation(pair, alignment, curve, sag, recipe="standard", attack="none", split="test", points=17):
@@ -72,10 +75,10 @@ def signatures():
         {"activation": 1.0, "weight": 0.7, "random": 0.0}.items(), PAIRS, ("alignment", "test")
     ):
         names = STUDY | {"pair": pair, "alignment": alignment, "split": split, "site": "post", "images": "clean"}
-        for layer in range(8):
+        for layer, group in enumerate(LAYERS):
             before = 0.02 * np.cos(layer + 2 * PAIRS.index(pair))
             after = before + gain * (0.65 - 0.06 * layer + 0.02 * PAIRS.index(pair)) - (0.01 if split == "test" else 0)
-            numbers = {"group": f"network.layers.{layer}.conv", "position": layer, "before": before, "after": after}
+            numbers = {"group": group, "position": layer, "before": before, "after": after}
             distances = {"distance_before": 9 - before, "distance_after": 9 - after}
             rows.append(names | numbers | distances)
         logits = {"before": 0.7, "after": 0.7, "distance_before": 2.0, "distance_after": 2.0}
@@ -83,16 +86,107 @@ def signatures():
     return pd.DataFrame(rows)
 
 
+PLANES = {("none", "bezier"): 0.4, ("activation", "bezier"): 0.1, ("activation", "none"): 0.3}
+
+
+def planes():
+    """Bowls about the first and the second network, with a ridge between them whose height the alignment decides."""
+    frames = []
+    for (alignment, curve), ridge in PLANES.items():
+        for number, pair in enumerate(PAIRS):
+            x, y = (axis.ravel() for axis in np.meshgrid(np.linspace(-0.05, 1.05, 5), np.linspace(-0.1, 1.5, 4)))
+            loss = 0.01 + 0.02 * number + ridge * (1 - (2 * x - 1) ** 2) + 2 * (y - 2 * x * (1 - x)) ** 2
+            names = STUDY | {"pair": pair, "alignment": alignment, "curve": curve, "split": "test", "attack": "none"}
+            numbers = {"x": x, "y": y, "loss": np.abs(loss), "accuracy": np.exp(-np.abs(loss))}
+            frames.append(pd.DataFrame(names | numbers))
+    return pd.concat(frames, ignore_index=True)
+
+
+def marks():
+    rows = []
+    for (alignment, curve), pair in itertools.product(PLANES, PAIRS):
+        names = STUDY | {"pair": pair, "alignment": alignment, "curve": curve}
+        third = ("aligned", 1.0) if curve == "none" else ("middle", 0.5)
+        places = [("first", 0.0, 0, 0), ("second", 1.0, 1, 0), (*third, 0.5, 1)]
+        if curve != "none":
+            places += [("curve", t, t, 4 * t * (1 - t)) for t in np.linspace(0, 1, 9)]
+        for mark, t, x, y in places:
+            rows.append(names | {"mark": mark, "t": t, "x": x, "y": y, "x_length": 30, "y_length": 10})
+    return pd.DataFrame(rows)
+
+
+def activations():
+    rows = []
+    ends, sites = (0, 1), ("post", "pre")
+    for alignment, pair, t, end, site in itertools.product(("none", "activation"), PAIRS, (0, 0.5, 1), ends, sites):
+        away = abs(t - end) * (0.9 if alignment == "none" else 0.4) + 0.01 * PAIRS.index(pair)
+        for position, group in enumerate([*LAYERS, "logits"]):
+            names = STUDY | {"pair": pair, "alignment": alignment, "curve": "bezier", "split": "alignment"}
+            numbers = {"t": t, "length": 30 * t, "end": end, "group": group, "position": position, "site": site}
+            alike = {"before": 1 - away, "after": 1 - away / 2, "distance_before": 9 * away, "distance_after": 5 * away}
+            rows.append(names | numbers | alike)
+    return pd.DataFrame(rows)
+
+
+def scores():
+    candidates = {"start": 2.0, "nearest": 1.0, "sample 1": 1.2, "sample 2": 0.9}
+    return pd.DataFrame(
+        STUDY | {"pair": pair, "alignment": alignment, "candidate": candidate, "loss": loss / better}
+        for pair in PAIRS
+        for alignment, better in {"pam": 1, "pam_aligned": 10}.items()
+        for candidate, loss in candidates.items()
+    )
+
+
+def write_permutations(folder):
+    """Permutations of 8 neurons a layer, pam's with two of them exchanged in the first layer; returns their files."""
+    paths = []
+    for pair, alignment in itertools.product(PAIRS, ("activation", "pam")):
+        orders = {group: np.roll(np.arange(8), 1 + layer) for layer, group in enumerate(LAYERS)}
+        if alignment == "pam":
+            orders[LAYERS[0]][:2] = orders[LAYERS[0]][1::-1]
+        names = STUDY | {"pair": pair, "alignment": alignment}
+        paths.append(folder / f"{alignment}-{pair}.safetensors")
+        save_file(orders, paths[-1], metadata={"modeconn": json.dumps({"job": {"names": names}})})
+    return paths
+
+
+def selections():
+    """The best network on each curve, its ends and ensembles, and the held-out images it was selected on."""
+    rows = []
+    gains = {"first": 0.0, "second": -0.01, "best": 0.015, "ends": 0.02, "ensemble": 0.03}
+    for (alignment, curve), pair, recipe in itertools.product(SAG, PAIRS, ("standard", "robust")):
+        names = STUDY | {"recipe": recipe, "pair": pair, "alignment": alignment, "curve": curve}
+        for level, attack in enumerate(("none", "pgd", "strong")):
+            ends = 0.95 - (0.3 * (level > 0) + 0.05 * level) + 0.01 * PAIRS.index(pair)
+            for mark, gain in gains.items():
+                worse = SAG[alignment, curve] / 4 if mark in ("best", "ensemble") else 0
+                numbers = {"loss": 1 - ends - gain + worse, "accuracy": ends + gain - worse}
+                rows.append(names | {"mark": mark, "members": "0.5", "split": "test", "attack": attack} | numbers)
+        held = {"mark": "curve", "members": "0.5", "split": "hold_out", "attack": "none", "loss": 0.1, "accuracy": 0.9}
+        rows.append(names | held)
+    return pd.DataFrame(rows)
+
+
+TABLES = (
+    *["curves", "pairs", "summary", "training", "signatures"],
+    *["spectrum", "planes", "marks", "activations", "candidates", "permutations"],
+    *["best", "best_summary"],
+)
+
+
 def write(folder):
     """The study's tables by the real program, in `folder`: name -> path."""
-    inputs = {"evaluations": evaluations(), "histories": histories(), "signatures": signatures()}
+    inputs = {"evaluations": evaluations(), "histories": histories(), "signatures": signatures(), "planes": planes()}
+    inputs |= {"marks": marks(), "activations": activations(), "scores": scores(), "selections": selections()}
     for name, rows in inputs.items():
         rows.to_csv(folder / f"{name}.csv", index=False)
-    outputs = {name: folder / f"{name}-table.csv" for name in ("curves", "pairs", "summary", "training", "signatures")}
+    outputs = {name: folder / f"{name}-table.csv" for name in TABLES}
     result = run(
         "make_tables",
         *[part for name in inputs for part in (f"--{name}", folder / f"{name}.csv")],
-        *[part for name, path in outputs.items() for part in (f"--{name}-table", path)],
+        *["--permutations", *write_permutations(folder)],
+        *[part for name, path in outputs.items() for part in (f"--{name.replace('_', '-')}-table", path)],
     )
     assert result.returncode == 0, result.stderr
     return outputs

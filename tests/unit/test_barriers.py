@@ -68,6 +68,8 @@ def test_all_quantities_of_a_path():
             "mean_accuracy": (0.5 * 0.9 + 1.5 * 0.5 + 1.5 * 0.6 + 0.5 * 0.8) / 4,
             "minimum_accuracy": 0.5,
             "maximum_accuracy": 0.9,
+            "clean_accuracy_at_minimum": 0.5,
+            "clean_accuracy_at_maximum": 0.9,
             "loss_barrier_linear": 2.25,
             "loss_barrier_max_endpoint": 1.6,
             "loss_barrier_mean_endpoint": 2.1,
@@ -77,6 +79,13 @@ def test_all_quantities_of_a_path():
             "error_barrier_mean_endpoint": 0.35,
         }
     )
+
+
+def test_under_attack_the_clean_accuracy_of_the_worst_and_the_best_network_is_told():
+    quantities = barriers.path_quantities(T, [0, 1, 3, 4], LOSS, [0.3, 0.1, 0.6, 0.1], [0.91, 0.52, 0.63, 0.84])
+    assert (quantities["minimum_accuracy"], quantities["clean_accuracy_at_minimum"]) == (0.1, 0.52)
+    assert (quantities["maximum_accuracy"], quantities["clean_accuracy_at_maximum"]) == (0.6, 0.63)
+    assert quantities["endpoint_accuracy"] == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("t", [[0, 0.5, 0.9], [0.1, 0.5, 1], [0, 0.5, 0.5, 1], [0]])

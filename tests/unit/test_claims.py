@@ -12,6 +12,7 @@ from modeconn import claims, tables
 
 CONFIG = Path(__file__).parents[2] / "config"
 STUDY = {"dataset": "d", "network": "n", "recipe": "r", "curve": "linear", "split": "test", "attack": "none"}
+NOTHING_SELECTED = tables.read([], tables.BEST)
 OTHER_PLACES = [{"split": "alignment"}, {"site": "pre"}, {"group": "logits"}]
 
 
@@ -43,7 +44,7 @@ def signatures(before=(), after=()):
 
 def verdict(claims_table, pairs_table, signature_table=None):
     signature_table = signatures() if signature_table is None else signature_table
-    verdicts = claims.judge(claims_table, pairs_table, signature_table)
+    verdicts = claims.judge(claims_table, pairs_table, NOTHING_SELECTED, signature_table)
     assert len(verdicts) == 1
     return verdicts.iloc[0]
 
@@ -92,14 +93,50 @@ def test_claims_about_attacks_are_judged_on_each_attack_and_on_nothing_else():
     clean = pairs(none=[0.5, 0.5], activation=[0.4, 0.4])
     weak = pairs(none=[0.2, 0.2], activation=[0.3, 0.3]).assign(attack="weak")
     strong = pairs(none=[0.1, 0.1], activation=[0.0, 0.0]).assign(attack="strong")
-    verdicts = claims.judge(claim(attack="any"), pd.concat([clean, weak, strong]), signatures())
+    verdicts = claims.judge(claim(attack="any"), pd.concat([clean, weak, strong]), NOTHING_SELECTED, signatures())
     assert dict(zip(verdicts["attack"], verdicts["verdict"])) == {"weak": "shows", "strong": "does not show"}
     assert verdict(claim(attack="any"), clean)["verdict"] == "not run"
 
 
+def selected(alignment, attack, **accuracies):
+    """Rows of the best table: mark -> test accuracy of pairs p0, p1 ...; held-out images say the opposite."""
+    names = {**STUDY, "alignment": alignment, "members": "0", "attack": attack, "loss": 0.0}
+    return pd.DataFrame(
+        [
+            names | {"pair": f"p{number}", "mark": mark, "split": split, "accuracy": value}
+            for mark, values in accuracies.items()
+            for number, test in enumerate(values)
+            for split, value in (("test", test), ("hold_out", 1 - test))
+        ]
+    )
+
+
+def test_claims_on_selected_networks_are_judged_by_their_test_accuracy():
+    ends = {"first": [0.5, 0.4], "second": [0.4, 0.6]}
+    best = pd.concat(
+        [
+            selected("none", "none", best=[0.9, 0.9], **ends),
+            selected("none", "pgd", best=[0.3, 0.9], **ends),
+            selected("none", "strong", best=[0.6, 0.7], **ends),
+        ]
+    )
+    table = claim("none_linear_best_accuracy - none_linear_better_end_accuracy", attack="any")
+    verdicts = claims.judge(table, pairs(none=[0.1, 0.1]), best, signatures()).set_index("attack")
+    assert dict(verdicts["verdict"]) == {"pgd": "does not show", "strong": "shows"}
+    assert verdicts.loc["strong", "measured"] == pytest.approx(0.1) and verdicts.loc["pgd", "worst_pair"] == "p0"
+    # Claims on paths are not judged for attacks that only selected networks have seen.
+    attacked = pd.concat([table, claim("none_linear_minimum_accuracy", attack="any", claim="other")])
+    verdicts = claims.judge(attacked, pairs(none=[0.1, 0.1]).assign(attack="pgd"), best, signatures())
+    assert list(zip(verdicts["claim"], verdicts["attack"])) == [
+        ("better", "pgd"),
+        ("better", "strong"),
+        ("other", "pgd"),
+    ]
+
+
 def test_recipes_are_judged_apart():
     good, bad = pairs(none=[0.5, 0.5], activation=[0.6, 0.6]), pairs(none=[0.5, 0.5], activation=[0.4, 0.4])
-    verdicts = claims.judge(claim(), pd.concat([good, bad.assign(recipe="other")]), signatures())
+    verdicts = claims.judge(claim(), pd.concat([good, bad.assign(recipe="other")]), NOTHING_SELECTED, signatures())
     assert dict(zip(verdicts["recipe"], verdicts["verdict"])) == {"r": "shows", "other": "does not show"}
 
 
@@ -127,13 +164,14 @@ def test_names_with_other_characters_are_spelled_with_underscores():
         ({"formula": "none_linear_mean_loss -"}, "must be arithmetic"),
         ({"formula": "__import__('os').getcwd()"}, "must be arithmetic"),
         ({"formula": "1 + 1"}, "names nothing that was measured"),
+        ({"formula": "none_linear_best_accuracy - none_linear_mean_accuracy"}, "mixes quantities of paths with those"),
         ({"attack": "pgd"}, "claim better: attack is 'pgd', but must be 'none' or 'any'"),
         ({"split": "tset"}, "claim better: split is 'tset'"),
     ],
 )
 def test_a_wrong_claim_is_named(changes, message):
     with pytest.raises(ValueError, match="claim better") as error:
-        claims.judge(claim(**changes), pairs(none=[0.5]), signatures())
+        claims.judge(claim(**changes), pairs(none=[0.5]), NOTHING_SELECTED, signatures())
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -169,7 +207,8 @@ def test_a_published_number_that_was_not_measured_here_is_not_run():
 
 def judge(folder, outputs, *options):
     made = {name: folder / name for name in ("verdicts-table", "comparison-table", "text")}
-    options += tuple(part for name in ("pairs", "summary", "signatures") for part in (f"--{name}-table", outputs[name]))
+    inputs = ("pairs", "best", "summary", "signatures")
+    options += tuple(part for name in inputs for part in (f"--{name}-table", outputs[name]))
     return run("judge_claims", *options, *[part for name, path in made.items() for part in (f"--{name}", path)]), made
 
 

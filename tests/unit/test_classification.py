@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from modeconn import attacks, classification, datasets
 from modeconn.functional import Functional
+from modeconn.randomness import generator
 
 ATTACK = {"epsilon": 0.1, "step": 0.03, "steps": 3, "random_start": True}
 
@@ -81,6 +82,66 @@ def test_random_starts_are_the_same_for_every_network_and_new_in_every_batch(fun
     # The same image four times over: with new starts the parts of the evaluation differ.
     first, _ = classification.evaluate(functional, *packed, images[:5], labels[:5], 5, ATTACK)
     assert not torch.isclose(loss[0], first[0], rtol=1e-6)
+
+
+def losses_and_answers(network, images, labels):
+    with torch.no_grad():
+        logits = network.eval()(images)
+    return F.cross_entropy(logits, labels, reduction="none"), logits.argmax(1) == labels
+
+
+def restarted(network, images, labels, attack, rng):
+    """Losses and answers of every attempt, by a loop over restarts with one plain module: (R, N) each."""
+    objective = lambda x: F.cross_entropy(network(x), labels, reduction="sum")  # noqa: E731
+    keys = {key: attack[key] for key in ("epsilon", "step", "steps")}
+    images = images.float() / 255
+    tried = []
+    for _ in range(attack["restarts"]):
+        noise = torch.empty_like(images).uniform_(-attack["epsilon"], attack["epsilon"], generator=rng)
+        tried.append(attacks.pgd(objective, images, start=noise, **keys))
+    return torch.stack(tried), *map(torch.stack, zip(*(losses_and_answers(network, x, labels) for x in tried)))
+
+
+def test_of_several_restarts_the_worst_counts_for_each_image(functional, population, tiny_dataset):
+    images, labels = tiny_dataset.split("test")
+    attack = ATTACK | {"restarts": 4, "steps": 1, "step": 0.01}
+    found = classification.evaluate(functional, *stacked(functional, population), images, labels, 20, attack)
+    alone = classification.evaluate(
+        functional, *stacked(functional, population), images, labels, 20, attack | {"restarts": 1}
+    )
+    for lane, network in enumerate(population):
+        network.eval()
+        rng = generator("evaluation", 0, 0)
+        _, losses, right = restarted(network, images, labels, attack, rng)
+        assert found[0][lane].item() == pytest.approx(losses.max(0).values.mean().item(), rel=1e-3)
+        assert found[1][lane].item() == right.all(0).double().mean()
+        assert alone[0][lane].item() == pytest.approx(losses[0].mean().item(), rel=1e-3)
+    assert (found[0] > alone[0]).all() and (found[1] <= alone[1]).all()
+    same = classification.evaluate(functional, *stacked(functional, population), images, labels, 20, ATTACK)
+    once = ATTACK | {"restarts": 1}
+    again = classification.evaluate(functional, *stacked(functional, population), images, labels, 20, once)
+    assert torch.equal(torch.stack(same), torch.stack(again))
+
+
+def test_training_takes_the_attempt_of_the_highest_loss(functional, population, tiny_dataset):
+    images, labels = tiny_dataset.split("test")
+    attack = ATTACK | {"restarts": 3, "steps": 1, "step": 0.01}
+    inputs = (images.float() / 255).expand(2, *images.shape)
+    found = classification.attacked(
+        functional,
+        *stacked(functional, population),
+        inputs,
+        labels.expand(2, -1),
+        attack,
+        [generator("here", lane) for lane in range(2)],
+        train=False,
+    )
+    for lane, network in enumerate(population):
+        tried, losses, _ = restarted(network.eval(), images, labels, attack, generator("here", lane))
+        expected = torch.stack([tried[attempt, image] for image, attempt in enumerate(losses.argmax(0).tolist())])
+        # Where a gradient is all but zero its sign is a matter of rounding.
+        assert (found[lane] - expected).abs().gt(1e-6).float().mean() < 0.01
+        assert len(set(losses.argmax(0).tolist())) == 3
 
 
 def test_no_attack_leaves_the_images(functional, population, batch):

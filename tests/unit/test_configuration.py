@@ -128,6 +128,40 @@ MISTAKES = {
         ["studies.alignment.0.curves", "'chain'", "bezier, linear"],
     ),
     "undefined attack of a study": ("studies.alignment.0.attack", "fgsm", ["studies.alignment.0.attack", "'fgsm'"]),
+    "attack of another kind": ("attacks.pgd.method", "fgsm", ["attacks.pgd.method", "'fgsm'", "autoattack"]),
+    "steps of autoattack": (
+        "attacks.pgd",
+        {"method": "autoattack", "epsilon": 0.1, "steps": 3},
+        ["attacks.pgd", "'steps'", "allowed: epsilon, method"],
+    ),
+    "training against autoattack": (
+        "attacks.pgd",
+        {"method": "autoattack", "epsilon": 0.1},
+        ["recipes.robust.attack", "'pgd' is autoattack", "only measures"],
+    ),
+    "pgd without steps": ("attacks.pgd", {"epsilon": 0.1, "step": 0.1}, ["attacks.pgd", "'steps'", "required"]),
+    "no restart": ("attacks.pgd.restarts", 0, ["attacks.pgd.restarts", "0", "minimum"]),
+    "restarts from one start": (
+        "attacks.pgd",
+        {"epsilon": 0.1, "step": 0.1, "steps": 3, "random_start": False, "restarts": 2},
+        ["attacks.pgd.restarts", "set random_start"],
+    ),
+    "selection without held-out images": (
+        "studies.alignment.0.best",
+        {},
+        ["studies.alignment.0.best", "images held out", "set datasets.digits.hold_out"],
+    ),
+    "unknown key of a selection": (
+        "studies.alignment.0.best",
+        {"atack": "pgd"},
+        ["studies.alignment.0.best", "'atack'", "did you mean attack?"],
+    ),
+    "undefined attack of a selection": (
+        "studies.alignment.0.best",
+        {"attack": "fgsm"},
+        ["studies.alignment.0.best.attack", "'fgsm'", "pgd"],
+    ),
+    "ensemble of two": ("studies.alignment.0.best", {"ensemble": 2}, ["studies.alignment.0.best.ensemble", "minimum"]),
     "undefined attack of an alignment": (
         "alignments.activation.attack",
         "fgsm",
@@ -388,6 +422,23 @@ def test_a_recipe_means_its_attacks_values():
         "recipe", "robust", ("attacks.other", CONFIG["attacks"]["pgd"]), ("recipes.robust.attack", "other")
     )
     assert renamed == identity("recipe", "robust")
+
+
+def test_more_networks_than_points_are_no_ensemble(one_line):
+    held = ("datasets.digits.hold_out", 100)
+    best = ("studies.alignment.0.best", {"ensemble": 9})
+    assert completed(held, best, ("evaluation", {"points": 9}))["studies"]["alignment"][0]["best"]["attack"] is None
+    with one_line(ValueError, "studies.alignment.0.best.ensemble", "9 networks, and only 8 points"):
+        completed(held, best, ("evaluation", {"points": 8}))
+
+
+def test_what_was_added_to_attacks_leaves_older_results_alone():
+    written_out = [("attacks.pgd.method", "pgd"), ("attacks.pgd.restarts", 1)]
+    for kind, name in (("attack", "pgd"), ("recipe", "robust")):
+        assert identity(kind, name, *written_out) == identity(kind, name)
+        assert identity(kind, name, ("attacks.pgd.restarts", 2)) != identity(kind, name)
+    suite = configuration.meanings(completed(("attacks.suite", {"method": "autoattack", "epsilon": 0.1})), SCHEMA)
+    assert suite["attack"]["suite"][1] == {"method": "autoattack", "epsilon": 0.1}
 
 
 def test_a_refinement_means_its_starts_values():

@@ -11,17 +11,31 @@ import pytest
 import synthetic_tables
 from synthetic_tables import SAG, SCRIPTS, run
 
+import draw_best
+import draw_candidates
 import draw_curves
+import draw_layers
+import draw_permutations
+import draw_planes
 import draw_robustness
 import draw_signatures
+import draw_similarity
+import draw_spectrum
 import draw_training
-from modeconn import drawing
+from modeconn import agreement, drawing, tables
 
 PROGRAMS = {
     "draw_curves": ["curves", "--recipe", "standard"],
     "draw_robustness": ["curves", "--recipe", "robust", "--alignment", "activation"],
     "draw_signatures": ["signatures"],
+    "draw_best": ["best", "--recipe", "robust"],
     "draw_training": ["training"],
+    "draw_spectrum": ["spectrum", "--recipe", "standard"],
+    "draw_planes": ["planes", "--curve", "bezier", "--marks"],
+    "draw_similarity": ["activations", "--curve", "bezier"],
+    "draw_layers": ["activations"],
+    "draw_candidates": ["candidates"],
+    "draw_permutations": ["permutations"],
 }
 CAPTIONS = sorted((Path(__file__).parents[2] / "workflow" / "report").glob("*.rst"))
 
@@ -45,6 +59,7 @@ def heavy(axes):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_two_processes_write_the_same_bytes_and_never_load_torch(program, study, tmp_path):
     table, *selection = PROGRAMS[program]
+    selection += [study["marks"]] if selection[-1:] == ["--marks"] else []
     watch = "import runpy, sys; runpy.run_path(sys.argv[0], run_name='__main__'); assert 'torch' not in sys.modules"
     written = []
     for attempt in ("1", "2"):
@@ -139,10 +154,106 @@ def test_signatures_show_mean_and_standard_deviation_over_pairs():
     assert high - low == pytest.approx(2 * first.std())
 
 
+def test_best_networks_stand_beside_both_ends_and_ensembles():
+    rows = synthetic_tables.selections().query("recipe == 'robust'")
+    figure = draw_best.draw(rows, "title")
+    titles = [panel.get_title() for panel in figure.axes if panel.get_title()]
+    assert titles == ["clean", "under pgd", "under strong"]
+    assert len(figure.axes) == 2 * 3
+    panel = figure.axes[5]  # the Bézier curve under the strong attack
+    test = rows.query("split == 'test' and curve == 'bezier' and attack == 'strong'")
+    lines = [line for line in panel.get_lines() if len(line.get_xdata())]
+    means = [line for line in lines if line.get_markersize() == draw_best.MEAN["markersize"]]
+    assert len(means) == 2
+    for line, alignment in zip(means, ("none", "activation")):
+        one = test[test["alignment"] == alignment].assign(row=lambda rows: rows["mark"].map(draw_best.ROWS))
+        expected = 100 * one.groupby("row")["accuracy"].mean()
+        drawn = {round(y): x for x, y in zip(line.get_xdata(), line.get_ydata())}
+        labels = [label.get_text() for label in figure.axes[3].get_yticklabels()]
+        assert {labels[row]: x for row, x in drawn.items()} == pytest.approx(expected.to_dict())
+    # Three pairs: six ends, and three of each of the rest.
+    single = [line for line in lines if line not in means]
+    assert [len(line.get_xdata()) for line in single] == [5 * 3] * 2
+
+
 def test_training_has_panels_for_networks_and_for_each_curve():
     figure = draw_training.draw(synthetic_tables.histories(), "title")
     titles = [panel.get_title() for panel in figure.axes if panel.get_title()]
     assert titles == ["training of the networks", "fit of the Bézier curve"]
+
+
+def test_permutations_that_are_refined_are_a_training_of_their_own():
+    histories = synthetic_tables.histories()
+    refined = histories[histories["alignment"] == "none"].assign(kind="alignment", alignment="pam", curve="")
+    figure = draw_training.draw(pd.concat([histories, refined]), "title")
+    titles = [panel.get_title() for panel in figure.axes if panel.get_title()]
+    assert titles == ["training of the networks", "training of the permutations", "fit of the Bézier curve"]
+    (label,) = {line.get_label() for line in figure.axes[1].get_lines() if line.get_linewidth() > 1}
+    assert label == "PAM, unaligned"
+
+
+def test_the_spectrum_shows_the_mean_over_pairs_of_each_alignment():
+    rows = tables.spectrum_table(synthetic_tables.evaluations().query("split == 'test' and recipe == 'standard'"))
+    figure = draw_spectrum.draw(rows, "title")
+    assert [panel.get_title() for panel in figure.axes] == ["straight line", "Bézier curve"]
+    expected = rows.query("curve == 'bezier' and alignment == 'none'").groupby("wave")["amplitude"].mean()
+    assert list(heavy(figure.axes[1])[0].get_ydata()) == pytest.approx(list(expected))
+
+
+def test_planes_share_a_scale_of_colours_that_holds_every_value():
+    rows, marks = (rows[rows["curve"] == "bezier"] for rows in (synthetic_tables.planes(), synthetic_tables.marks()))
+    figure = draw_planes.draw(rows, "title", marks)
+    *panels, _, _ = figure.axes  # and the two bars
+    assert [panel.get_title() for panel in panels] == ["unaligned", "aligned by activations", "", ""]
+    for row, values in ((panels[:2], 100 * rows["accuracy"]), (panels[2:], rows["loss"])):
+        first, second = (panel.collections[0] for panel in row)
+        assert list(first.levels) == list(second.levels)
+        assert first.levels[0] <= values.min() and values.max() <= first.levels[-1]
+    curve = panels[0].get_lines()[1]
+    assert list(curve.get_ydata()) == pytest.approx([4 * t * (1 - t) for t in curve.get_xdata()])
+
+
+def test_the_plane_of_an_alignment_has_three_networks_and_no_curve():
+    rows, marks = (rows[rows["curve"] == "none"] for rows in (synthetic_tables.planes(), synthetic_tables.marks()))
+    figure = draw_planes.draw(rows, "title", marks)
+    places = [(line.get_xdata()[0], line.get_ydata()[0]) for line in figure.axes[0].get_lines()]
+    assert places == [(0, 0), (1, 0), (0.5, 1)]
+
+
+def test_similarity_is_the_mean_over_layers_without_the_logits():
+    rows = synthetic_tables.activations()
+    rows.loc[rows["group"] == "logits", ["before", "after"]] = 0
+    figure = draw_similarity.draw(rows, "title")
+    to_first = figure.axes[0]
+    assert list(heavy(to_first)[0].get_ydata()) == pytest.approx([0.99, 0.54, 0.09])
+    aligned = [line for line in to_first.get_lines() if line.get_marker() == "o"]
+    assert list(aligned[0].get_ydata()) == pytest.approx([0.995, 0.77, 0.545])
+
+
+def test_layers_are_drawn_from_the_input_down_on_one_scale():
+    figure = draw_layers.draw(synthetic_tables.activations(), "title")
+    *panels, _ = figure.axes
+    assert [panel.collections[0].get_clim() for panel in panels] == [(0, 1)] * 4
+    (first, second) = panels[0].collections[0], panels[2].collections[0]
+    assert first.get_array().shape == (9, 3)
+    assert list(first.get_array()[0]) == pytest.approx([0.99, 0.54, 0.09])
+    assert list(second.get_array()[0]) == pytest.approx([0.09, 0.54, 0.99])
+    low, high = panels[0].get_ylim()
+    assert low > high
+
+
+def test_the_candidate_with_the_lowest_loss_is_marked():
+    figure = draw_candidates.draw(synthetic_tables.scores(), "title")
+    for panel, chosen in zip(figure.axes, (0.9, 0.09)):
+        marked = [line.get_ydata()[0] for line in panel.get_lines() if line.get_markersize() == 9]
+        assert marked == pytest.approx([chosen] * 3)
+
+
+def test_permutations_are_compared_with_the_aligned_one(tmp_path):
+    rows = agreement.table(synthetic_tables.write_permutations(tmp_path), synthetic_tables.signatures())
+    panel = draw_permutations.draw(rows, "title").axes[0]
+    drawn = {bars.get_label(): list(bars.lines[0].get_ydata()) for bars in panel.containers}
+    assert drawn == {"unaligned": [100] * 7 + [0], "PAM, unaligned": [25] + [0] * 7}
 
 
 @pytest.mark.parametrize(
@@ -158,6 +269,7 @@ def test_training_has_panels_for_networks_and_for_each_curve():
         ),
         ("draw_robustness", "curves", ["--recipe", "standard"], "no rows under attack"),
         ("draw_signatures", "curves", [], "lacks the column group, position, site, images, before, after"),
+        ("draw_best", "curves", ["--recipe", "robust"], "lacks the column mark, members"),
         ("draw_training", "absent", [], "No such file"),
     ],
 )

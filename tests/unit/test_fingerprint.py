@@ -102,6 +102,10 @@ def test_the_values_of_a_job_name_its_modules():
     assert dispatch.modules({"network": {"family": "torchvision", "model": "resnet18"}}) == ["networks.torchvision"]
     assert dispatch.modules({"recipe": {"attack": attack}}) == ["attacks"]
     assert dispatch.modules({"recipe": {"attack": None}}) == []
+    suite = {"method": "autoattack", "epsilon": 1}
+    assert dispatch.modules({"attacks": {"none": None, "weak": attack, "strong": attack}}) == ["attacks"]
+    assert dispatch.modules({"attack": attack, "attacks": {"strong": suite}}) == ["attacks", "autoattack"]
+    assert "autoattack" in names("select_network", ["autoattack"]) and "autoattack" not in names("select_network")
     assert dispatch.modules({"alignment": {"method": "weight"}}) == ["matching.weight"]
     assert dispatch.modules({"alignment": {"method": "activation"}}) == []
 

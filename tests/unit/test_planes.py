@@ -9,7 +9,7 @@ from modeconn import artifacts, classification, connectivity, curves, permutatio
 from modeconn.functional import Functional
 from modeconn.planes import Plane, grid
 
-EVALUATION = {"points": 5, "batch": 16, "recalibration": {"images": 0, "batch": 20}}
+RECALIBRATION = {"images": 0, "batch": 20}
 BEZIER = {"kind": "bezier"}
 
 
@@ -91,14 +91,14 @@ def made(tiny_pair, tiny_dataset, tiny_network, tmp_path):
     bend = 0.5 * (vectors[0] + vectors[2]) + 0.1 * torch.randn(
         len(vectors[0]), generator=torch.Generator().manual_seed(1)
     )
-    artifacts.save(tmp_path / "permutation", found, {"rule": "align"})
+    artifacts.save(tmp_path / "permutation", found, {"rule": "refine"})
     artifacts.save(tmp_path / "bends", {"bends": bend[None]}, {"rule": "fit_curve"})
     return {**files, "permutation": tmp_path / "permutation"}, values, functional, vectors, bend
 
 
 def loss_of(functional, vector, dataset):
     vectors = vector[None]
-    buffers = connectivity.recalibrated(functional, vectors, dataset, EVALUATION["recalibration"])
+    buffers = connectivity.recalibrated(functional, vectors, dataset, RECALIBRATION)
     loss, accuracy = classification.evaluate(functional, vectors, buffers, *dataset.split("test"), 16)
     return loss.item(), accuracy.item()
 
@@ -107,9 +107,10 @@ def loss_of(functional, vector, dataset):
 def evaluate(made, monkeypatch, tmp_path):
     def evaluate(plane, curve=None, **more):
         files, values, *_ = made
-        job = values | {"evaluation": EVALUATION, "plane": plane}
+        job = values | {"plane": plane | {"batch": 16, "recalibration": RECALIBRATION}}
+        job["names"] = values["names"] | {"curve": "bent" if curve else "none"}
         if curve:
-            job |= {"curve": curve, "names": values["names"] | {"curve": "bent"}}
+            job["curve"] = curve
             files = files | {"curve": tmp_path / "bends"}
         outputs = {"output": tmp_path / "plane.csv", "marks": tmp_path / "marks.csv"}
         run_program(monkeypatch, "evaluate_plane", job, **{**files, **outputs, **more})
@@ -142,12 +143,13 @@ def test_the_plane_of_an_alignment_has_the_losses_of_its_networks(evaluate, made
 
 def test_the_plane_of_a_curve_has_the_curve_drawn_on_it(evaluate, made, tiny_dataset):
     _, _, functional, vectors, bend = made
-    rows, marks = evaluate({"points": 3, "x": [0, 1], "y": [0, 2]}, BEZIER)
+    rows, marks = evaluate({"points": 3, "x": [0, 1], "y": [0, 1], "y_curve": [0, 2]}, BEZIER)
+    assert sorted(set(rows["y"])) == [0, 1, 2]
     assert set(rows["curve"]) == {"bent"} and len(rows) == 9
     assert list(marks.index[:3]) == [("first", 0), ("second", 1), ("middle", 0.5)]
     drawn = marks.loc["curve"]
-    assert list(drawn.index) == [0, 0.25, 0.5, 0.75, 1]
-    assert list(drawn["y"]) == pytest.approx([0, 0.75, 1, 0.75, 0], abs=1e-5)
+    assert list(drawn.index) == pytest.approx(np.linspace(0, 1, 65))
+    assert list(drawn["y"]) == pytest.approx(4 * drawn.index * (1 - drawn.index), abs=1e-5)
     assert drawn.loc[0.5, "x"] == pytest.approx(marks.loc[("middle", 0.5), "x"])
     control = torch.stack([vectors[0], bend, vectors[2]])
     plane = Plane(torch.stack([vectors[0], vectors[2], curves.weights_at(control[None], "bezier", 0.5)[0]]))
@@ -180,7 +182,7 @@ def test_a_plane_goes_on_where_it_was_stopped(evaluate, monkeypatch, tmp_path):
 
 def test_without_a_permutation_there_is_no_plane_of_an_alignment(tiny_pair, monkeypatch, tmp_path):
     files, values = tiny_pair
-    job = values | {"evaluation": EVALUATION, "plane": {"points": 2, "x": [0, 1], "y": [0, 1]}}
+    job = values | {"plane": {"points": 2, "x": [0, 1], "y": [0, 1]}}
     with pytest.raises(SystemExit) as caught:
         run_program(monkeypatch, "evaluate_plane", job, **files, output=tmp_path / "o", marks=tmp_path / "m")
     assert caught.value.code.startswith("evaluate_plane.py: a plane without a curve goes through the aligned network")

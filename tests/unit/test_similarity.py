@@ -9,7 +9,7 @@ from torch.func import functional_call
 from modeconn import artifacts, connectivity, datasets, permutation, similarity, tables
 from modeconn.functional import Functional
 
-EVALUATION = {"points": 3, "batch": 16, "recalibration": {"images": 0, "batch": 20}}
+SETTINGS = {"points": 3, "recalibration": {"images": 0, "batch": 20}}
 BEZIER = {"kind": "bezier"}
 
 
@@ -21,18 +21,16 @@ def made(tiny_pair, tiny_dataset, tiny_network, tmp_path):
     ends = [functional.pack(tiny_network(seed).state_dict())[0] for seed in (1, 2)]
     bend = 0.5 * sum(ends) + 0.05 * torch.randn(len(ends[0]), generator=torch.Generator().manual_seed(1))
     points = [vectors for *_, vectors in connectivity.along(torch.stack([ends[0], bend, ends[1]]), "bezier", 3)]
-    setting = EVALUATION["recalibration"]
+    setting = SETTINGS["recalibration"]
     buffers = [connectivity.recalibrated(functional, vectors, tiny_dataset, setting) for vectors in points]
-    statistics = {name: torch.cat([of_point[name] for of_point in buffers]) for name in buffers[0]}
     artifacts.save(tmp_path / "bends", {"bends": bend[None]}, {"rule": "fit_curve"})
-    artifacts.save(tmp_path / "statistics", statistics, {"rule": "evaluate_curve"})
     names = values["names"] | {"curve": "bent"}
     states = [
         functional.unpack(vectors[0]) | {name: buffer[0] for name, buffer in of_point.items()}
         for vectors, of_point in zip(points, buffers, strict=True)
     ]
-    files = files | {"curve": tmp_path / "bends", "statistics": tmp_path / "statistics"}
-    return files, values | {"names": names, "curve": BEZIER, "evaluation": EVALUATION}, states
+    files = files | {"curve": tmp_path / "bends"}
+    return files, values | {"names": names, "curve": BEZIER, "activations": SETTINGS}, states
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import io
 import pandas as pd
 import pytest
 import synthetic_tables
-from synthetic_tables import run
+from synthetic_tables import LAYERS, TABLES, run
 
-from modeconn import barriers, tables
+from modeconn import agreement, barriers, tables
 
 HEADER = "dataset,network,recipe,pair,alignment,curve,t,length,split,attack,loss,accuracy"
 # Two pairs of networks on the straight line. Pair 1-2 has the loss 1, 3.5, 3.6, 2 of test_barriers.
@@ -21,7 +21,6 @@ SECOND = """\
 null,mlp,01,3-4,none,linear,0,0,test,none,1,0.8
 null,mlp,01,3-4,none,linear,1,4,test,none,1,0.8
 """
-OUTPUTS = ("curves", "pairs", "summary", "training", "signatures")
 
 
 def make_tables(folder, *evaluations):
@@ -30,8 +29,8 @@ def make_tables(folder, *evaluations):
     for number, rows in enumerate(evaluations):
         inputs.append(folder / f"evaluation{number}.csv")
         inputs[-1].write_text(rows if rows.startswith("dataset") else f"{HEADER}\n{rows}")
-    outputs = {name: folder / "out" / f"{name}.csv" for name in OUTPUTS}
-    options = [part for name, path in outputs.items() for part in (f"--{name}-table", path)]
+    outputs = {name: folder / "out" / f"{name}.csv" for name in TABLES}
+    options = [part for name, path in outputs.items() for part in (f"--{name.replace('_', '-')}-table", path)]
     return run("make_tables", "--evaluations", *inputs, *options), outputs
 
 
@@ -52,6 +51,31 @@ def test_pairs_have_the_quantities_worked_out_by_hand(two_pairs):
     assert (row["pair"], row["loss_barrier_linear"], row["error_barrier_max_endpoint"]) == ("1-2", "2.25", "0.3")
     assert float(row["mean_accuracy"]) == pytest.approx(0.625, abs=1e-9)
     assert (row["minimum_accuracy"], row["maximum_loss"], row["endpoint_accuracy"]) == ("0.5", "3.6", "0.85")
+
+
+def test_a_path_under_attack_is_joined_with_its_own_clean_points(tmp_path):
+    attacked = FIRST.replace(",none,1,0.9", ",pgd,3,0.1").replace(",none,3.5,0.5", ",pgd,4,0.2")
+    attacked = attacked.replace(",none,3.6,0.6", ",pgd,5,0.3").replace(",none,2,0.8", ",pgd,3,0.2")
+    _, outputs = make_tables(tmp_path, attacked, SECOND, FIRST)
+    (row,) = words(outputs["pairs"]).query("attack == 'pgd'").to_dict("records")
+    assert (row["minimum_accuracy"], row["clean_accuracy_at_minimum"]) == ("0.1", "0.9")
+    assert (row["maximum_accuracy"], row["clean_accuracy_at_maximum"]) == ("0.3", "0.6")
+    process, _ = make_tables(tmp_path, attacked, SECOND)
+    assert "path null mlp 01 1-2 none linear test pgd: without attack its points are not there" in process.stderr
+    assert process.stderr.count("\n") == 1
+
+
+def test_selected_networks_have_mean_and_standard_deviation_over_pairs_of_their_test_images(tmp_path):
+    outputs = synthetic_tables.write(tmp_path)
+    rows, summary = (words(outputs[name]) for name in ("best", "best_summary"))
+    assert len(rows) == len(synthetic_tables.selections())
+    names = {"recipe": "robust", "alignment": "none", "curve": "linear", "attack": "strong", "mark": "best"}
+    query = " and ".join(f"{name} == '{value}'" for name, value in names.items())
+    (found,) = summary.query(f"{query} and quantity == 'accuracy'").index
+    accuracies = rows.query(query)["accuracy"].astype(float)
+    assert float(summary["mean"][found]) == pytest.approx(accuracies.mean())
+    assert float(summary["std"][found]) == pytest.approx(accuracies.std()) and summary["n"][found] == "3"
+    assert set(summary["split"]) == {"test"}
 
 
 def test_summary_has_mean_standard_deviation_and_number_of_pairs(two_pairs):
@@ -83,13 +107,14 @@ def test_curves_hold_every_point_in_order(two_pairs):
 def test_order_of_files_and_rows_does_not_change_a_byte(two_pairs, tmp_path):
     backwards = "".join(reversed(FIRST.splitlines(keepends=True)))
     _, outputs = make_tables(tmp_path, SECOND, backwards)
-    for name in OUTPUTS:
+    for name in TABLES:
         assert outputs[name].read_bytes() == two_pairs[name].read_bytes()
 
 
-def test_without_histories_and_signatures_their_tables_have_only_a_header(two_pairs):
+def test_what_was_not_measured_has_a_table_with_only_a_header(two_pairs):
     assert two_pairs["training"].read_text().startswith("kind,dataset,network,recipe,seeds,")
-    assert two_pairs["signatures"].read_text().count("\n") == 1
+    for name in ("signatures", "planes", "marks", "activations", "candidates", "permutations"):
+        assert two_pairs[name].read_text().count("\n") == 1
 
 
 def test_a_whole_study(tmp_path):
@@ -138,3 +163,27 @@ def test_the_spectrum_of_each_path_is_that_of_its_loss_in_the_order_of_t():
     assert list(here["wave"]) == list(range(1, 9))
     assert list(here["amplitude"]) == pytest.approx(list(barriers.spectrum(points["loss"])))
     assert len(spectrum) == 8 * len(curves) / 17
+
+
+def test_permutations_are_compared_group_by_group_and_with_the_identity(tmp_path):
+    paths = synthetic_tables.write_permutations(tmp_path)
+    rows = agreement.table(paths, synthetic_tables.signatures())
+    assert list(rows) == tables.PERMUTATIONS.columns
+    assert not rows.duplicated(tables.PERMUTATIONS.key).any()
+    one = rows[rows["pair"] == "3-4"].set_index(["alignment", "other", "group"])["differ"]
+    assert list(one["activation", "pam"][LAYERS]) == [2 / 8] + [0] * 7
+    # Rotated by 1 to 8 places: the last layer is as it was.
+    assert list(one["activation", "none"][LAYERS]) == [1] * 7 + [0]
+    assert set(rows["alignment"] + " " + rows["other"]) == {"activation none", "activation pam", "none pam"}
+    # In the order of the network, as the signatures have it, and not of the alphabet.
+    signatures = synthetic_tables.signatures().assign(position=lambda rows: -rows["position"])
+    assert list(agreement.table(paths[:1], signatures)["group"]) == LAYERS[::-1]
+
+
+def test_a_damaged_permutation_is_named(tmp_path, one_line):
+    path = synthetic_tables.write_permutations(tmp_path)[0]
+    content = path.read_bytes()
+    for damaged in (content[:-9], content[:-8] + bytes(8), b""):
+        path.write_bytes(damaged)
+        with one_line(ValueError, path, "damaged", "run rule align"):
+            agreement.table([path], synthetic_tables.signatures())

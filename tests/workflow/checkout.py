@@ -40,7 +40,7 @@ class Checkout:
         return other
 
     def command(self, *arguments):
-        config = ["--configfile", "tiny.yaml", "--replace-workflow-config"]
+        config = ["--configfile", "tiny.yaml"]
         return [sys.executable, "-m", "snakemake", *config, *arguments]
 
     def snakemake(self, *arguments, **options):

@@ -9,13 +9,26 @@ from workflow.checkout import TINY, Checkout
 
 ROOM = "scripts/modeconn/"
 TO_TABLES = {"make_tables": 1, "compare_paper": 1, "judge_claims": 1}
-FIGURES = {"draw_curves": 8, "draw_robustness": 3, "draw_signatures": 2, "draw_training": 2}
+FIGURES = {
+    "draw_curves": 8,
+    "draw_robustness": 3,
+    "draw_best": 1,
+    "draw_signatures": 2,
+    "draw_training": 2,
+    "draw_spectrum": 2,
+    "draw_planes": 2,
+    "draw_similarity": 1,
+    "draw_layers": 1,
+    "draw_candidates": 1,
+    "draw_permutations": 2,
+}
 REPORT = {"write_report": 1, "all": 1}
 # What is made anew wherever a measurement may have changed.
 DOWNSTREAM = TO_TABLES | FIGURES | REPORT
-CURVES = {"fit_curve": 6, "evaluate_curve": 12, "evaluate_robustness": 4}
-# The config itself is written out with the tables.
-CONFIG = {"write_config": 1}
+BESIDES = {"evaluate_plane": 3, "evaluate_activations": 2}
+CURVES = {"fit_curve": 8, "evaluate_curve": 14, "evaluate_robustness": 4, "select_network": 4} | BESIDES
+# The config itself is written out with the tables, and what they are made from is listed.
+CONFIG = {"write_config": 1, "list_measurements": 1}
 
 
 def test_nothing_edited(finished):
@@ -55,7 +68,8 @@ SOURCE_EDITS = {
         ROOM + "attacks.py",
         "step * gradient.sign()",
         "1.5 * step * gradient.sign()",
-        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4} | DOWNSTREAM,
+        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4, "select_network": 4}
+        | DOWNSTREAM,
     ),
     "one matching method: the other alignments stay": (
         ROOM + "matching/weight.py",
@@ -63,11 +77,32 @@ SOURCE_EDITS = {
         "max_sweeps=99",
         {"align": 1, "fit_curve": 1, "evaluate_curve": 2} | DOWNSTREAM,
     ),
-    "the correlations, which every alignment reports": (
+    "the correlations, which every alignment reports and activations are compared by": (
         ROOM + "matching/activation.py",
         "EPSILON = 1e-5",
         "EPSILON = 1e-6",
-        {"align": 4, "fit_curve": 4, "evaluate_curve": 8, "evaluate_robustness": 2} | DOWNSTREAM,
+        {"align": 4, "refine": 2, "fit_curve": 6, "evaluate_curve": 10, "evaluate_robustness": 2}
+        | {"select_network": 2}
+        | {"evaluate_plane": 2, "evaluate_activations": 2}
+        | DOWNSTREAM,
+    ),
+    "refinement: only PAM and what follows": (
+        ROOM + "refinement.py",
+        "LEAST_ENTRY = 5e-4",
+        "LEAST_ENTRY = 4e-4",
+        {"refine": 2, "fit_curve": 2, "evaluate_curve": 2} | DOWNSTREAM,
+    ),
+    "planes": (
+        ROOM + "planes.py",
+        "> 1e-6 *",
+        "> 1e-5 *",
+        {"evaluate_plane": 3} | DOWNSTREAM,
+    ),
+    "similarity": (
+        ROOM + "similarity.py",
+        "BATCH = 64",
+        "BATCH = 32",
+        {"evaluate_activations": 2} | DOWNSTREAM,
     ),
     "another network family": (
         ROOM + "networks/resnet.py",
@@ -91,7 +126,7 @@ SOURCE_EDITS = {
         ROOM + "datasets/digits.py",
         'mode="bilinear"',
         'mode="bicubic"',
-        {"prepare_data": 1, "train": 4, "align": 4} | CURVES | DOWNSTREAM,
+        {"prepare_data": 1, "train": 4, "align": 4, "refine": 2} | CURVES | DOWNSTREAM,
     ),
     "the augmentation, which nobody uses here": (
         ROOM + "datasets/augmentation.py",
@@ -103,18 +138,18 @@ SOURCE_EDITS = {
         ROOM + "curves.py",
         "0.5 * curve",
         "0.25 * curve",
-        CURVES | DOWNSTREAM,
+        {"refine": 2} | CURVES | DOWNSTREAM,
     ),
     "recalibration: nothing is trained anew": (
         ROOM + "batchnorm.py",
         "seen = 0",
         "seen = 0.0",
-        {"evaluate_curve": 12, "evaluate_robustness": 4} | DOWNSTREAM,
+        {"evaluate_curve": 14, "evaluate_robustness": 4, "select_network": 4} | BESIDES | DOWNSTREAM,
     ),
     "one figure": (
         "scripts/draw_signatures.py",
-        "MOST_NAMES = 24",
-        "MOST_NAMES = 25",
+        "markersize=3",
+        "markersize=4",
         {"draw_signatures": 2} | REPORT,
     ),
     "the barriers": (
@@ -157,15 +192,22 @@ def reordered(config):
 CONFIG_EDITS = {
     "the learning rate of one curve": (
         lambda c: c["curves"]["bezier"].update(optimizer={"learning_rate": 0.02}),
-        {"fit_curve": 6, "evaluate_curve": 6, "evaluate_robustness": 2} | CONFIG | DOWNSTREAM,
+        {"fit_curve": 8, "evaluate_curve": 8, "evaluate_robustness": 2, "select_network": 2}
+        | {"evaluate_plane": 2, "evaluate_activations": 2}
+        | CONFIG
+        | DOWNSTREAM,
     ),
     "steps of the attack": (
         lambda c: c["attacks"]["pgd"].update(steps=3),
-        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4} | CONFIG | DOWNSTREAM,
+        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4, "select_network": 4}
+        | CONFIG
+        | DOWNSTREAM,
     ),
     "two parameters swapped": (
         swapped,
-        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4} | CONFIG | DOWNSTREAM,
+        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4, "select_network": 4}
+        | CONFIG
+        | DOWNSTREAM,
     ),
     "one more seed: only the new pair": (
         one_more_seed,
@@ -176,11 +218,29 @@ CONFIG_EDITS = {
             c["alignments"].update(again={"method": "random", "seed": 1}),
             c["studies"]["alignment"][1]["alignments"].append("again"),
         ),
-        {"align": 1, "fit_curve": 1, "evaluate_curve": 2, "evaluate_robustness": 2} | CONFIG | DOWNSTREAM,
+        {"align": 1, "fit_curve": 1, "evaluate_curve": 2, "evaluate_robustness": 2, "select_network": 2}
+        | CONFIG
+        | DOWNSTREAM,
     ),
     "evaluation points": (
         lambda c: c["evaluation"].update(points=4),
-        {"evaluate_curve": 12, "evaluate_robustness": 4} | CONFIG | DOWNSTREAM,
+        {"evaluate_curve": 14, "evaluate_robustness": 4, "select_network": 4} | CONFIG | DOWNSTREAM,
+    ),
+    "points of the planes": (
+        lambda c: c["plane"].update(points=4),
+        {"evaluate_plane": 3} | CONFIG | DOWNSTREAM,
+    ),
+    "points of the activations": (
+        lambda c: c["activations"].update(points=4),
+        {"evaluate_activations": 2} | CONFIG | DOWNSTREAM,
+    ),
+    "recalibration: nothing is trained anew, but all measured": (
+        lambda c: c["evaluation"].update(recalibration={"batch": 256}),
+        {"evaluate_curve": 14, "evaluate_robustness": 4, "select_network": 4} | BESIDES | CONFIG | DOWNSTREAM,
+    ),
+    "samples of a refinement": (
+        lambda c: c["alignments"]["pam"].update(samples=3),
+        {"refine": 1, "fit_curve": 1, "evaluate_curve": 1} | CONFIG | DOWNSTREAM,
     ),
     "the folder of downloads": (
         lambda c: c.update(downloads="else where"),
@@ -206,7 +266,7 @@ def test_a_default_changed_in_the_schema(finished):
     schema = "workflow/schemas/config.schema.yaml"
     old = "description: Draws the splits.\n          type: integer\n          minimum: 0\n          default: 0"
     with finished.edited(schema, old, old.replace("default: 0", "default: 1")):
-        expected = {"prepare_data": 1, "train": 4, "align": 4} | CURVES | CONFIG | DOWNSTREAM
+        expected = {"prepare_data": 1, "train": 4, "align": 4, "refine": 2} | CURVES | CONFIG | DOWNSTREAM
         assert finished.planned() == expected
 
 

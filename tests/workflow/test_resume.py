@@ -17,6 +17,7 @@ TARGETS = {
     "fit_curve": "results/curves/*/*/standard-*/1-2/activation-*/bezier-*.safetensors",
     "evaluate_curve": "results/evaluations/*/*/standard-*/1-2/activation-*/bezier-*/evaluation-????????.csv",
     "evaluate_robustness": "results/evaluations/*/*/robust-*/1-2/none/bezier-*/evaluation-*-pgd-*.csv",
+    "select_network": "results/best/*/*/robust-*/1-2/none/bezier-*/*.csv",
 }
 
 

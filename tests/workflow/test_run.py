@@ -1,6 +1,7 @@
 """A whole run as a user sees it: what it leaves, that it can be repeated, and what a mistake says."""
 
 import copy
+import itertools
 import re
 
 import pandas as pd
@@ -13,17 +14,29 @@ JOBS = {
     "prepare_data": 1,
     "train": 4,
     "align": 4,
-    "fit_curve": 6,
-    "evaluate_curve": 12,
+    "refine": 2,
+    "fit_curve": 8,
+    "evaluate_curve": 14,
     "evaluate_robustness": 4,
+    "evaluate_plane": 3,
+    "evaluate_activations": 2,
+    "list_measurements": 1,
+    "select_network": 4,
     "make_tables": 1,
     "compare_paper": 1,
     "judge_claims": 1,
     "write_config": 1,
     "draw_curves": 8,
     "draw_robustness": 3,
+    "draw_best": 1,
     "draw_signatures": 2,
     "draw_training": 2,
+    "draw_spectrum": 2,
+    "draw_planes": 2,
+    "draw_similarity": 1,
+    "draw_layers": 1,
+    "draw_candidates": 1,
+    "draw_permutations": 2,
     "write_report": 1,
     "all": 1,
 }
@@ -50,17 +63,18 @@ def test_a_run_leaves_report_tables_figures_and_a_summary(finished):
     # Everything is inside: whatever it shows it shows offline.
     assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="https?:', report)
     points = pd.read_csv(run / "tables/curves.csv", keep_default_na=False)
-    # 12 curves at 3 points on 2 splits, and 4 of them attacked on one.
-    assert len(points) == 12 * 3 * 2 + 4 * 3
-    assert set(points["alignment"]) == {"none", "activation", "weight", "random"}
+    # 14 curves at 3 points on 2 splits, and 4 of them attacked on one.
+    assert len(points) == 14 * 3 * 2 + 4 * 3
+    assert set(points["alignment"]) == {"none", "activation", "weight", "random", "pam", "pam_aligned"}
     figures = run / "figures/digits-tinyten-robust"
     assert {path.stem for path in figures.glob("*.svg")} == {path.stem for path in figures.glob("*.pdf")}
     summary = (run / "summary.txt").read_text()
     for word in ("endpoints", "minimum", "barrier", "too few to say", "verdict"):
         assert word in summary
     costs = list((finished.path / "results").rglob("*.cost.json"))
-    # Every job but the two that run no program of ours.
-    assert len(costs) == sum(JOBS.values()) - JOBS["write_config"] - JOBS["write_report"] - JOBS["all"]
+    # Every job but those that run no program of ours.
+    others = ("list_measurements", "write_config", "write_report", "all")
+    assert len(costs) == sum(JOBS.values()) - sum(JOBS[rule] for rule in others)
 
 
 def test_permuting_an_endpoint_changes_only_what_lies_between(finished):
@@ -98,12 +112,34 @@ def test_two_meanings_of_one_name_stand_side_by_side(finished):
     assert finished.planned() == {}
 
 
+def test_what_is_measured_besides_has_its_tables(finished):
+    def table(name):
+        return pd.read_csv(finished.path / f"results/tiny/tables/{name}.csv", keep_default_na=False)
+
+    planes, marks, activations = table("planes"), table("marks"), table("activations")
+    expected = {("none", "bezier"), ("activation", "bezier"), ("activation", "none")}
+    assert set(zip(planes["alignment"], planes["curve"])) == expected == set(zip(marks["alignment"], marks["curve"]))
+    assert len(planes) == 3 * 9
+    # At each t each network is compared with both ends at two sites of 8 layers and the logits.
+    assert len(activations) == 2 * 3 * 2 * 2 * 9
+    candidates = table("candidates")
+    assert list(candidates.groupby("alignment")["candidate"].count()) == [4, 4]
+    permutations = table("permutations").set_index(["recipe", "alignment", "other", "position"])["differ"]
+    names = ["activation", "none", "pam", "pam_aligned", "random", "weight"]
+    assert set(permutations["standard"].index.droplevel("position")) == set(itertools.combinations(names, 2))
+    assert set(permutations["robust"].index.droplevel("position")) == {("activation", "none")}
+    assert len(permutations) == (15 + 1) * 8
+
+
 def test_permutations_are_refined_from_none_and_from_another_alignment(fresh):
     def with_pam(config):
-        config["alignments"]["pam"] = {"method": "pam"}
-        config["alignments"]["pam_aligned"] = {"method": "pam", "start": "activation"}
         config["studies"]["alignment"] = [
-            {**TINY["studies"]["alignment"][0], "alignments": ["pam", "pam_aligned"], "curves": ["bezier"]},
+            {
+                **TINY["studies"]["alignment"][0],
+                "alignments": ["pam", "pam_aligned"],
+                "curves": ["bezier"],
+                "measures": ["planes"],
+            },
         ]
 
     with fresh.configured(with_pam):
@@ -111,6 +147,9 @@ def test_permutations_are_refined_from_none_and_from_another_alignment(fresh):
         assert fresh.planned("alignments") == networks | {"align": 1, "refine": 2, "alignments": 1}
         curves = networks | {"align": 1, "refine": 2, "fit_curve": 2, "evaluate_curve": 2, "curves": 1}
         assert fresh.planned("curves") == curves
+        # A refinement may stay where it started: only its curves have planes.
+        planes = networks | {"align": 1, "refine": 2, "fit_curve": 2, "evaluate_plane": 2, "measures": 1}
+        assert fresh.planned("measures") == planes
 
 
 @pytest.mark.parametrize(

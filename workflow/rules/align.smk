@@ -11,7 +11,7 @@ rule align:
     log:
         "<logs>/align/{dataset}/{network}/{recipe}/{pair}/{alignment}.log",
     wildcard_constraints:
-        alignment=identities("alignment", keep=lambda values: not is_refined(values)),
+        alignment=identities("alignment", keep=is_matched),
     cache: True
     conda:
         "../../envs/torch.yaml"
@@ -38,7 +38,6 @@ rule refine:
         signature="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.signature.csv",
         history="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.history.csv",
         scores="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.scores.csv",
-        moves="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.moves.csv",
     log:
         "<logs>/refine/{dataset}/{network}/{recipe}/{pair}/{alignment}.log",
     wildcard_constraints:
@@ -59,4 +58,4 @@ rule refine:
         "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device} --gpus {resources.gpu}"
         " --data {input.data:q} --networks {input.networks:q} {params.permutation}"
         " --output {output.permutation:q} --signature {output.signature:q} --history {output.history:q}"
-        " --scores {output.scores:q} --moves {output.moves:q} > {log:q} 2>&1"
+        " --scores {output.scores:q} > {log:q} 2>&1"

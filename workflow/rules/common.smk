@@ -1,11 +1,12 @@
 """The config resolved, and the few functions that turn wildcards into values.
 
-Wildcards: {dataset} {network} {recipe} {alignment} {curve} {attack} {evaluation} are identities, a
+Wildcards: {dataset} {network} {recipe} {alignment} {curve} {attack} {evaluation} {plane} {activations} are identities, a
 name and eight hex digits of its meaning; {block} is a range of seeds, 1 or 1-4; {pair} two seeds, 1-2.
 """
 
 import os
 import sys
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
@@ -37,18 +38,21 @@ NAMES |= {
 NAMES["none"] = "none"
 RUN = f"results/{config['name']}"
 SCRIPTS = ROOT / "scripts"
-EVALUATION = MEANINGS["evaluation"]["evaluation"][0]
+EVALUATION, PLANE, ACTIVATIONS = (MEANINGS[kind][kind][0] for kind in ("evaluation", "plane", "activations"))
 
 
 def begin():
     """What has to hold before the first job of a run starts: nobody else works here, and what is promised is there."""
     try:
         alone.hold(".snakemake/running")
+        Path("results").mkdir(exist_ok=True)
+        if not os.access("results", os.W_OK):
+            raise ValueError(f"{Path('results').absolute()} cannot be written: remount it, or run elsewhere")
         if config["device"] == "cuda" and workflow.local_exec and not devices.present():
             raise ValueError(
                 "config, device: cuda is promised, and no GPU is seen here: set it to auto or cpu, or run where one is"
             )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(str(error))
     if late := files.date_now("results"):
         print(
@@ -57,14 +61,29 @@ def begin():
         )
 
 
-def identities(kind, keep=lambda values: True):
-    """A pattern of the identities of a kind, or of those whose values are to be kept."""
-    return "|".join(identity for identity, values in MEANINGS[kind].values() if keep(values)) or "none"
+def identities(kind, keep=lambda identity: True):
+    """A pattern of the identities of a kind, or of those that are to be kept."""
+    return "|".join(identity for identity, _ in MEANINGS[kind].values() if keep(identity)) or "none"
+
+
+def identity_of(kind, name):
+    """The identity of a name, none of none."""
+    return "none" if name == "none" else MEANINGS[kind][name][0]
+
+
+def is_matched(alignment):
+    """Whether an alignment, by its identity or none, is made by the rule align."""
+    return alignment != "none" and not is_refined(alignment)
 
 
 def is_refined(alignment):
-    """Whether an alignment, by its values, is made by the rule refine."""
-    return alignment["method"] == "pam"
+    """Whether an alignment, by its identity or none, is made by the rule refine."""
+    return alignment != "none" and VALUES[alignment]["method"] == "pam"
+
+
+def is_bent(curve):
+    """Whether a curve, by its identity or none, has bends."""
+    return curve != "none" and VALUES[curve]["kind"] != "linear"
 
 
 wildcard_constraints:
@@ -73,25 +92,37 @@ wildcard_constraints:
     recipe=identities("recipe"),
     alignment=identities("alignment") + "|none",
     curve=identities("curve"),
-    attack=identities("attack"),
+    attack=identities("attack") + "|none",
+    strong=identities("attack") + "|none",
+    ensemble=r"\d+",
     evaluation=identities("evaluation"),
+    plane=identities("plane"),
+    activations=identities("activations"),
     block=r"\d+(-\d+)?",
     pair=r"\d+-\d+",
 
 
+def attack_of(name):
+    """The identity of an attack, or none."""
+    return MEANINGS["attack"][name][0] if name else "none"
+
+
 def cells(study):
-    """One dict of wildcards for each (pair, alignment, curve) that the study names."""
+    """One dict of wildcards, and the measures, for each (pair, alignment, curve) that the study names."""
     for entry in config["studies"].get(study, []):
         fixed = {kind: MEANINGS[kind][entry[kind]][0] for kind in ("dataset", "network", "recipe")}
-        fixed["attack"] = MEANINGS["attack"][entry["attack"]][0] if entry["attack"] else None
+        fixed["attack"] = attack_of(entry["attack"])
+        fixed["measures"] = entry["measures"]
+        if entry["best"]:
+            fixed |= {"strong": attack_of(entry["best"]["attack"]), "ensemble": entry["best"]["ensemble"]}
         for pair, alignment, curve in product(
             entry["pairs"], entry["alignments"], entry.get("curves", config["curves"])
         ):
             yield {
                 **fixed,
                 "pair": f"{pair[0]}-{pair[1]}",
-                "alignment": MEANINGS["alignment"][alignment][0] if alignment != "none" else "none",
-                "curve": MEANINGS["curve"][curve][0],
+                "alignment": identity_of("alignment", alignment),
+                "curve": identity_of("curve", curve),
             }
 
 
@@ -99,27 +130,29 @@ CELLS = list(cells("alignment"))
 
 
 # Wildcards that are no name of a job, or that its values say already.
-HIDDEN = ("block", "attack", "evaluation")
+HIDDEN = ("block", "attack", "strong", "ensemble", "evaluation", "plane", "activations")
 
 
 def decisions(rule, *kinds, **more):
     """The params that decide a job's result, and with them whether it has to run again.
 
-    job: canonical JSON of the values of the wildcards `kinds` and of `more` (functions of wildcards),
-    and the names of all wildcards, for tables. code: fingerprint of the source. program, device: as
+    job: canonical JSON of the values of the wildcards `kinds`, but of none, and of `more` (functions of
+    wildcards), and the names of all wildcards, for tables. code: fingerprint of the source. program, device: as
     its program takes them.
     """
+    # Ten thousand jobs have a dozen fingerprints.
+    code_of = lru_cache(fingerprint)
 
     def values(wildcards):
-        return {kind: VALUES[wildcards[kind]] for kind in kinds}
+        extra = {key: value(wildcards) for key, value in more.items()}
+        return {kind: VALUES[wildcards[kind]] for kind in kinds if wildcards[kind] != "none"} | extra
 
     def job(wildcards):
         names = {kind: NAMES.get(value, value) for kind, value in wildcards.items() if kind not in HIDDEN}
-        extra = {key: value(wildcards) for key, value in more.items()}
-        return canonical({"names": names, "threads": config["threads"], **values(wildcards), **extra})
+        return canonical({"names": names, "threads": config["threads"], **values(wildcards)})
 
     def code(wildcards):
-        return fingerprint(rule, dispatch.modules(values(wildcards)))
+        return code_of(rule, tuple(dispatch.modules(values(wildcards))))
 
     return {"job": job, "code": code, "program": program(rule), "device": config["device"]}
 
@@ -174,9 +207,9 @@ def networks_of(wildcards):
 
 def start_of(wildcards):
     """The permutation that an alignment refines, nothing where it starts from the networks as they are."""
-    start = config["alignments"][wildcards.alignment.rpartition("-")[0]]["start"]
-    identity = "none" if start == "none" else MEANINGS["alignment"][start][0]
-    return permutation_of({**dict(wildcards.items()), "alignment": identity})
+    values = dict(wildcards.items())
+    start = config["alignments"][values["alignment"].rpartition("-")[0]]["start"]
+    return permutation_of(values | {"alignment": identity_of("alignment", start)})
 
 
 def permutation_of(wildcards):
@@ -186,10 +219,9 @@ def permutation_of(wildcards):
 
 
 def bends_of(wildcards):
-    """The trained bends of a curve, nothing for the straight line."""
+    """The trained bends of a curve, nothing for the straight line or no curve."""
     values = dict(wildcards.items())
-    kind = VALUES[values["curve"]]["kind"]
-    return [] if kind == "linear" else [rules.fit_curve.output.bends.format(**values)]
+    return [rules.fit_curve.output.bends.format(**values)] if is_bent(values["curve"]) else []
 
 
 def evaluations(cells):
@@ -200,8 +232,59 @@ def robust_evaluations(cells):
     return [
         rules.evaluate_robustness.output.points.format(**cell, evaluation=EVALUATION)
         for cell in cells
-        if cell["attack"]
+        if cell["attack"] != "none"
     ]
+
+
+def planes(cells):
+    """Planes of curves, and, with none in their place, of alignments that match neurons.
+
+    A refinement may well stay where it started, and then there is no plane.
+    """
+    measured = [cell for cell in cells if "planes" in cell["measures"]]
+    of_curves = [cell for cell in measured if is_bent(cell["curve"])]
+    of_alignments = [cell | {"curve": "none"} for cell in measured if is_matched(cell["alignment"])]
+    return [
+        rules.evaluate_plane.output.points.format(**cell, plane=PLANE) for cell in of_curves + of_alignments
+    ]
+
+
+def marks(cells):
+    return [path.replace(".csv", ".marks.csv") for path in planes(cells)]
+
+
+def activations(cells):
+    return [
+        rules.evaluate_activations.output.activations.format(**cell, activations=ACTIVATIONS)
+        for cell in cells
+        if "activations" in cell["measures"]
+    ]
+
+
+def permutations(cells):
+    """Permutations of the cells, and those that they refine."""
+    refined = [cell for cell in cells if is_refined(cell["alignment"])]
+    return [path for cell in cells for path in permutation_of(cell)] + [
+        path for cell in refined for path in start_of(cell)
+    ]
+
+
+def refinements(cells, output):
+    """This output of the jobs that refine permutations."""
+    return [rules.refine.output[output].format(**cell) for cell in cells if is_refined(cell["alignment"])]
+
+
+def selections(cells):
+    return [
+        rules.select_network.output.rows.format(**cell, evaluation=EVALUATION)
+        for cell in cells
+        if "strong" in cell
+    ]
+
+
+def attacks_of(wildcards):
+    """Name -> values of the attacks under which a selected network is measured, and `none`."""
+    return {NAMES[attack]: VALUES.get(attack) for attack in ("none", wildcards.attack, wildcards.strong)}
 
 
 def program(rule):
@@ -222,11 +305,11 @@ def unique(paths):
     return list(dict.fromkeys(paths))
 
 
-def histories(wildcards):
-    """Histories of all trainings and curve fits."""
+def histories():
+    """Histories of all trainings, refinements and curve fits."""
     networks = [path.replace(".safetensors", ".history.csv") for cell in CELLS for path in networks_of(cell)]
     bends = [path.replace(".safetensors", ".history.csv") for cell in CELLS for path in bends_of(cell)]
-    return unique(networks + bends)
+    return unique(networks + refinements(CELLS, "history") + bends)
 
 
 # What figures show, in the words of the report; any other alignment goes by its name.
@@ -245,8 +328,9 @@ def figure(name, what):
     def labels(wildcards):
         shown = wildcards.get("alignment_shown", "all")
         split = {"split": wildcards.split} if "split" in wildcards.keys() and shown == "all" else {}
+        curve = {"curve": wildcards.curve_shown} if "curve_shown" in wildcards.keys() else {}
         alignment = {} if shown == "all" else {"alignment": SHOWN.get(shown, shown)}
-        return {"figure": what, **split, **alignment}
+        return {"figure": what, **split, **curve, **alignment}
 
     path = f"{RUN}/figures/{{studied}}/{name}"
     caption = f"../report/{name.partition('-')[0]}.rst"
@@ -257,7 +341,8 @@ def figure(name, what):
 def selection(wildcards):
     """The options that select what a figure shows from a table."""
     dataset, network, recipe = wildcards.studied.split("-")
-    chosen = {"dataset": dataset, "network": network, "recipe": recipe, "split": wildcards.get("split")}
+    chosen = {"dataset": dataset, "network": network, "recipe": recipe}
+    chosen |= {"split": wildcards.get("split"), "curve": wildcards.get("curve_shown")}
     if wildcards.get("alignment_shown") != "all":
         chosen["alignment"] = wildcards.get("alignment_shown")
     return " ".join(f"--{key} {value}" for key, value in chosen.items() if value)
@@ -270,12 +355,25 @@ def figures():
         alignments = [configuration.shown_as(config, "alignment", name) for name in entry["alignments"]]
         aligned = [name for name in alignments if name != "none"][:1]
         shown = ["all", "none", *aligned] if "none" in entry["alignments"] else ["all"]
+        curves = entry.get("curves", config["curves"])
+        bent = [curve for curve in curves if is_bent(identity_of("curve", curve))]
+        matched = any(is_matched(identity_of("alignment", name)) for name in entry["alignments"])
+        planes = [*bent, *(["none"] if matched else [])] if "planes" in entry["measures"] else []
+        activations = curves if "activations" in entry["measures"] else []
+        refined = any(is_refined(identity_of("alignment", name)) for name in entry["alignments"])
         for rule, values in (
             (rules.draw_curves, {"split": ["test", "train"], "alignment_shown": ["all"]}),
             (rules.draw_curves, {"split": ["test"], "alignment_shown": shown}),
             (rules.draw_robustness, {"alignment_shown": shown if entry["attack"] else []}),
+            *([(rules.draw_best, {})] if entry["best"] else []),
             (rules.draw_signatures, {}),
             (rules.draw_training, {}),
+            (rules.draw_spectrum, {}),
+            (rules.draw_planes, {"curve_shown": planes}),
+            (rules.draw_similarity, {"curve_shown": activations}),
+            (rules.draw_layers, {"curve_shown": activations}),
+            (rules.draw_candidates, {"refined": [True] if refined else []}),
+            (rules.draw_permutations, {"aligned": aligned}),
         ):
             for combination in product(*values.values()):
                 chosen = dict(zip(values, combination))

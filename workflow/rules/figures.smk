@@ -1,21 +1,57 @@
 """Tables, verdicts, figures and the report of this config, under results/<name>/. Nothing here imports torch."""
 
 PUBLISHED = ROOT / "config/published" / f"{config['name']}.csv"
+# Writes the params of a rule, one a line.
+LINES = os.path.relpath(Path(workflow.basedir, "templates/lines.txt"))
+MEASUREMENTS = {
+    "evaluations": unique(evaluations(CELLS) + robust_evaluations(CELLS)),
+    "histories": histories(),
+    "signatures": unique(
+        rules.align.output.signature.format(**cell) for cell in CELLS if cell["alignment"] != "none"
+    ),
+    "planes": unique(planes(CELLS)),
+    "marks": unique(marks(CELLS)),
+    "activations": unique(activations(CELLS)),
+    "scores": unique(refinements(CELLS, "scores")),
+    "permutations": unique(permutations(CELLS)),
+    "selections": unique(selections(CELLS)),
+}
+
+
+rule list_measurements:
+    """The options that name what make_tables reads: a shell command holds 128 KiB, and there may be thousands."""
+    input:
+        LINES,
+    output:
+        f"{RUN}/tables/measurements.txt",
+    log:
+        f"<logs>/list_measurements/{config['name']}.log",
+    params:
+        *(word for name, paths in MEASUREMENTS.items() for word in (f"--{name}", *paths)),
+    message:
+        "list what was measured"
+    template_engine:
+        "jinja2"
 
 
 rule make_tables:
     input:
-        evaluations=unique(evaluations(CELLS) + robust_evaluations(CELLS)),
-        histories=histories,
-        signatures=unique(
-            rules.align.output.signature.format(**cell) for cell in CELLS if cell["alignment"] != "none"
-        ),
+        **MEASUREMENTS,
+        measurements=rules.list_measurements.output,
     output:
         curves=f"{RUN}/tables/curves.csv",
         pairs=f"{RUN}/tables/pairs.csv",
         summary=report(f"{RUN}/tables/summary.csv", caption="../report/summary.rst", category="Tables"),
         training=f"{RUN}/tables/training.csv",
         signatures=f"{RUN}/tables/signatures.csv",
+        spectrum=f"{RUN}/tables/spectrum.csv",
+        planes=f"{RUN}/tables/planes.csv",
+        marks=f"{RUN}/tables/marks.csv",
+        activations=f"{RUN}/tables/activations.csv",
+        candidates=f"{RUN}/tables/candidates.csv",
+        permutations=f"{RUN}/tables/permutations.csv",
+        best=f"{RUN}/tables/best.csv",
+        best_summary=f"{RUN}/tables/best_summary.csv",
     log:
         f"<logs>/make_tables/{config['name']}.log",
     conda:
@@ -26,27 +62,29 @@ rule make_tables:
     message:
         "join what was measured into tables"
     shell:
-        "python {params.program:q} --evaluations {input.evaluations:q} --histories {input.histories:q}"
-        " --signatures {input.signatures:q} --curves-table {output.curves:q} --pairs-table {output.pairs:q}"
-        " --summary-table {output.summary:q} --training-table {output.training:q}"
-        " --signatures-table {output.signatures:q} > {log:q} 2>&1"
+        "python {params.program:q} @{input.measurements:q} --curves-table {output.curves:q}"
+        " --pairs-table {output.pairs:q} --summary-table {output.summary:q}"
+        " --training-table {output.training:q} --signatures-table {output.signatures:q}"
+        " --spectrum-table {output.spectrum:q} --planes-table {output.planes:q} --marks-table {output.marks:q}"
+        " --activations-table {output.activations:q} --candidates-table {output.candidates:q}"
+        " --permutations-table {output.permutations:q} --best-table {output.best:q}"
+        " --best-summary-table {output.best_summary:q} > {log:q} 2>&1"
 
 
 rule write_config:
     """The config with every default written out: what the tables beside it were made from."""
+    input:
+        LINES,
     output:
         f"{RUN}/config.json",
     log:
         f"<logs>/write_config/{config['name']}.log",
-    localrule: True
-    conda:
-        "../../envs/figures.yaml"
     params:
-        config=canonical(config),
+        canonical(config),
     message:
         "write the complete config, {output}"
-    shell:
-        "printf '%s\\n' {params.config:q} > {output:q} 2> {log:q}"
+    template_engine:
+        "jinja2"
 
 
 rule compare_paper:
@@ -80,6 +118,7 @@ rule compare_paper:
 rule judge_claims:
     input:
         pairs=rules.make_tables.output.pairs,
+        best=rules.make_tables.output.best,
         summary=rules.make_tables.output.summary,
         signatures=rules.make_tables.output.signatures,
         paper=rules.compare_paper.output.text,
@@ -100,8 +139,8 @@ rule judge_claims:
     message:
         "judge the claims"
     shell:
-        "python {params.program:q} --pairs-table {input.pairs:q} --summary-table {input.summary:q}"
-        " --signatures-table {input.signatures:q} --paper {input.paper:q}"
+        "python {params.program:q} --pairs-table {input.pairs:q} --best-table {input.best:q}"
+        " --summary-table {input.summary:q} --signatures-table {input.signatures:q} --paper {input.paper:q}"
         " --claims {input.claims:q} {params.published} --verdicts-table {output.verdicts:q}"
         " --comparison-table {output.comparison:q} --text {output.text:q} > {log:q} 2>&1"
 
@@ -160,6 +199,97 @@ use rule draw_curves as draw_training with:
         code=fingerprint("draw_training"),
 
 
+use rule draw_curves as draw_spectrum with:
+    input:
+        rules.make_tables.output.spectrum,
+    output:
+        **figure("spectrum", "spectrum of the loss"),
+    log:
+        f"<logs>/draw_spectrum/{config['name']}/{{studied}}.log",
+    params:
+        program=program("draw_spectrum"),
+        code=fingerprint("draw_spectrum"),
+
+
+rule draw_planes:
+    input:
+        planes=rules.make_tables.output.planes,
+        marks=rules.make_tables.output.marks,
+    output:
+        **figure("planes-{curve_shown}", "planes"),
+    log:
+        f"<logs>/draw_planes/{config['name']}/{{studied}}-{{curve_shown}}.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        program=program("draw_planes"),
+        code=fingerprint("draw_planes"),
+        selection=selection,
+    message:
+        "draw {output.svg}"
+    shell:
+        "python {params.program:q} --table {input.planes:q} --marks {input.marks:q} {params.selection}"
+        " --svg {output.svg:q} --pdf {output.pdf:q} > {log:q} 2>&1"
+
+
+use rule draw_curves as draw_similarity with:
+    input:
+        rules.make_tables.output.activations,
+    output:
+        **figure("similarity-{curve_shown}", "similarity to the endpoints"),
+    log:
+        f"<logs>/draw_similarity/{config['name']}/{{studied}}-{{curve_shown}}.log",
+    params:
+        program=program("draw_similarity"),
+        code=fingerprint("draw_similarity"),
+
+
+use rule draw_similarity as draw_layers with:
+    output:
+        **figure("layers-{curve_shown}", "similarity by layer"),
+    log:
+        f"<logs>/draw_layers/{config['name']}/{{studied}}-{{curve_shown}}.log",
+    params:
+        program=program("draw_layers"),
+        code=fingerprint("draw_layers"),
+
+
+use rule draw_curves as draw_candidates with:
+    input:
+        rules.make_tables.output.candidates,
+    output:
+        **figure("candidates", "candidates of the refinement"),
+    log:
+        f"<logs>/draw_candidates/{config['name']}/{{studied}}.log",
+    params:
+        program=program("draw_candidates"),
+        code=fingerprint("draw_candidates"),
+
+
+use rule draw_curves as draw_permutations with:
+    input:
+        rules.make_tables.output.permutations,
+    output:
+        **figure("permutations", "permutations compared"),
+    log:
+        f"<logs>/draw_permutations/{config['name']}/{{studied}}.log",
+    params:
+        program=program("draw_permutations"),
+        code=fingerprint("draw_permutations"),
+
+
+use rule draw_curves as draw_best with:
+    input:
+        rules.make_tables.output.best,
+    output:
+        **figure("best", "the best network on the path"),
+    log:
+        f"<logs>/draw_best/{config['name']}/{{studied}}.log",
+    params:
+        program=program("draw_best"),
+        code=fingerprint("draw_best"),
+
+
 FIGURES = unique(figures())
 
 
@@ -184,5 +314,5 @@ rule write_report:
         "write the report, {output}"
     shell:
         "snakemake figures tables --report {output:q} --snakefile {params.snakefile:q}"
-        " --configfile {input.config:q} --replace-workflow-config"
+        " --configfile {input.config:q}"
         " --workflow-profile none --nolock > {log:q} 2>&1"

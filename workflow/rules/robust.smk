@@ -1,4 +1,4 @@
-"""Robustness: curves measured on images attacked at each of their points."""
+"""Robustness: curves measured on images attacked at each of their points, and the best network on each of them."""
 
 
 rule evaluate_robustness:
@@ -35,3 +35,41 @@ rule evaluate_robustness:
         "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device} --gpus {resources.gpu}"
         " --data {input.data:q} --networks {input.networks:q} {params.permutation} {params.bends}"
         " --statistics {input.statistics:q} --output {output.points:q} > {log:q} 2>&1"
+
+
+rule select_network:
+    input:
+        data=rules.prepare_data.output.data,
+        networks=networks_of,
+        permutation=permutation_of,
+        bends=bends_of,
+        statistics=rules.evaluate_curve.output.statistics,
+    output:
+        rows="results/best/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}-{attack}-{strong}-{ensemble}.csv",
+        checkpoint="results/best/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}-{attack}-{strong}-{ensemble}.safetensors",
+    log:
+        "<logs>/select_network/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}-{attack}-{strong}-{ensemble}.log",
+    conda:
+        "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=240),
+    params:
+        **decisions(
+            "select_network",
+            "network",
+            "curve",
+            "evaluation",
+            pair=pair,
+            attacks=attacks_of,
+            selection=lambda w: NAMES[w.attack],
+            ensemble=lambda w: int(w.ensemble),
+        ),
+        permutation=option("--permutation", "permutation"),
+        bends=option("--curve", "bends"),
+    message:
+        "select the best network on {wildcards.curve} of pair {wildcards.pair} of {wildcards.recipe}, aligned by {wildcards.alignment}"
+    shell:
+        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device} --gpus {resources.gpu}"
+        " --data {input.data:q} --networks {input.networks:q} {params.permutation} {params.bends}"
+        " --statistics {input.statistics:q} --checkpoint {output.checkpoint:q} --output {output.rows:q} > {log:q} 2>&1"

@@ -70,4 +70,10 @@ def build(network, *, shape, classes, mean, std, seed=0):
 
 def of(network, dataset, seed=0):
     """`build` for the images of `dataset`."""
-    return build(network, shape=dataset.shape, classes=dataset.classes, mean=dataset.mean, std=dataset.std, seed=seed)
+    return build(**description(network, dataset), seed=seed)
+
+
+def description(network, dataset):
+    """What `build` has to know of a network and its images, as JSON values: enough to build it without the data."""
+    facts = {key: getattr(dataset, key) for key in ("classes", "mean", "std")}
+    return {"network": network, "shape": list(dataset.shape), **facts}

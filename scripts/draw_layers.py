@@ -1,0 +1,39 @@
+"""Draw how alike activations along a curve are to those of its endpoints, layer by layer: correlation against t."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from modeconn import drawing, tables
+
+ENDS = {0: "first network", 1: "second network"}
+
+
+def draw(rows, title):
+    """A figure from the activations of one study and curve (`tables.ACTIVATIONS`): alignments by endpoints."""
+    rows = rows[rows["site"] == "post"]
+    alignments = drawing.in_order(rows["alignment"], drawing.STYLES)
+    figure = Figure(figsize=(max(drawing.LEAST_WIDTH, 2.4 + 1.8 * len(alignments)), 5))
+    axes = figure.subplots(len(ENDS), len(alignments), sharex=True, sharey=True, squeeze=False)
+    scale = {"vmin": min(0, rows["before"].min()), "vmax": 1, "cmap": "viridis"}
+    for (end, name), panels in zip(ENDS.items(), axes):
+        for panel, alignment in zip(panels, alignments):
+            here = rows[(rows["end"] == end) & (rows["alignment"] == alignment)]
+            layers = here.groupby(["position", "t"])["before"].mean().unstack()
+            drawn = panel.pcolormesh(layers.columns, layers.index, layers, shading="nearest", **scale)
+            drawn.set_edgecolor("face")  # or PDF viewers show seams
+            panel.set_xticks(np.linspace(0, 1, 3), ["0", "0.5", "1"])
+            panel.grid(False)
+        panels[0].set_ylabel(f"to the {name}")
+    axes[0, 0].invert_yaxis()
+    drawing.name_groups(axes[0, 0].yaxis, rows)
+    for panel, alignment in zip(axes[0], alignments):
+        panel.set_title(drawing.LABELS.get(alignment, alignment))
+    figure.supxlabel("position $t$ on the curve", fontsize="medium")
+    bar = figure.colorbar(drawn, ax=axes, label="mean correlation of channels")
+    bar.outline.set_linewidth(0.6)
+    drawing.legend(figure, title, [])
+    return figure
+
+
+if __name__ == "__main__":
+    drawing.program(__doc__, tables.ACTIVATIONS, draw, "curve")

@@ -1,0 +1,42 @@
+"""Draw how alike activations along a curve are to those of its endpoints, on the mean over layers.
+
+Above the correlation of channels after the nonlinearity, below the L2 distance before it, of which the theory speaks;
+beside both, what they are if the network at that point is aligned to the endpoint.
+"""
+
+from modeconn import drawing, tables
+
+ENDS = {0: "first network", 1: "second network"}
+QUANTITIES = (
+    ("post", "before", "after", "mean correlation"),
+    ("pre", "distance_before", "distance_after", "L2 distance"),
+)
+ALIGNED = {"marker": "o", "markersize": 3, "markerfacecolor": "none", "linestyle": "", "linewidth": 0}
+
+
+def draw(rows, title):
+    """A figure from the activations of one study and curve (`tables.ACTIVATIONS`), a column for each endpoint."""
+    # The logits are no channels that could be aligned.
+    rows = rows[rows["group"] != "logits"]
+    styles = drawing.styles(rows["alignment"])
+    figure, axes = drawing.panels(len(ENDS))
+    for (end, name), column in zip(ENDS.items(), axes.T):
+        column[0].set_title(f"to the {name}")
+        column[1].set_xlabel("position $t$ on the curve")
+        for panel, (site, before, after, _) in zip(column, QUANTITIES):
+            here = rows[(rows["end"] == end) & (rows["site"] == site)]
+            for alignment, style in styles.items():
+                layers = here[here["alignment"] == alignment].groupby(["t", "pair"])[[before, after]].mean()
+                drawing.draw_lines(panel, layers[before].unstack(), style)
+                panel.plot(layers[after].groupby("t").mean(), **style | ALIGNED)
+            panel.margins(x=0.03)
+    for row, (*_, label) in zip(axes, QUANTITIES):
+        row[0].set_ylabel(label)
+        row[1].sharey(row[0])
+    aligned = {"label": "if aligned at t", "color": "0.4", **ALIGNED}
+    drawing.legend(figure, title, [*(style | drawing.THICK for style in styles.values()), drawing.SINGLE, aligned])
+    return figure
+
+
+if __name__ == "__main__":
+    drawing.program(__doc__, tables.ACTIVATIONS, draw, "curve")
