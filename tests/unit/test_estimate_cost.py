@@ -25,6 +25,8 @@ EVALUATION = {"points": 7, "recalibration": {"images": 0}}
         ("refine", {"recipe": PLAIN, "alignment": {"epochs": 3, "samples": 4}}, 3 * 900 + 6 * 300),
         ("evaluate_curve", {"evaluation": EVALUATION}, 7 * (900 + 900 + 300) / 3),
         ("evaluate_curve", {"evaluation": EVALUATION | {"recalibration": {"images": 90}}}, 7 * (90 + 900 + 300) / 3),
+        ("evaluate_plane", {"plane": EVALUATION}, 49 * (900 + 300) / 3),
+        ("evaluate_activations", {"activations": EVALUATION}, 7 * (900 + 4 * 180) / 3),
         ("evaluate_robustness", {"evaluation": EVALUATION} | PGD, 7 * 300 / 3 + 7 * 300 * 5),
         ("draw_in_the_air", {}, None),
     ],
