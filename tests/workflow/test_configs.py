@@ -9,30 +9,30 @@ from workflow.checkout import PROJECT, Checkout
 
 ONCE = ["list_measurements", "make_tables", "compare_paper", "judge_claims", "write_config", "write_report", "all"]
 JOBS = {
-    "config": dict(
-        prepare_data=1,
-        train=6,
-        align=9,
-        refine=2,
-        fit_curve=11,
-        evaluate_curve=23,
-        evaluate_robustness=7,
-        evaluate_plane=3,
-        evaluate_activations=2,
-    ),
-    "cifar10_slice": dict(prepare_data=1, train=4, align=4, refine=4, fit_curve=10, evaluate_curve=20),
+    "config": {
+        "prepare_data": 1,
+        "train": 6,
+        "align": 9,
+        "refine": 2,
+        "fit_curve": 11,
+        "evaluate_curve": 23,
+        "evaluate_robustness": 7,
+        "evaluate_plane": 3,
+        "evaluate_activations": 2,
+    },
+    "cifar10_slice": {"prepare_data": 1, "train": 4, "align": 4, "refine": 4, "fit_curve": 10, "evaluate_curve": 20},
     # Six seeds are one job.
-    "cifar10": dict(prepare_data=1, train=2, align=6, refine=12, fit_curve=24, evaluate_curve=48),
-    "paper": dict(
-        prepare_data=4,
-        train=18 * 6,  # 9 cells and 9 robust ones, 6 seeds
-        align=18 * 3,
-        refine=6 * 2 * 3,  # GoogLeNet has none
+    "cifar10": {"prepare_data": 1, "train": 2, "align": 6, "refine": 12, "fit_curve": 24, "evaluate_curve": 48},
+    "paper": {
+        "prepare_data": 4,
+        "train": 18 * 6,  # 9 cells and 9 robust ones, 6 seeds
+        "align": 18 * 3,
+        "refine": 6 * 2 * 3,  # GoogLeNet has none
         # Those of the table, TinyTen by the lower rate, PAM, robust ones: aligned and not, three pairs.
-        fit_curve=(9 + 3 + 6 + 9) * 2 * 3,
-        evaluate_curve=(9 * 2 + 3 + 6 * 2 + 9 * 2) * 2 * 3,
-        evaluate_robustness=9 * 2 * 2 * 3,
-    ),
+        "fit_curve": (9 + 3 + 6 + 9) * 2 * 3,
+        "evaluate_curve": (9 * 2 + 3 + 6 * 2 + 9 * 2) * 2 * 3,
+        "evaluate_robustness": 9 * 2 * 2 * 3,
+    },
 }
 # What Linux allows one argument of a command to be, and bash gets a job's command as one.
 LONGEST = 128 * 1024
