@@ -63,7 +63,7 @@ where:
 cost: $(VENV)/installed ## count jobs and image passes of CONFIG, and hours where speed was measured
 	@mkdir -p .snakemake
 	@$(SNAKEMAKE) --dry-run --forceall --printshellcmds > .snakemake/plan.txt 2>&1 || { cat .snakemake/plan.txt; exit 1; }
-	@python scripts/estimate_cost.py .snakemake/plan.txt
+	@python scripts/estimate_cost.py --plan .snakemake/plan.txt
 
 test: $(VENV)/installed ## run the tests
 	python -m pytest

@@ -64,15 +64,20 @@ def passes(program, job, dataset):
     if program == "fit_curve":
         return job["curve"]["epochs"] * train * (1 + steps)
     alignment = job.get("alignment")
+    matched = dataset["alignment_fraction"] * train
     if program == "align":
-        matched = dataset["alignment_fraction"] * train
         return 2 * (FORWARD * (matched + test) + matched * _steps(alignment))
     if program == "refine":
         candidates = alignment["samples"] + 2
         return train * (alignment["epochs"] * (1 + steps) + candidates * (FORWARD + steps))
-    evaluation = job.get("evaluation")
+    evaluation = job.get("evaluation") or job.get("plane") or job.get("activations")
+    recalibrated = FORWARD * (evaluation["recalibration"]["images"] or train) if evaluation else 0
     if program == "evaluate_curve":
-        return evaluation["points"] * FORWARD * ((evaluation["recalibration"]["images"] or train) + train + test)
+        return evaluation["points"] * (recalibrated + FORWARD * (train + test))
+    if program == "evaluate_plane":
+        return evaluation["points"] ** 2 * (recalibrated + FORWARD * test)
+    if program == "evaluate_activations":  # at each point with both ends, two networks each
+        return evaluation["points"] * (recalibrated + 4 * FORWARD * matched)
     if program == "evaluate_robustness":
         return evaluation["points"] * test * (FORWARD + steps)
     return None
@@ -132,7 +137,9 @@ def table(found, uncounted):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("plan", metavar="FILE", help="the output of snakemake --dry-run --forceall --printshellcmds")
+    parser.add_argument(
+        "--plan", required=True, metavar="FILE", help="the output of snakemake --dry-run --forceall --printshellcmds"
+    )
     arguments = parser.parse_args()
     print(table(*rows(Path(arguments.plan).read_text())))
 

@@ -27,9 +27,7 @@ def main():
     inputs.add_argument("--scores", nargs="*", default=[], metavar="CSV", help="loss of a refinement's candidates")
     inputs.add_argument("--permutations", nargs="*", default=[], metavar="FILE", help="permutations (safetensors)")
     inputs.add_argument("--selections", nargs="*", default=[], metavar="CSV", help="the best network on each curve")
-    inputs.add_argument(
-        "--artifacts", nargs="*", default=[], metavar="FILE", help="what was computed (safetensors)"
-    )
+    inputs.add_argument("--artifacts", nargs="*", default=[], metavar="FILE", help="what was computed (safetensors)")
     made = parser.add_argument_group("outputs")
     made.add_argument("--curves-table", required=True, metavar="CSV", help="one row a point of a curve")
     made.add_argument("--pairs-table", required=True, metavar="CSV", help="one row a curve: averages and barriers")

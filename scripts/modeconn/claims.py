@@ -85,7 +85,7 @@ def _names(claim):
                 f"claim {claim['claim']}: unknown name '{name}': a name is <alignment>_<curve>_<quantity>,"
                 f" with a quantity of {', '.join(known)}, or <alignment>_signature_before or _after"
             )
-        measured.add(match.group(1))
+        measured |= {match.group(1)} - {None}  # signatures go with either kind
     if not names:
         raise ValueError(f"claim {claim['claim']}: the formula '{claim['formula']}' names nothing that was measured")
     if not (measured <= set(QUANTITIES) or measured <= set(tables.BEST_QUANTITIES)):

@@ -25,6 +25,8 @@ EVALUATION = {"points": 7, "recalibration": {"images": 0}}
         ("refine", {"recipe": PLAIN, "alignment": {"epochs": 3, "samples": 4}}, 3 * 900 + 6 * 300),
         ("evaluate_curve", {"evaluation": EVALUATION}, 7 * (900 + 900 + 300) / 3),
         ("evaluate_curve", {"evaluation": EVALUATION | {"recalibration": {"images": 90}}}, 7 * (90 + 900 + 300) / 3),
+        ("evaluate_plane", {"plane": EVALUATION}, 49 * (900 + 300) / 3),
+        ("evaluate_activations", {"activations": EVALUATION}, 7 * (900 + 4 * 180) / 3),
         ("evaluate_robustness", {"evaluation": EVALUATION} | PGD, 7 * 300 / 3 + 7 * 300 * 5),
         ("draw_in_the_air", {}, None),
     ],
@@ -53,12 +55,12 @@ def test_hours_are_passes_by_the_measured_speed(tmp_path):
     plan = tmp_path / "plan.txt"
     plan.write_text("Building DAG of jobs...\n" + "\n".join(commands) + "\n")
 
-    before = run("estimate_cost", plan)
+    before = run("estimate_cost", "--plan", plan)
     assert before.returncode == 0, before.stderr
     assert "not measured" in before.stdout and "Not counted: 1 jobs of fly." in before.stdout
 
     # 10 images a second under an attack of 5 steps are 60 passes a second: 1,080,000 passes take 5 hours.
     (tmp_path / "seeds1.safetensors").touch()
     (tmp_path / "seeds1.cost.json").write_text(json.dumps({"images_per_second": 10, "device": "cpu"}))
-    row = next(line.split() for line in run("estimate_cost", plan).stdout.splitlines() if "tinyten" in line)
+    row = next(line.split() for line in run("estimate_cost", "--plan", plan).stdout.splitlines() if "tinyten" in line)
     assert row == ["tinyten", "cifar10", "2", "1.1", "60", "5.0", "cpu"]

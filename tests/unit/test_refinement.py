@@ -309,7 +309,7 @@ def test_a_matrix_of_small_entries_only_has_the_nearest_permutation(monkeypatch)
 
 def test_samples_draw_each_group_for_itself_by_its_coefficients():
     groups = {"one": 4, "other": 6}
-    spec = permutation.PermutationSpec(groups=groups, axes=(), sites={})
+    spec = permutation.PermutationSpec(groups=groups, axes=(), sites={}, pre_sites={})
     cycles = {group: torch.arange(size).roll(1) for group, size in groups.items()}
     shares = {"one": 0.25, "other": 0.4}
     matrices = {
