@@ -374,7 +374,9 @@ def figures():
         shown = ["all", "none", *aligned] if "none" in entry["alignments"] else ["all"]
         curves = entry.get("curves", config["curves"])
         bent = [curve for curve in curves if is_bent(identity_of("curve", curve))]
-        bent, curves = ([configuration.shown_as(config, "curve", name) for name in names] for names in (bent, curves))
+        bent, curves = (
+            [configuration.shown_as(config, "curve", name) for name in names] for names in (bent, curves)
+        )
         matched = any(is_matched(identity_of("alignment", name)) for name in entry["alignments"])
         planes = [*bent, *(["none"] if matched else [])] if "planes" in entry["measures"] else []
         activations = curves if "activations" in entry["measures"] else []
