@@ -12,11 +12,12 @@ rule prepare_data:
     threads: config["threads"]
     resources:
         **computing(minutes=60, gpu=False),
+        # Not a param: where archives lie decides nothing, neither what reruns nor the key of a cache.
+        downloads=config["downloads"],
     params:
         **decisions("prepare_data", "dataset"),
     message:
         "prepare the data set {wildcards.dataset}"
-    # The folder of downloads comes past params: it decides nothing, neither what reruns nor the key of a cache.
     shell:
         "python {params.program:q} --job {params.job:q} --code {params.code:q} --device cpu"
-        " --downloads {config[downloads]:q} --output {output.data:q} > {log:q} 2>&1"
+        " --downloads {resources.downloads:q} --output {output.data:q} > {log:q} 2>&1"
