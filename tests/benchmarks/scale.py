@@ -84,7 +84,7 @@ def finished_runs(folder):
     checkout = Checkout(folder / "finished", study(FINISHED))
     (folder / "stub.bash").write_text(STUB)
     stubs = {"BASH_ENV": str(folder / "stub.bash")}
-    text, *cost = measure(checkout, "tables", "figures", **stubs)
+    text, *cost = measure(checkout, "--", "tables", "figures", **stubs)
     jobs = int(re.search(r"^total +(\d+)$", text, re.MULTILINE)[1])
     row("run, programs are stubs", jobs, *cost)
     _, *cost = measure(checkout, **stubs)
