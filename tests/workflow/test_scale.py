@@ -3,6 +3,7 @@
 import copy
 
 import pandas as pd
+from safetensors.numpy import save
 
 from modeconn import tables
 from workflow.checkout import TINY, Checkout
@@ -10,16 +11,19 @@ from workflow.checkout import TINY, Checkout
 PAIRS = 1400
 # Linux's limit on one argument, and a shell command is one.
 ARGUMENT_BYTES = 128 * 1024
-# What the files that an option names hold: their header, and rows.
-STUBS = {
-    "--evaluations": (
-        tables.EVALUATION,
-        "digits,tinyten,standard,{pair},none,linear,0,0,test,none,1,0.9\n"
-        "digits,tinyten,standard,{pair},none,linear,1,2,test,none,1,0.8\n",
-    ),
-    "--histories": (tables.HISTORY, ""),
-    "--signatures": (tables.SIGNATURE, ""),
-}
+EVALUATION = """\
+digits,tinyten,standard,{pair},none,linear,0,0,test,none,1,0.9
+digits,tinyten,standard,{pair},none,linear,1,2,test,none,1,0.8
+"""
+
+
+def stub(option, path):
+    """The bytes of a measurement that nobody took, or of an artifact that nobody made."""
+    if option == "--artifacts":
+        return save({}, metadata={"modeconn": '{"rule":"stub"}'})
+    table = {"--evaluations": tables.EVALUATION, "--histories": tables.HISTORY}[option]
+    rows = EVALUATION.format(pair=path.parts[-4]) if option == "--evaluations" else ""
+    return (",".join(table.columns) + "\n" + rows).encode()
 
 
 def test_tables_are_made_of_more_files_than_a_shell_command_can_name(tmp_path):
@@ -40,11 +44,11 @@ def test_tables_are_made_of_more_files_than_a_shell_command_can_name(tmp_path):
 
     for word in listed.splitlines():
         if word.startswith("--"):
-            table, rows = STUBS.get(word, (None, None))  # of the other options there are no files
+            option = word
             continue
         path = checkout.path / word
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(",".join(table.columns) + "\n" + rows.format(pair=path.parts[-4]))
+        path.write_bytes(stub(option, path))
     checkout.run("--cores", "1", "results/tiny/tables/pairs.csv", "--allowed-rules", "list_measurements", "make_tables")
     pairs = pd.read_csv(checkout.path / "results/tiny/tables/pairs.csv")
     assert len(pairs) == PAIRS
