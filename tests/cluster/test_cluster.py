@@ -22,6 +22,7 @@ SUBMISSIONS = {
     "fit_curve": 2,
     "evaluate_curve": 5,
     "evaluate_robustness": 1,
+    "select_network": 1,
     "tables": 1,
 }
 

@@ -95,8 +95,9 @@ rule write_config:
 rule compare_paper:
     input:
         summary=rules.make_tables.output.summary,
-        # Of the config only what the comparison speaks of counts, which is in params.
-        config=ancient(rules.write_config.output),
+        # Of the config only what the comparison speaks of counts, which is in params. By its path: the output of
+        # a rule would be ancient to all who read it.
+        config=ancient(f"{RUN}/config.json"),
         published=os.path.relpath(ROOT / "config/published/tatro2020.csv"),
         paper=os.path.relpath(ROOT / "config/paper.yaml"),
         schema=os.path.relpath(Path(workflow.basedir, "schemas/config.schema.yaml")),
