@@ -45,6 +45,16 @@ def start(checkout, command):
     )
 
 
+def wait_for(process, words):
+    """Read what a process says until a line holds `words`."""
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if words in line:
+            return
+    pytest.fail(f"{words!r} is not in: {''.join(said)}")
+
+
 def one(checkout, pattern):
     (path,) = checkout.path.glob(pattern)
     return path
@@ -96,7 +106,7 @@ def test_asked_to_stop_it_saves_first(checkout, number):
     longer = command.replace('"epochs":1', '"epochs":50')
     assert longer != command
     process = start(checkout, longer)
-    assert "epoch 1/50" in process.stdout.readline()
+    wait_for(process, "epoch 1/50")
     process.send_signal(number)
     output, _ = process.communicate()
     assert process.returncode == 128 + number
@@ -109,7 +119,7 @@ def test_asked_to_stop_it_saves_first(checkout, number):
     assert again.returncode == 0 and "starting anew" in output and state.name in output
     assert outputs_beside(path) == expected | {state.name: state.read_bytes()}
     resumed = start(checkout, longer)
-    assert "resumed after epoch" in resumed.stdout.readline()
+    wait_for(resumed, "resumed after epoch")
     resumed.kill()
     resumed.communicate()
     state.unlink()
@@ -153,7 +163,7 @@ def test_a_damaged_state_is_refused_by_name(checkout):
     command = command_of(checkout, str(path.relative_to(checkout.path)))
     longer = command.replace('"epochs":1', '"epochs":50')
     process = start(checkout, longer)
-    process.stdout.readline()
+    wait_for(process, "epoch 1/50")
     process.terminate()
     process.communicate()
     (state,) = path.parent.glob("seeds1.*.state")
