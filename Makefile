@@ -66,7 +66,7 @@ cost: $(VENV)/installed ## count jobs and image passes of CONFIG, and hours wher
 	@python scripts/estimate_cost.py --plan .snakemake/plan.txt
 
 test: $(VENV)/installed ## run the tests
-	python -m pytest
+	python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-cluster: $(VENV)/installed ## run the tests on a SLURM of their own (slurm-wlm and munge have to be installed)
 	python -m pytest tests/cluster --require-slurm
