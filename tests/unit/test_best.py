@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from test_programs import SCRIPTS, arguments_of, run_program
 
+import estimate_cost
 import select_network
 from modeconn import artifacts, attacks, autoattack, classification, dispatch, networks, resume, tables
 from modeconn.ensembles import Ensemble
@@ -128,6 +130,23 @@ def test_under_attack_it_is_the_most_robust_one(select, on_the_line, made, tiny_
     loss = -mean[torch.arange(20), labels].log().mean().item()
     assert test.loc[("ensemble", "none"), "loss"] == pytest.approx(loss, rel=1e-5)
     assert test.loc[("ensemble", "none"), "accuracy"] == pytest.approx((mean.argmax(1) == labels).double().mean())
+
+
+def test_its_cost_is_estimated_as_what_it_computes(select, made, monkeypatch):
+    """Every image that goes through a network counts, with its gradient one pass and forward alone a third."""
+    _, job, *_ = made
+    outputs, counted = Functional.outputs, []
+
+    def counting(self, vectors, buffers, images, train=False):
+        counted.append(len(vectors) * images.shape[1] * (1 if images.requires_grad else Fraction(1, 3)))
+        return outputs(self, vectors, buffers, images, train)
+
+    monkeypatch.setattr(Functional, "outputs", counting)
+    named = {"none": None, "pgd": PGD, "strong": STRONG}
+    select(attacks=named, selection="pgd")
+    dataset = {"source": "npz", "train_images": 84, "hold_out": 40, "test_images": 20, "alignment_fraction": 0.2}
+    values = job | {"attacks": named, "selection": "pgd", "ensemble": 3}
+    assert estimate_cost.passes("select_network", values, dataset) == sum(counted)
 
 
 def test_of_equals_the_one_of_the_lowest_loss_is_taken_and_then_the_first():
