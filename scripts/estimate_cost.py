@@ -2,8 +2,8 @@
 
 Reads what `snakemake --dry-run --printshellcmds` prints, so it counts the jobs of that plan. A pass is one image
 forward and backward through one network, as in training; forward alone counts a third, a step of an attack one. What
-AutoAttack takes is not known beforehand, so jobs under it are not counted. Hours are passes divided by passes a second, which finished trainings of the same network on the same data have left in their
-cost files.
+AutoAttack takes is not known beforehand: jobs under it are not counted. Hours are passes divided by passes a second,
+which finished trainings of the same network on the same data have left in their cost files.
 """
 
 import argparse
