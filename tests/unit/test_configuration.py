@@ -441,6 +441,12 @@ def test_what_was_added_to_attacks_leaves_older_results_alone():
     assert suite["attack"]["suite"][1] == {"method": "autoattack", "epsilon": 0.1}
 
 
+def test_statistics_on_augmented_images_are_another_meaning_of_all_that_is_measured():
+    off, on = (meaning(SCHEMA, ("evaluation", {"recalibration": {"augmented": value}})) for value in (False, True))
+    assert off == meaning(SCHEMA)
+    assert {kind for kind in off if off[kind] != on[kind]} == {"evaluation", "plane", "activations"}
+
+
 def test_a_refinement_means_its_starts_values():
     pam, other = {"method": "pam", "start": "weight"}, {"method": "weight", "seed": 3}
     values = configuration.meanings(completed(("alignments.pam", pam)), SCHEMA)["alignment"]["pam"][1]

@@ -95,6 +95,7 @@ def test_what_was_not_run_says_so():
         ("networks.tinyten.width", 2, "network.width 2 (paper: 1)"),
         ("alignments.activation.subsample", 16, "alignment.subsample 16 (paper: 32)"),
         ("evaluation.recalibration.images", 10, "evaluation.recalibration.images 10 (paper: 0)"),
+        ("evaluation.recalibration.augmented", False, "evaluation.recalibration.augmented none (paper: True)"),
         ("studies.alignment.0.pairs", [[1, 2]], "pairs 1 (paper: 3)"),
     ],
 )

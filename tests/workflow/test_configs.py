@@ -1,10 +1,12 @@
 """The configs of config/: how many jobs each plans, and that its commands can be run."""
 
 import copy
+import json
 
 import pytest
 import yaml
 
+import estimate_cost
 from workflow.checkout import PROJECT, Checkout
 
 ONCE = ["list_measurements", "make_tables", "compare_paper", "judge_claims", "write_config", "write_report", "all"]
@@ -70,6 +72,18 @@ def test_a_config_plans_its_jobs(checkout, name):
     assert planned == JOBS[name] | dict.fromkeys(ONCE, 1)
     done = checkout.run("--dry-run", "--printshellcmds")
     assert max(map(len, (done.stdout + done.stderr).splitlines())) < LONGEST
+
+
+def test_who_estimates_statistics_on_augmented_images_is_told_how(checkout):
+    config = yaml.safe_load((PROJECT / "config/cifar10.yaml").read_text())
+    checkout.write_config(config)
+    done = checkout.run("--dry-run", "--printshellcmds", "robustness", "measures")
+    for program, options in estimate_cost.plan(done.stdout + done.stderr):
+        job, (code,) = json.loads(options["--job"][0]), options["--code"]
+        told = program in ("evaluate_curve", "evaluate_plane", "evaluate_activations")
+        assert job.get("augmentation") == (config["recipes"]["standard"]["augmentation"] if told else None)
+        if program.startswith("evaluate"):
+            assert ("datasets.augmentation:" in code) == told
 
 
 @pytest.mark.parametrize("name", ["cifar10", "paper"])
