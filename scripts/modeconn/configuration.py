@@ -79,6 +79,8 @@ def _explain(error):
         return f"config, {where}: unknown key {', '.join(map(repr, unknown))}; allowed: {', '.join(known)}{hint}"
     if error.validator == "required":
         return f"config, {where}: {error.message}"
+    if error.validator == "not":
+        return f"config, {where}: {error.instance!r} means something already: take another name"
     hint = f" ({error.schema['description']})" if "description" in error.schema else ""
     if error.validator == "type" and re.fullmatch(r"[+-]?\d+e[+-]?\d+", str(error.instance), re.IGNORECASE):
         hint = " (to YAML it is text without a point: write 1.0e-3 for 1e-3)"

@@ -195,6 +195,30 @@ def test_a_selection_goes_on_where_it_was_stopped(select, monkeypatch, tmp_path)
         assert [name.read_bytes() for name in names] == expected
 
 
+@pytest.mark.parametrize("program", ["select_network", "evaluate_robustness"])
+def test_statistics_of_other_points_are_one_line(made, monkeypatch, tmp_path, program):
+    """Of fewer points they would not suffice, of more they would be those of other networks, without a word."""
+    files, job, tensors, metadata = made
+    artifacts.save(files["data"], tensors, metadata)
+    more = {
+        "select_network": {"attacks": {"none": None}, "selection": "none", "ensemble": 3},
+        "evaluate_robustness": {"attack": PGD, "attack_name": "pgd"},
+    }[program]
+    outputs = {"output": tmp_path / "rows.csv"} | (
+        {"checkpoint": tmp_path / "best.safetensors"} if program == "select_network" else {}
+    )
+    for points in (4, 9):
+        with pytest.raises(SystemExit) as caught:
+            run_program(
+                monkeypatch, program, job | more | {"evaluation": {**EVALUATION, "points": points}}, **files, **outputs
+            )
+        assert caught.value.code == (
+            f"{program}.py: {files['statistics']} has statistics of 5 points of the curve:"
+            f" give those of {points}, evaluation.points"
+        )
+        assert not any(path.exists() for path in outputs.values())
+
+
 def test_without_held_out_images_nothing_is_selected(select, tiny_pair, tmp_path):
     with pytest.raises(SystemExit) as caught:
         select(data=tiny_pair[0]["data"])

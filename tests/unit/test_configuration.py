@@ -106,7 +106,16 @@ MISTAKES = {
     "unknown schedule": ("recipes.standard.schedule", "step", ["recipes.standard.schedule", "'step'", "halving"]),
     "unknown device": ("device", "gpu", ["device", "'gpu'", "cuda"]),
     "unusable name": ("datasets.my data", {"source": "digits"}, ["datasets", "'my data'", "Letters"]),
-    "alignment called none": ("alignments.none", {"method": "weight"}, ["alignments", "'none'"]),
+    "alignment called none": (
+        "alignments.none",
+        {"method": "weight"},
+        ["alignments", "'none' means something already: take another name"],
+    ),
+    "attack called none": (
+        "attacks.none",
+        {"epsilon": 0.1, "step": 0.02, "steps": 5},
+        ["attacks", "'none' means something already: take another name"],
+    ),
     "pair of one seed": ("studies.alignment.0.pairs", [[1]], ["studies.alignment.0.pairs.0", "[1]"]),
     "pair of a seed with itself": ("studies.alignment.0.pairs", [[3, 3]], ["studies.alignment.0.pairs.0", "[3, 3]"]),
     "undefined attack of a recipe": ("recipes.robust.attack", "fgsm", ["recipes.robust.attack", "'fgsm'", "pgd"]),
@@ -267,7 +276,7 @@ def test_defaults_are_filled_in_at_every_depth():
     assert "hidden" not in config["networks"]["tinyten"]
     torchvision = {"family": "torchvision", "model": "resnet18"}
     assert completed(("networks.other", torchvision.copy()))["networks"]["other"] == torchvision
-    assert config["evaluation"]["recalibration"] == {"images": 0, "batch": 512}
+    assert config["evaluation"]["recalibration"] == {"images": 0, "batch": 512, "augmented": False}
     assert config["alignments"] == {
         "activation": {
             "method": "activation",
@@ -412,6 +421,7 @@ def test_identities_of_published_results_stay():
         "standard-67cf38fa",
         "robust-aabebe2b",
     ]
+    assert found["evaluation"]["evaluation"][0] == "evaluation-6f95252a"
 
 
 def test_a_recipe_means_its_attacks_values():

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import estimate_cost
-from workflow.checkout import PROJECT, Checkout
+from workflow.checkout import PROJECT, TINY, Checkout
 
 ONCE = ["list_measurements", "make_tables", "compare_paper", "judge_claims", "write_config", "write_report", "all"]
 JOBS = {
@@ -97,6 +97,15 @@ def test_only_selected_networks_are_trained_on_fewer_images(name):
 
 def entries(config):
     return config["studies"]["alignment"]
+
+
+def test_a_study_without_alignments_draws_none(checkout):
+    config = copy.deepcopy(TINY)
+    config["studies"]["alignment"] = [TINY["studies"]["alignment"][0] | {"alignments": ["none"], "curves": ["linear"]}]
+    checkout.write_config(config)
+    planned = checkout.planned()
+    assert planned["draw_curves"] == 3
+    assert not {"align", "draw_signatures", "draw_permutations"} & planned.keys()
 
 
 def test_two_alignments_shown_as_one_are_refused(checkout):

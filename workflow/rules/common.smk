@@ -393,7 +393,7 @@ def figures():
             (rules.draw_curves, {"split": ["test"], "alignment_shown": shown}),
             (rules.draw_robustness, {"alignment_shown": shown if entry["attack"] else []}),
             *([(rules.draw_best, {})] if entry["best"] else []),
-            (rules.draw_signatures, {}),
+            (rules.draw_signatures, {"aligned": aligned}),
             (rules.draw_training, {}),
             (rules.draw_spectrum, {}),
             (rules.draw_planes, {"curve_shown": planes}),
