@@ -1,165 +1,254 @@
-"""Ratios of our kernels to the plain way of doing the same, both timed in turn in one run: `make bench`.
+"""Time the kernels of this project against plain PyTorch, or the paper's own code, in turns: `make bench`.
 
-A ratio above one says that ours is faster. Absolute times are of this machine and this moment.
+For each kernel: seconds and images a second (an image counts once for each network and pass over it), the most memory
+it takes besides what was there, its share of what the machine can do, and how much longer the other code takes, as the
+median of the rounds' ratios with their range. What the machine can do is measured in the same run: the fastest dense
+product or convolution, and for augmentation copying.
 """
 
+import argparse
+import ctypes
+import gc
+import os
 import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
+from threadpoolctl import threadpool_limits
+from torch.profiler import ProfilerActivity
+from torch.profiler import profile as profiler
+from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from modeconn import classification, connectivity, datasets, networks, permutation
-from modeconn.functional import Functional
-from modeconn.matching import activation
-from modeconn.optimization import descend
+from ours import POINTS, Ours
+from plain import Plain
+from reference import Reference
 
-torch.set_num_threads(1)
-ROUNDS = 5
-RECIPE = {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
-PGD = {"epsilon": 8 / 255, "step": 2 / 255, "steps": 5, "random_start": False}
+ROOT = Path(__file__).resolve().parents[2]
 
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--family", default="tinyten", help="the network (default: tinyten)")
+parser.add_argument("--images", type=int, default=2000, help="images of the training and of the test split")
+parser.add_argument("--threads", type=int, default=1, help="threads on a CPU (default: 1)")
+parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+parser.add_argument("--kernels", nargs="+", metavar="NAME", help="some of them (default: all)")
+parser.add_argument("--rounds", type=int, default=5, help="times that each is measured (default: 5)")
+parser.add_argument("--reference", metavar="FOLDER", help="a copy of the paper's code, in place of plain PyTorch")
+parser.add_argument("--against", metavar="CSV", help="an earlier --output, to compare with")
+parser.add_argument("--output", metavar="CSV", help="where the table goes (default: results/benchmarks/<family>.csv)")
+parser.add_argument("--profile", action="store_true", help="print instead where the time of each kernel goes")
+arguments = parser.parse_args()
 
-def data():
-    """1,280 random colour images of 32x32, half of them the alignment split."""
-    rng = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (1280, 3, 32, 32), generator=rng).to(torch.uint8)
-    labels = torch.randint(0, 10, (1280,), generator=rng)
-    return datasets.Dataset(images, labels, images, labels, torch.arange(640), [0.5] * 3, [0.25] * 3, 10)
-
-
-DATA = data()
-NETWORK = networks.of({"family": "tinyten"}, DATA)
-FUNCTIONAL = Functional(NETWORK)
-
-
-def train_ours():
-    vectors, buffers = FUNCTIONAL.stack([NETWORK.state_dict()])
-    vectors = vectors.detach().requires_grad_(True)
-    momenta = [torch.zeros_like(vectors)]
-    objective = classification.objective_of(FUNCTIONAL, vectors, buffers, None)
-    for batch in datasets.batches(DATA, [1], 0, 0, 128, {"shift": 0}):
-        losses, _, _ = objective(batch)
-        descend([vectors], torch.autograd.grad(losses.sum(), [vectors]), momenta, 0.1, RECIPE)
-
-
-def train_plain():
-    network = networks.of({"family": "tinyten"}, DATA)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    for images, labels in zip(DATA.train_images.split(128), DATA.train_labels.split(128)):
-        optimizer.zero_grad()
-        F.cross_entropy(network(images.float() / 255), labels).backward()
-        optimizer.step()
-
-
-def augment_ours():
-    for _ in datasets.batches(DATA, [1], 0, 0, 128, {"rotation": 15, "flip": True, "shift": 4}):
-        pass
-
-
-def augment_plain():
-    """The same changes by torchvision, image by image as a data loader makes them."""
-    from torchvision.transforms import v2
-
-    change = v2.Compose([v2.RandomAffine(15), v2.RandomHorizontalFlip(), v2.RandomCrop(32, padding=4)])
-    for images in DATA.train_images.split(128):
-        torch.stack([change(image) for image in images]).float() / 255
+# Kernel -> what it does, and passes of an image through a network.
+KERNELS = {
+    "train": ("training epoch, augmented", 1),
+    "train_robust": ("adversarial training epoch, 5 steps", 6),
+    "train_population": ("training epoch of four at once", 4),
+    "augment": ("augmentation of an epoch", 1),
+    "fit": ("curve epoch, augmented", 1),
+    "evaluate": ("evaluation of a curve, 9 points", 3 * POINTS),
+    "attack": ("PGD evaluation, 5 steps", 6),
+    "match_400": ("activation matching, 400 images", 2),
+    "match_10000": ("activation matching, 10,000 images", 2),
+    "match_weights": ("weight matching", None),
+    "match_weights_wide": ("weight matching, four times the width", None),
+    "plane": ("plane, 9 points", 18),
+    "refine": ("PAM epoch, augmented", 1),
+    "round": ("PAM rounding", None),
+}
+SIZES = {"match_400": 400, "match_10000": 10_000}
+MEMORY_BOUND = ("augment",)
+# How a network may be computed, by keys of the config.
+VARIANTS = {
+    "float32": {},
+    "float32, compiled": {"compile": True},
+    "bfloat16": {"precision": "bfloat16"},
+    "bfloat16, compiled": {"precision": "bfloat16", "compile": True},
+}
+COMPILED = ("train", "train_robust", "fit", "evaluate", "attack", "plane", "refine")
 
 
-def correlate_ours():
-    spec = permutation.discover(NETWORK, DATA.example())
-    state = NETWORK.state_dict()
-    batches = (datasets.to_float(part) for part in DATA.split("alignment")[0].split(64))
-    activation.correlate(NETWORK, spec, state, state, batches)
-
-
-@torch.no_grad()
-def correlate_plain():
-    """All activations of both networks kept, then z-scored in float64: Algorithm 1 as it is written."""
-    NETWORK.eval()
-    images = datasets.to_float(DATA.split("alignment")[0])
-    kept = []
-    for _ in range(2):
-        value, outputs = (images - NETWORK.mean) / NETWORK.std, []
-        for layer in NETWORK.network.layers:
-            value = layer(value)
-            outputs.append(value.transpose(0, 1).flatten(1).double())
-        kept.append(outputs)
-    for a, b in zip(*kept):
-        a, b = (((x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1e-5)) for x in (a, b))
-        a @ b.T / a.shape[1]
-
-
-def evaluate_ours():
-    vectors, _ = FUNCTIONAL.stack([NETWORK.state_dict()])
-    buffers = connectivity.recalibrated(FUNCTIONAL, vectors, DATA, {"images": 0, "batch": 512})
-    classification.evaluate(FUNCTIONAL, vectors, buffers, *DATA.split("test"), 512)
-
-
-@torch.no_grad()
-def evaluate_plain():
-    network = networks.of({"family": "tinyten"}, DATA)
-    network.load_state_dict(NETWORK.state_dict())
-    network.train()
-    for images in DATA.train_images.split(512):
-        network(images.float() / 255)
-    network.eval()
-    for images, labels in zip(DATA.test_images.split(512), DATA.test_labels.split(512)):
-        F.cross_entropy(network(images.float() / 255), labels)
-
-
-def attack_ours():
-    vectors, buffers = FUNCTIONAL.stack([NETWORK.state_dict()])
-    images, labels = DATA.split("test")
-    classification.evaluate(FUNCTIONAL, vectors, buffers, images[:256], labels[:256], 128, PGD)
-
-
-def attack_plain():
-    NETWORK.eval()
-    for images, labels in zip(DATA.test_images[:256].split(128), DATA.test_labels[:256].split(128)):
-        clean = images.float() / 255
-        attacked = clean.clone()
-        for _ in range(PGD["steps"]):
-            attacked.requires_grad_(True)
-            F.cross_entropy(NETWORK(attacked), labels).backward()
-            moved = attacked.detach() + PGD["step"] * attacked.grad.sign()
-            attacked = (clean + (moved - clean).clamp(-PGD["epsilon"], PGD["epsilon"])).clamp(0, 1)
-        with torch.no_grad():
-            F.cross_entropy(NETWORK(attacked), labels)
+def synchronize():
+    if arguments.device == "cuda":
+        torch.cuda.synchronize()
 
 
 def seconds(kernel):
+    synchronize()
     started = time.perf_counter()
     kernel()
+    synchronize()
     return time.perf_counter() - started
 
 
-def main():
-    pairs = {
-        "training epoch, 1,280 images": (train_ours, train_plain),
-        "augmented epoch, 1,280 images": (augment_ours, augment_plain),
-        "activation matching, 640 images": (correlate_ours, correlate_plain),
-        "recalibrate and evaluate, 1,280 images": (evaluate_ours, evaluate_plain),
-        "PGD evaluation, 256 images": (attack_ours, attack_plain),
+def peak_mb(kernel):
+    """Megabytes that `kernel` takes at most, besides what was there before."""
+    if arguments.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        kernel()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is what it is now
+    before = _status("VmRSS")
+    kernel()
+    return _status("VmHWM") - before
+
+
+def _status(field):
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) / 1024
+
+
+def limits():
+    """What the machine can do: {"float32", "bfloat16": FLOP/s, "bytes": bytes/s}."""
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        matrix = torch.randn(2048, 2048, device=arguments.device).to(dtype)
+        images = torch.randn(64, 64, 32, 32, device=arguments.device).to(dtype, memory_format=torch.channels_last)
+        filters = torch.randn(64, 64, 3, 3, device=arguments.device).to(dtype)
+        works = {
+            2 * 2048**3: partial(torch.mm, matrix, matrix),
+            2 * 64 * 64 * 64 * 9 * 32 * 32: partial(F.conv2d, images, filters, padding=1),
+        }
+        rates = [flops / min(seconds(work) for _ in range(5)) for flops, work in works.items()]
+        found[str(dtype).removeprefix("torch.")] = max(rates)
+    source, target = torch.zeros(2, 2**28, dtype=torch.uint8, device=arguments.device)
+    found["bytes"] = 2 * len(source) / min(seconds(partial(target.copy_, source)) for _ in range(5))
+    return found
+
+
+def subjects(name):
+    """(kernel of ours by variant, kernel of the others or None), each a function without arguments."""
+    method = "match" if name in SIZES else name.removesuffix("_wide")
+    images = SIZES.get(name, arguments.images)
+    network = {"family": arguments.family}
+    if name.endswith("_wide"):
+        network["width"] = 4
+    if arguments.reference:
+        other = Reference(arguments.reference, network, images, arguments.device)
+    else:
+        other = Plain(network, images, arguments.device)
+    chosen = ["float32"]
+    if KERNELS[name][1] and name not in MEMORY_BOUND:
+        chosen = [variant for variant in VARIANTS if name in COMPILED or "compiled" not in variant]
+    ours = {variant: getattr(Ours(network | VARIANTS[variant], images, arguments.device), method) for variant in chosen}
+    return ours, getattr(other, method, None)
+
+
+def measure(name, limit):
+    """A row for each variant that the kernel can be computed in."""
+    ours, other = subjects(name)
+    label, passes = KERNELS[name]
+    kernels = [*ours.values(), *([other] if other else [])]
+    peaks = [peak_mb(kernel) for kernel in kernels]  # which also warms them up, or compiles
+    rounds = [[seconds(kernel) for kernel in kernels] for _ in range(arguments.rounds)]
+    for place, variant in enumerate(ours):
+        times = [times[place] for times in rounds]
+        row = {"kernel": name, "what": label, "family": arguments.family, "threads": arguments.threads}
+        row |= {"variant": variant, "seconds": statistics.median(times), "peak_mb": peaks[place]}
+        images = SIZES.get(name, arguments.images)
+        row["images_per_second"] = passes and passes * images / row["seconds"]
+        row["limit"] = limit["bytes" if name in MEMORY_BOUND else variant.partition(",")[0]]
+        row["of_limit"] = work(name, ours["float32"], images) / row["seconds"] / row["limit"]
+        if other:
+            ratios = sorted(times[-1] / times[place] for times in rounds)
+            row |= {"ratio": statistics.median(ratios), "least": ratios[0], "most": ratios[-1]}
+            row |= {"other_seconds": statistics.median(times[-1] for times in rounds), "other_peak_mb": peaks[-1]}
+        yield row
+
+
+def work(name, kernel, images):
+    """What a kernel has to do at least: floating point operations of products and convolutions, or bytes."""
+    if name in MEMORY_BOUND:
+        return images * 3 * 32 * 32 * (1 + 4)  # bytes are read, floats are written
+    with FlopCounterMode(display=False) as counter:
+        kernel()
+    return counter.get_total_flops()
+
+
+def programs():
+    """Seconds of what each job and each call of the workflow pays before it works."""
+    python = [sys.executable]
+    commands = {
+        "start of a program": [*python, str(ROOT / "scripts/train.py"), "--help"],
+        "start of a figure": [*python, str(ROOT / "scripts/draw_curves.py"), "--help"],
+        "dry run of the default config": ["snakemake", "--dry-run", "--quiet", "all"],
     }
-    print(f"{'kernel (TinyTen, 32x32, one thread)':42}{'ours':>9}{'plain':>9}{'ratio':>8}  range of {ROUNDS} pairs")
-    for name, (ours, plain) in pairs.items():
-        ours(), plain()
-        timed = [(seconds(ours), seconds(plain)) for _ in range(ROUNDS)]
-        ratios = sorted(b / a for a, b in timed)
-        a, b = (statistics.median(column) for column in zip(*timed))
-        print(f"{name:42}{a:8.3f}s{b:8.3f}s{statistics.median(ratios):8.2f}  {ratios[0]:.2f} .. {ratios[-1]:.2f}")
-    program = Path(__file__).resolve().parents[2] / "scripts/train.py"
-    started = [
-        seconds(lambda: subprocess.run([sys.executable, program, "--help"], capture_output=True)) for _ in range(3)
-    ]
-    print(f"{'start of a program':42}{min(started):8.3f}s")
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for name, command in commands.items():
+        run = partial(subprocess.run, command, cwd=ROOT, env=environment, capture_output=True, check=True)
+        times = [seconds(run) for _ in range(3)]
+        print(f"{name:42}{statistics.median(times):9.2f} s")
+
+
+def show(row):
+    share = f"{row['of_limit']:6.0%}" if row["of_limit"] >= 0.001 else "      "
+    rate = f"{row['images_per_second']:10,.0f}" if row["images_per_second"] else " " * 10
+    line = f"{row['what']:42}{row['variant']:20}{row['seconds']:9.3f}{rate}{row['peak_mb']:8.0f}{share}"
+    if "ratio" in row:
+        line += f"{row['ratio']:9.2f}  {row['least']:.2f} .. {row['most']:.2f}{row['other_peak_mb']:8.0f} MB"
+    print(line, flush=True)
+
+
+def compare(rows, path):
+    """Ratios of an earlier run to this one, each time in units of what the machine could do in its own run."""
+    keys = ["kernel", "family", "threads", "variant"]
+    both = pd.DataFrame(rows).merge(pd.read_csv(path), on=keys, suffixes=("", "_then"))
+    print(f"\nthen / now, each as a share of what the machine could do in its own run ({path}):")
+    for _, row in both.iterrows():
+        ratio = row.seconds_then * row.limit_then / (row.seconds * row.limit)
+        print(f"{row.what:42}{row.variant:20}{ratio:9.2f}")
+
+
+def profile(name):
+    for variant, kernel in subjects(name)[0].items():
+        kernel()
+        with profiler(activities=[ProfilerActivity.CPU]) as found:
+            kernel()
+        print(f"\n{KERNELS[name][0]}, {variant}")
+        print(found.key_averages().table(sort_by="self_cpu_time_total", row_limit=15, max_name_column_width=50))
+
+
+def main():
+    torch.set_num_threads(arguments.threads)
+    chosen = arguments.kernels or list(KERNELS)
+    if unknown := set(chosen) - set(KERNELS):
+        sys.exit(f"run.py: no kernel {', '.join(unknown)}; there are {', '.join(KERNELS)}")
+    if arguments.profile:
+        for name in chosen:
+            profile(name)
+        return
+    limit = limits()
+    what = "the paper's code" if arguments.reference else "plain PyTorch"
+    print(
+        f"{arguments.family}, {arguments.images:,} images, {arguments.threads} thread(s), {arguments.device}; "
+        f"at most {limit['float32'] / 1e9:,.0f} GFLOP/s in float32, {limit['bfloat16'] / 1e9:,.0f} in bfloat16, "
+        f"{limit['bytes'] / 1e9:,.1f} GB/s copied\n"
+    )
+    print(f"{'kernel':42}{'in':20}{'seconds':>9}{'images/s':>10}{'MB':>8}{'limit':>6}{'ratio':>9}  to {what}")
+    rows = []
+    for name in chosen:
+        for row in measure(name, limit):
+            rows.append(row)
+            show(row)
+    output = Path(arguments.output or ROOT / f"results/benchmarks/{arguments.family}.csv")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(output, index=False, float_format="%.6g")
+    if arguments.against:
+        compare(rows, arguments.against)
+    if not arguments.kernels:
+        programs()
 
 
 if __name__ == "__main__":
-    main()
+    with threadpool_limits(arguments.threads):  # NumPy's
+        main()

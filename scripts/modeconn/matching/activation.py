@@ -8,6 +8,8 @@ from scipy.optimize import linear_sum_assignment
 from torch.func import functional_call
 
 from modeconn import permutation as permutations
+from modeconn.folding import fold
+from modeconn.functional import arithmetic
 from modeconn.matching import check_tensors
 
 LOGITS = "logits"
@@ -38,13 +40,13 @@ class Correlation:
 class Moments:
     """First and second moments of the n channels of two networks over the samples seen so far.
 
-    Memory is n² float64, whatever the number of samples. Products are float32, over blocks of
-    samples, about a pilot mean (that of the first batch, n₁ of N samples), and are summed in
-    float64. The pilot misses the true mean by at most std·√(N/n₁), so centring with it loses
-    at most a factor N/n₁ of float32's precision, while raw moments lose (mean/std)².
+    Memory is n² float64, whatever the number of samples. Products are float32, over blocks of samples in which the
+    channels of both networks lie side by side, about a pilot mean (that of the first batch, n₁ of N samples), and are
+    summed in float64. The pilot misses the true mean by at most std·√(N/n₁), so centring with it loses at most a
+    factor N/n₁ of float32's precision, while raw moments lose (mean/std)².
     """
 
-    BLOCK = 2**14  # samples: long enough for matrix products, short enough for caches and for float32 sums
+    BLOCK = 2**12  # samples: long enough for matrix products, short enough for caches and for float32 sums
     EPSILON = 1e-5  # in units of the activations; a dead channel correlates with nothing, not with NaN
 
     def __init__(self):
@@ -53,49 +55,47 @@ class Moments:
     def add(self, a, b):
         """a, b: (n, images, ...) activations of the two networks; every position of every image is a sample.
 
-        Any strides will do: centring makes the only copy, and keeps channels-last memory as it is.
+        Any strides will do, those of channels-last memory are best; float32, or less precise.
         """
+        a, b = a.movedim(0, -1), b.movedim(0, -1)
+        channels = a.shape[-1]
         if self.samples == 0:
-            rest = tuple(range(1, a.ndim))
-            self.pilot_a, self.pilot_b = a.mean(rest, keepdim=True), b.mean(rest, keepdim=True)
-            self.sum_a, self.sum_b, self.square_a, self.square_b = a.new_zeros(4, len(a), dtype=torch.float64)
-            self.product = a.new_zeros(len(a), len(b), dtype=torch.float64)
-        positions = a[0, 0].numel()
-        self.images += a.shape[1]
-        self.samples += a.shape[1] * positions
+            rest = tuple(range(a.ndim - 1))
+            self.pilot = torch.stack([x.mean(rest, dtype=torch.float32) for x in (a, b)])
+            self.sum, self.square = self.pilot.new_zeros(2, 2, channels, dtype=torch.float64)
+            self.product = self.pilot.new_zeros(channels, channels, dtype=torch.float64)
+        positions = a[0, ..., 0].numel()
+        self.images += len(a)
+        self.samples += len(a) * positions
         images = max(1, self.BLOCK // positions)
-        for x, y in zip(a.split(images, 1), b.split(images, 1), strict=True):
-            x, y = (x - self.pilot_a).flatten(1), (y - self.pilot_b).flatten(1)
-            self.product += x @ y.T
-            self.sum_a += x.sum(1)
-            self.sum_b += y.sum(1)
-            self.square_a += torch.linalg.vecdot(x, x)
-            self.square_b += torch.linalg.vecdot(y, y)
+        block = self.pilot.new_empty(min(images, len(a)), *a.shape[1:-1], 2, channels)
+        for values in zip(a.split(images), b.split(images), strict=True):
+            centred = block[: len(values[0])]
+            for x, pilot, part in zip(values, self.pilot, centred.unbind(-2)):
+                torch.sub(x, pilot, out=part)
+            centred = centred.flatten(0, -3)
+            x, y = centred.unbind(1)
+            self.product += x.T @ y
+            self.sum += centred.sum(0)
+            self.square += centred.square_().sum(0)
 
     def correlation(self):
         """(n, n) float64: mean of z_a z_bᵀ with z = (activation - mean) / (std + EPSILON), std over all samples."""
-        mean_a, mean_b = self.sum_a / self.samples, self.sum_b / self.samples
-        std_a = (self.square_a / self.samples - mean_a**2).clamp(min=0).sqrt()
-        std_b = (self.square_b / self.samples - mean_b**2).clamp(min=0).sqrt()
-        covariance = self.product / self.samples - torch.outer(mean_a, mean_b)
-        return covariance / torch.outer(std_a + self.EPSILON, std_b + self.EPSILON)
+        mean = self.sum / self.samples
+        std = (self.square / self.samples - mean**2).clamp(min=0).sqrt() + self.EPSILON
+        return (self.product / self.samples - torch.outer(*mean)) / torch.outer(*std)
 
     def inner(self):
         """(n, n) float64: A Bᵀ, un-centred, divided by the number of images. A channel of zeros has zeros."""
-        pilot_a, pilot_b = self.pilot_a.double().flatten(), self.pilot_b.double().flatten()
-        moved = torch.outer(pilot_a, self.sum_b) + torch.outer(self.sum_a + self.samples * pilot_a, pilot_b)
+        pilot_a, pilot_b = self.pilot.double()
+        sum_a, sum_b = self.sum
+        moved = torch.outer(pilot_a, sum_b) + torch.outer(sum_a + self.samples * pilot_a, pilot_b)
         return (self.product + moved) / self.images
 
     def energy(self):
         """‖A‖² + ‖B‖², un-centred, divided by the number of images."""
-        total = 0
-        for pilot, of_sum, square in (
-            (self.pilot_a, self.sum_a, self.square_a),
-            (self.pilot_b, self.sum_b, self.square_b),
-        ):
-            pilot = pilot.double().flatten()
-            total += (square + pilot * (2 * of_sum + self.samples * pilot)).sum().item()
-        return total / self.images
+        pilot = self.pilot.double()
+        return (self.square + pilot * (2 * self.sum + self.samples * pilot)).sum().item() / self.images
 
 
 @torch.no_grad()
@@ -133,6 +133,11 @@ def correlate(network, spec, tensors_a, tensors_b, batches, site="post", subsamp
         )
         for training in graphs
     ]
+    nodes = ((training, node.name) for training, graph in zip(graphs, captured) for node in graph.graph.nodes)
+    position = {node: i for i, node in enumerate(nodes)}
+    order = sorted(range(len(sites)), key=lambda i: position[sites[i][1].training, sites[i][1].node])
+    for graph in captured:
+        fold(graph)
     moments = [Moments() for _ in range(len(sites) + 1)]
 
     def activations(tensors, images):
@@ -140,17 +145,15 @@ def correlate(network, spec, tensors_a, tensors_b, batches, site="post", subsamp
         return [*chain(*values), outputs[0]]
 
     def observe(images_a, images_b):  # a function, so that one batch's activations are gone before the next one's
-        *values_a, logits_a = activations(networks[0], images_a)
-        *values_b, logits_b = activations(networks[1], images_b)
+        with arithmetic(network, images_a.device):
+            *values_a, logits_a = activations(networks[0], images_a)
+            *values_b, logits_b = activations(networks[1], images_b)
         for moment, (_, place), a, b in zip(moments, sites, values_a, values_b, strict=False):
             moment.add(_channels(a, place, subsample), _channels(b, place, subsample))
         moments[-1].add(logits_a.T, logits_b.T)
 
     for images_a, images_b in chain([first], pairs):
         observe(images_a, images_b)
-    nodes = ((training, node.name) for training, graph in zip(graphs, captured) for node in graph.graph.nodes)
-    position = {node: i for i, node in enumerate(nodes)}
-    order = sorted(range(len(sites)), key=lambda i: position[sites[i][1].training, sites[i][1].node])
     groups = [*(sites[i][0] for i in order), LOGITS]
     return [
         Correlation(group, moment.correlation(), moment.inner(), moment.energy())
@@ -209,7 +212,7 @@ def signature(correlations, permutation):
     Returns a list of (group, before, after) in the order of `correlations`; the logits are never permuted.
     """
     return [
-        (c.group, c.matrix.diagonal().mean().item(), _matched(c.matrix, c.group, permutation).mean().item())
+        (c.group, *(_matched(c.matrix, c.group, order).mean().item() for order in ({}, permutation)))
         for c in correlations
     ]
 

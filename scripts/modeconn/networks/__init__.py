@@ -13,16 +13,21 @@ from torch import nn
 
 from modeconn.dispatch import FAMILIES
 
+# Keys of a network that say how it is computed, not what.
+COMPUTING = ("precision", "compile")
+
 
 class Normalized(nn.Module):
     """`network` applied to (images - mean) / std; `mean` and `std` are per channel, in pixel units of [0, 1].
 
-    They are data, not weights: kept out of the state dict, moved with the module.
+    They are data, not weights: kept out of the state dict, moved with the module. `precision`, float32 or bfloat16,
+    and `compiled` say how it is to be computed (`functional`).
     """
 
-    def __init__(self, network, mean, std):
+    def __init__(self, network, mean, std, precision="float32", compile=False):
         super().__init__()
         self.network = network
+        self.precision, self.compiled = precision, compile
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
@@ -38,7 +43,8 @@ class Normalized(nn.Module):
 def build(network, *, shape, classes, mean, std, seed=0):
     """The network that `network` describes, initialized from `seed`.
 
-    network: {"family": a key of dispatch.FAMILIES, "width": float, "norm": batch | layer | none, ...}.
+    network: {"family": a key of dispatch.FAMILIES, "precision": float32 | bfloat16, "compile": bool,
+    "width": float, "norm": batch | layer | none, ...}; each family has its own keys.
     shape: (C, H, W) of one image; mean, std: C numbers each. Grey images (C = 1) become three equal
     channels for a family that takes colour only.
     Returns a module (N, C, H, W) in [0, 1] -> (N, classes) logits; with auxiliary heads, in train
@@ -47,7 +53,7 @@ def build(network, *, shape, classes, mean, std, seed=0):
     """
     module, name, fixed = FAMILIES[network["family"]]
     family = getattr(import_module(f"modeconn.networks.{module}"), name)
-    arguments = fixed | {key: value for key, value in network.items() if key != "family"}
+    arguments = fixed | {key: value for key, value in network.items() if key not in ("family", *COMPUTING)}
     least = getattr(family, "LEAST_SIZE", 1)
     if min(shape[1:]) < least:
         raise ValueError(
@@ -65,7 +71,8 @@ def build(network, *, shape, classes, mean, std, seed=0):
     arguments |= {key: value for key, value in image.items() if key in inspect.signature(family).parameters}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Normalized(family(classes=classes, **arguments), mean, std)
+        computing = {key: network[key] for key in COMPUTING if key in network}
+        return Normalized(family(classes=classes, **arguments), mean, std, **computing)
 
 
 def of(network, dataset, seed=0):

@@ -1,0 +1,130 @@
+"""Folding changes the calls that are made, and nothing that comes out."""
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from modeconn import networks
+from modeconn.folding import convolve_and_normalize, folded
+from modeconn.functional import Functional
+
+FAMILIES = ["tinyten", "resnet20", "googlenet", "vgg16", "mlp", {"family": "torchvision", "model": "resnet18"}]
+
+
+def drawn(module, seed=0):
+    """The module with weights and statistics drawn at random, in float64."""
+    rng = torch.Generator().manual_seed(seed)
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point():
+            low, high = (0.5, 2) if name.endswith("running_var") else (-0.4, 0.6)
+            tensor.uniform_(low, high, generator=rng)
+    return module.double().eval()
+
+
+def convolutions(module):
+    return [node for node in module.graph.nodes if node.target is convolve_and_normalize]
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=str)
+def test_a_folded_network_computes_what_the_network_does(family):
+    network = family if isinstance(family, dict) else {"family": family, "width": 1 if family == "mlp" else 0.25}
+    built = drawn(networks.build(network, shape=(3, 32, 32), classes=5, mean=[0.4] * 3, std=[0.2] * 3))
+    module, names = folded(built)
+    # All but those of auxiliary heads, which evaluation does not compute.
+    norms = [name for name, part in built.named_modules() if isinstance(part, nn.BatchNorm2d) and "heads" not in name]
+    assert len(convolutions(module)) == len(norms)
+    images = torch.rand(4, 3, 32, 32, dtype=torch.float64)
+    expected = built(images)
+    tensors = {name: built.state_dict()[name] for name in names}
+    torch.testing.assert_close(functional_call(module, tensors, (images,)), expected, rtol=1e-9, atol=1e-9)
+    assert not built.training
+
+
+class Branching(nn.Module):
+    """One convolution that two layers read, one whose normalization keeps no statistics, one padded by reflection."""
+
+    def __init__(self):
+        super().__init__()
+        self.shared, self.unkept = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1)
+        self.reflected = nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")
+        self.norms = nn.ModuleList([nn.BatchNorm2d(4), nn.BatchNorm2d(4, track_running_stats=False), nn.BatchNorm2d(4)])
+        self.relu = nn.ReLU()
+
+    def forward(self, images):
+        shared = self.shared(images)
+        values = self.relu(self.norms[0](shared)) + shared
+        return self.norms[2](self.reflected(self.norms[1](self.unkept(values)))).sum((2, 3))
+
+
+def test_what_cannot_be_folded_stays():
+    built, images = drawn(Branching()), torch.rand(4, 3, 8, 8, dtype=torch.float64)
+    module, _ = folded(built)
+    assert not convolutions(module)
+    assert torch.equal(module(images), built(images))
+
+
+class Twice(nn.Module):
+    """A normalized convolution that two layers read: the activation must not overwrite it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.relu = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()
+
+    def forward(self, images):
+        normalized = self.norm(self.conv(images))
+        return (self.relu(normalized) + 3 * normalized).sum((2, 3))
+
+
+def test_a_value_that_is_read_twice_is_not_overwritten():
+    built, images = drawn(Twice()), torch.rand(4, 3, 8, 8, dtype=torch.float64)
+    module, _ = folded(built)
+    assert len(convolutions(module)) == 1
+    torch.testing.assert_close(module(images), built(images), rtol=1e-10, atol=1e-10)
+
+
+class Untraceable(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.dense = nn.Linear(3, 2)
+
+    def forward(self, images):
+        return self.dense(images) if images.sum() > 0 else self.dense(-images)
+
+
+def test_a_network_that_cannot_be_traced_is_left_as_it_is():
+    built = Untraceable()
+    module, names = folded(built)
+    assert module is built and names == ["dense.weight", "dense.bias"] and built.training
+    functional, images = Functional(built), torch.rand(5, 3)
+    vectors, buffers = functional.stack([built.state_dict()])
+    assert torch.equal(functional(vectors, buffers, images[None])[0], built(images))
+
+
+def test_gradients_with_respect_to_images_are_those_of_the_network():
+    built = drawn(networks.build({"family": "tinyten"}, shape=(3, 16, 16), classes=5, mean=[0.4] * 3, std=[0.2] * 3))
+    images = torch.rand(4, 3, 16, 16, dtype=torch.float64, requires_grad=True)
+    (expected,) = torch.autograd.grad(built(images).square().sum(), images)
+    (found,) = torch.autograd.grad(folded(built)[0](images).square().sum(), images)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("train", [False, True])
+def test_bfloat16_computes_nearly_the_same_and_keeps_float32_outside(lanes, train):
+    arguments = {"shape": (3, 16, 16), "classes": 5, "mean": [0.4] * 3, "std": [0.2] * 3}
+    exact, reduced = (
+        Functional(networks.build({"family": "tinyten", "precision": precision}, **arguments))
+        for precision in ("float32", "bfloat16")
+    )
+    vectors, buffers = exact.stack([exact.network.state_dict()] * lanes)
+    images, copies = torch.rand(lanes, 16, 3, 16, 16), {name: b.clone() for name, b in buffers.items()}
+    vectors.requires_grad_(True)
+    expected, found = exact(vectors, buffers, images, train), reduced(vectors, copies, images, train)
+    error = (found - expected).abs().max() / expected.abs().max()
+    assert 0 < error < 0.05  # bfloat16 has 8 bits
+    (gradient,) = torch.autograd.grad(found.square().sum(), vectors)
+    assert {t.dtype for t in (found, gradient, *copies.values()) if t.is_floating_point()} == {torch.float32}
+    if train:
+        for name, buffer in buffers.items():
+            torch.testing.assert_close(copies[name], buffer, rtol=0.05, atol=0.05)
