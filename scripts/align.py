@@ -18,7 +18,9 @@ def main(arguments, job):
     correlations = signatures.correlate(pair, spec, alignment)
     found = match(alignment, pair, spec, correlations["alignment", alignment.get("site", "post")])
     artifacts.save(
-        arguments.output, found, {"rule": "align", "job": values, "versions": artifacts.versions(job.device)}
+        arguments.output,
+        found,
+        {"rule": "align", "job": values, "versions": artifacts.versions(job.device, values["network"])},
     )
     signatures.write(arguments.signature, values["names"], alignment, correlations, found)
 

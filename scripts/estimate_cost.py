@@ -1,9 +1,9 @@
 """What a config costs: jobs and image passes by network and data set, and hours where the speed has been measured.
 
 Reads what `snakemake --dry-run --printshellcmds` prints, so it counts the jobs of that plan. A pass is one image
-forward and backward through one network, as in training; forward alone counts a third, a step of an attack one. Hours
-are passes divided by passes a second, which finished trainings of the same network on the same data have left in their
-cost files.
+forward and backward through one network, as in training; forward alone counts a third, a step of an attack one. What
+AutoAttack takes is not known beforehand: jobs under it are not counted. Hours are passes divided by passes a second,
+which finished trainings of the same network on the same data have left in their cost files.
 """
 
 import argparse
@@ -56,20 +56,22 @@ def sizes(dataset):
 
 
 def passes(program, job, dataset):
-    """Passes of one job, by its program and values; None for a program that is not known here."""
+    """Passes of one job, by its program and values; None where they are not known here."""
     train, test = sizes(dataset)
-    steps = _steps(job.get("recipe", job))
+    attack = job.get("recipe", job).get("attack")
+    if any((one or {}).get("method") == "autoattack" for one in (attack, *job.get("attacks", {}).values())):
+        return None
     if program == "train":
-        return len(job["seeds"]) * job["recipe"]["epochs"] * train * (1 + steps)
+        return len(job["seeds"]) * job["recipe"]["epochs"] * train * (1 + _crafted(attack))
     if program == "fit_curve":
-        return job["curve"]["epochs"] * train * (1 + steps)
+        return job["curve"]["epochs"] * train * (1 + _crafted(attack))
     alignment = job.get("alignment")
     matched = dataset["alignment_fraction"] * train
     if program == "align":
-        return 2 * (FORWARD * (matched + test) + matched * _steps(alignment))
+        return 2 * (FORWARD * (matched + test) + matched * _crafted(alignment.get("attack")))
     if program == "refine":
         candidates = alignment["samples"] + 2
-        return train * (alignment["epochs"] * (1 + steps) + candidates * (FORWARD + steps))
+        return train * (alignment["epochs"] * (1 + _crafted(attack)) + candidates * (FORWARD + _crafted(attack)))
     evaluation = job.get("evaluation") or job.get("plane") or job.get("activations")
     recalibrated = FORWARD * (evaluation["recalibration"]["images"] or train) if evaluation else 0
     if program == "evaluate_curve":
@@ -79,23 +81,40 @@ def passes(program, job, dataset):
     if program == "evaluate_activations":  # at each point with both ends, two networks each
         return evaluation["points"] * (recalibrated + 4 * FORWARD * matched)
     if program == "evaluate_robustness":
-        return evaluation["points"] * test * (FORWARD + steps)
+        return evaluation["points"] * test * _measured(attack)
+    if program == "select_network":
+        attacks, selection = job["attacks"], job["selection"]
+        selecting = sum(_measured(attacks[name]) for name in {"none", selection})
+        # Both ends, the best network, the ensemble of both ends and that along the curve: an image goes through each
+        # member once.
+        members = 1 + 1 + 1 + 2 + job["ensemble"]
+        testing = sum(_measured(attack) for attack in attacks.values())
+        return evaluation["points"] * dataset["hold_out"] * selecting + members * test * testing
     return None
 
 
-def _steps(values):
-    return (values.get("attack") or {"steps": 0})["steps"]
+def _crafted(attack):
+    """Passes that an attack on one image takes, 0 without one; of several attempts the best is looked for."""
+    if attack is None:
+        return 0
+    restarts = attack.get("restarts", 1)
+    return restarts * attack["steps"] + (restarts * FORWARD if restarts > 1 else 0)
+
+
+def _measured(attack):
+    """Passes that measuring one image takes, clean or after each attempt of an attack."""
+    return FORWARD if attack is None else attack.get("restarts", 1) * (attack["steps"] + FORWARD)
 
 
 def speed(trainings):
     """(passes a second, device) of trainings that are done, (path, job) each; None where none is."""
-    measured = [(cost.read(path), 1 + _steps(job["recipe"])) for path, job in trainings]
+    measured = [(cost.read(path), 1 + _crafted(job["recipe"]["attack"])) for path, job in trainings]
     found = [(row["images_per_second"] * per_image, row["device"]) for row, per_image in measured if row]
     return (sum(rate for rate, _ in found) / len(found), found[0][1]) if found else None
 
 
 def rows(text):
-    """Lines of the table, one for each network and data set, and the jobs of programs that are not counted."""
+    """Lines of the table, one for each network and data set, and the number of jobs, by program, not counted."""
     jobs = [(program, options, json.loads(options["--job"][0])) for program, options in plan(text)]
     datasets = {options["--output"][0]: job["dataset"] for program, options, job in jobs if program == "prepare_data"}
     found = defaultdict(lambda: [0, 0, []])

@@ -27,7 +27,9 @@ def main(arguments, job):
     rows = facts["rows"]
     done = len(rows) // len(SPLITS)
     for t, length, vectors in job.points(path, count, f"evaluate {values['names']['curve']}", done):
-        buffers = connectivity.recalibrated(functional, vectors, pair.dataset, evaluation["recalibration"])
+        buffers = connectivity.recalibrated(
+            functional, vectors, pair.dataset, evaluation["recalibration"], values.get("augmentation")
+        )
         statistics.update({name: torch.cat([statistics[name], b]) if t else b for name, b in buffers.items()})
         for split in SPLITS:
             loss, accuracy = classification.evaluate(
@@ -40,7 +42,7 @@ def main(arguments, job):
     artifacts.save(
         arguments.statistics,
         statistics,
-        {"rule": "evaluate_curve", "job": values, "versions": artifacts.versions(job.device)},
+        {"rule": "evaluate_curve", "job": values, "versions": artifacts.versions(job.device, values["network"])},
     )
     artifacts.write_rows(arguments.output, rows)
 

@@ -13,8 +13,8 @@ def main(arguments, job):
     pair = pairs.load(arguments, job.device)
     evaluation = values["evaluation"]
     control_points = pairs.curve_points(arguments, pair, job.device)
-    statistics, _ = artifacts.load(arguments.statistics, job.device, "evaluate_curve")
     count = evaluation["points"]
+    statistics = pairs.statistics(arguments.statistics, count, job.device)
     path = connectivity.along(control_points, values["curve"]["kind"], count)
 
     _, facts = job.state.load() or ({}, {"rows": []})

@@ -29,7 +29,7 @@ def main(arguments, job):
     artifacts.save(
         arguments.output,
         {"bends": bends[0]},
-        {"rule": "fit_curve", "job": values, "versions": artifacts.versions(job.device)},
+        {"rule": "fit_curve", "job": values, "versions": artifacts.versions(job.device, values["network"])},
     )
     artifacts.write_rows(
         arguments.history,

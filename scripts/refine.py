@@ -40,7 +40,9 @@ def main(arguments, job):
     correlations = signatures.correlate(original, spec, settings)
 
     artifacts.save(
-        arguments.output, composed, {"rule": "refine", "job": values, "versions": artifacts.versions(job.device)}
+        arguments.output,
+        composed,
+        {"rule": "refine", "job": values, "versions": artifacts.versions(job.device, values["network"])},
     )
     signatures.write(arguments.signature, names, settings, correlations, composed)
     artifacts.write_rows(

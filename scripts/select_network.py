@@ -24,8 +24,8 @@ def main(arguments, job):
     values = arguments.job
     pair = pairs.load(arguments, job.device)
     control_points = pairs.curve_points(arguments, pair, job.device)
-    statistics, _ = artifacts.load(arguments.statistics, job.device, "evaluate_curve")
     attacks, selection, count = values["attacks"], values["selection"], values["evaluation"]["points"]
+    statistics = pairs.statistics(arguments.statistics, count, job.device)
     splits = {name: pair.dataset.split(name) for name in ("hold_out", "test")}
     t = torch.linspace(0, 1, count, dtype=torch.float64)
 
@@ -68,7 +68,7 @@ def main(arguments, job):
             "t": t[best].item(),
             # What `networks.build` needs: the file is enough to use the network.
             "build": networks.description(values["network"], pair.dataset),
-            "versions": artifacts.versions(job.device),
+            "versions": artifacts.versions(job.device, values["network"]),
         },
     )
     artifacts.write_rows(arguments.output, rows)

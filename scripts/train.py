@@ -38,7 +38,7 @@ def main(arguments, job):
     artifacts.save(
         arguments.output,
         functional.named(vectors, buffers),
-        {"rule": "train", "job": values, "versions": artifacts.versions(job.device)},
+        {"rule": "train", "job": values, "versions": artifacts.versions(job.device, values["network"])},
     )
     artifacts.write_rows(
         arguments.history,

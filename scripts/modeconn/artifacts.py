@@ -7,6 +7,7 @@ run (time, host) is in it.
 
 import csv
 import hashlib
+import importlib.metadata
 import json
 import platform
 from pathlib import Path
@@ -30,13 +31,19 @@ def write_rows(path, rows):
             writer.writerow({key: f"{v:.9g}" if isinstance(v, float) else v for key, v in row.items()})
 
 
-def versions(device):
-    """What, besides the recipe and the source, decides bits: versions, the kind of device, a CPU's instruction set."""
+def versions(device, network):
+    """What, besides the recipe and the source, decides bits: versions, the kind of device, a CPU's instruction set.
+
+    network: its values in the config; torchvision's version is named only where it built the network.
+    """
     kind = torch.device(device).type
     instructions = torch.backends.cpu.get_cpu_capability() if kind == "cpu" else ""
+    # Not asked of torchvision itself, which takes seconds to import.
+    built = {"torchvision": importlib.metadata.version("torchvision")} if network["family"] == "torchvision" else {}
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
+        **built,
         "device": kind,
         "instructions": instructions,
     }

@@ -7,6 +7,7 @@ import copy
 import difflib
 import math
 import re
+from collections import defaultdict
 from itertools import product
 
 import yaml
@@ -78,6 +79,8 @@ def _explain(error):
         return f"config, {where}: unknown key {', '.join(map(repr, unknown))}; allowed: {', '.join(known)}{hint}"
     if error.validator == "required":
         return f"config, {where}: {error.message}"
+    if error.validator == "not":
+        return f"config, {where}: {error.instance!r} means something already: take another name"
     hint = f" ({error.schema['description']})" if "description" in error.schema else ""
     if error.validator == "type" and re.fullmatch(r"[+-]?\d+e[+-]?\d+", str(error.instance), re.IGNORECASE):
         hint = " (to YAML it is text without a point: write 1.0e-3 for 1e-3)"
@@ -227,20 +230,23 @@ def _alignment(config, alignment):
 def cells(config, schema):
     """(dataset, network, alignment, curve) -> the recipe's name, and what decides the numbers of the cell.
 
-    The cells of the alignment study without attack, by their names; alignment and curve as they are shown.
+    The cells of the alignment study without attack, by their names; alignment and curve as they are shown. Of several
+    entries on one cell all pairs count, as they do in the summary.
     """
     of_kind = meanings(config, schema)
     meaning = {kind: {name: values for name, (_, values) in names.items()} for kind, names in of_kind.items()}
-    found = {}
+    found, pairs = {}, defaultdict(set)
     for entry in config["studies"].get("alignment", []):
         if config["recipes"][entry["recipe"]]["attack"] is not None:
             continue
         fixed = {kind: meaning[kind][entry[kind]] for kind in ("dataset", "network", "recipe")}
-        fixed |= {"evaluation": meaning["evaluation"]["evaluation"], "pairs": len(entry["pairs"])}
+        fixed["evaluation"] = meaning["evaluation"]["evaluation"]
         for alignment, curve in product(entry["alignments"], entry.get("curves", config["curves"])):
             shown = shown_as(config, "alignment", alignment), shown_as(config, "curve", curve)
             between = {"alignment": meaning["alignment"].get(alignment), "curve": meaning["curve"][curve]}
-            found[entry["dataset"], entry["network"], *shown] = entry["recipe"], fixed | between
+            cell = entry["dataset"], entry["network"], *shown
+            pairs[cell, entry["recipe"]].update(map(tuple, entry["pairs"]))
+            found[cell] = entry["recipe"], fixed | between | {"pairs": len(pairs[cell, entry["recipe"]])}
     return found
 
 

@@ -20,7 +20,11 @@ def along(control_points, kind, count):
         yield t.item(), length, vectors
 
 
-def recalibrated(functional, vectors, dataset, recalibration):
-    """Buffers of the networks `vectors` with statistics of the first `images` training images (0: all)."""
+def recalibrated(functional, vectors, dataset, recalibration, augmentation=None):
+    """Buffers of the networks `vectors` with statistics of the first `images` training images (0: all).
+
+    augmentation: the recipe's, for images that are changed as in training (Tatro et al. 2020 in their code), all
+    networks' alike.
+    """
     images = dataset.train_images[: recalibration["images"] or None]
-    return recalibrate(functional, vectors, datasets.in_order(images, recalibration["batch"]))
+    return recalibrate(functional, vectors, datasets.in_order(images, recalibration["batch"], augmentation))

@@ -52,7 +52,7 @@ def modules(values):
     found = []
     if "dataset" in values:
         found.append(f"datasets.{SOURCES[values['dataset']['source']]}")
-    if augments(values.get("recipe", {}).get("augmentation", {})):
+    if augments(values.get("recipe", values).get("augmentation", {})):
         found.append("datasets.augmentation")
     if "network" in values:
         found.append(f"networks.{FAMILIES[values['network']['family']][0]}")

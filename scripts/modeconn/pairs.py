@@ -74,6 +74,20 @@ def curve_points(arguments, pair, device):
     return pair.control_points(artifacts.load(arguments.curve, device, "fit_curve")[0]["bends"])
 
 
+def statistics(path, count, device):
+    """Buffers, name -> (count, ...), of the networks at `count` points of a curve, as evaluate_curve estimated them.
+
+    Raises ValueError where they are those of another number of points.
+    """
+    tensors, metadata = artifacts.load(path, device, "evaluate_curve")
+    found = metadata["job"]["evaluation"]["points"]
+    if found != count:
+        raise ValueError(
+            f"{path} has statistics of {found} points of the curve: give those of {count}, evaluation.points"
+        )
+    return tensors
+
+
 def _network(paths, seed, device):
     for path in paths:
         tensors, metadata = artifacts.load(path, device, "train")

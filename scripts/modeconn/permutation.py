@@ -40,12 +40,16 @@ class Axis:
 
 @dataclass(frozen=True)
 class Site:
-    """A group's activations: entries offset .. offset + size of axis `dim` of a node's value, see `capture`."""
+    """A group's activations: entries offset .. offset + size of axis `dim` of a node's value, see `capture`.
+
+    training: the node is one of the train graph, for a group that the eval graph does not have.
+    """
 
     node: str
     dim: int
     offset: int
     size: int
+    training: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,10 @@ class PermutationSpec:
     """The groups of a network, name -> size, and where they are.
 
     A group has the name of the first layer that opens it; the order is the eval graph's, then that of what
-    only the train graph has. `sites` are a group's activations after a nonlinearity, in graph order; where there
-    are none (a linear bottleneck), the last value that carries the group alone; empty for a group
-    that eval mode does not have (an auxiliary head). `pre_sites` are the values that those nonlinearities are
-    applied to: what a normalization returns or, on a residual stream, the sum.
+    only the train graph has (auxiliary heads). `sites` are a group's activations after a nonlinearity, in graph order,
+    those of the eval graph wherever it has the group; where there are none (a linear bottleneck), the last value that
+    carries the group alone. `pre_sites` are the values that those nonlinearities are applied to: what a normalization
+    returns or, on a residual stream, the sum.
     """
 
     groups: dict[str, int]
@@ -159,7 +163,7 @@ def discover(network, example):
         if id(parameter) not in groups.reached:
             raise ValueError(f"{name}: parameter {parameter_name} takes no part in the forward pass; use or remove it")
     roots = sorted({groups.find(group) for group in range(1, len(groups.names))} - {0})
-    sites, pre_sites = (_sites(walks[0], groups, before) for before in (False, True))
+    sites, pre_sites = (_sites(walks, groups, before) for before in (False, True))
     return PermutationSpec(
         groups={groups.names[root]: groups.sizes[root] for root in roots},
         axes=_axes(twin, groups),
@@ -181,18 +185,24 @@ def _axes(network, groups):
     return tuple(axes)
 
 
-def _sites(walk, groups, before):
-    """Number of a group -> its sites after the nonlinearities, or `before` them."""
-    nonlinear, alone = defaultdict(tuple), {}
-    for node, label in walk.labels.items():
-        if walk.kind(node) in _NONLINEAR:
-            value = node.all_input_nodes[0] if before else node
-            for group, site in _carried(value, walk.labels[value], groups):
-                nonlinear[group] += (site,)
-        if label and len(label.runs) == 1:
-            for group, site in _carried(node, label, groups):
-                alone[group] = (site,)
-    return alone | nonlinear
+def _sites(walks, groups, before):
+    """Number of a group -> its sites after the nonlinearities, or `before` them, in the first graph that has it.
+
+    walks: of the eval graph and, where it differs, the train graph.
+    """
+    sites = {}
+    for training, walk in zip((False, True), walks):
+        nonlinear, alone = defaultdict(tuple), {}
+        for node, label in walk.labels.items():
+            if walk.kind(node) in _NONLINEAR:
+                value = node.all_input_nodes[0] if before else node
+                for group, site in _carried(value, walk.labels[value], groups):
+                    nonlinear[group] += (replace(site, training=training),)
+            if label and len(label.runs) == 1:
+                for group, site in _carried(node, label, groups):
+                    alone[group] = (replace(site, training=training),)
+        sites = alone | nonlinear | sites
+    return sites
 
 
 def _carried(node, label, groups):
@@ -499,7 +509,10 @@ def _twin(network, shared):
 
 
 def _trace(network, training):
-    """The graph of `network` in train or eval mode, as a module in eval mode that has all of the network's tensors."""
+    """The graph of `network` in train or eval mode, as a module in eval mode that has all of the network's tensors.
+
+    Nothing is ever dropped out, and normalization is by running statistics, in the train graph too.
+    """
     tracer = _Tracer()
     network.train(training)
     try:
@@ -510,6 +523,12 @@ def _trace(network, training):
         raise ValueError(f"{name}: torch.fx cannot trace its forward pass in {mode} mode: {reason}") from error
     finally:
         network.eval()
+    for node in graph.graph.nodes:
+        # A dropout that is a module is in eval mode; a function has the mode of the trace written into it.
+        if node.op == "call_function" and _kind(node.target) in _DROPOUT:
+            node.replace_all_uses_with(node.all_input_nodes[0])
+            graph.graph.erase_node(node)
+    graph.recompile()
     # A GraphModule keeps what its graph uses; functional_call with a whole state dict wants every name.
     for table in ("_modules", "_parameters", "_buffers"):
         getattr(graph, table).update(getattr(network, table))
@@ -517,32 +536,28 @@ def _trace(network, training):
 
 
 def _graphs(network):
-    """The eval graph and, where it differs, the train graph, as if nothing were ever dropped out."""
+    """The eval graph and, where it differs, the train graph."""
     graphs = [_trace(network, training) for training in (False, True)]
-    for graph in graphs:
-        for node in graph.graph.nodes:
-            # A dropout that is a module is in eval mode; a function has the mode of the trace written into it.
-            if node.op == "call_function" and _kind(node.target) in _DROPOUT:
-                node.replace_all_uses_with(node.all_input_nodes[0])
-                graph.graph.erase_node(node)
-        graph.recompile()
     return graphs if graphs[0].code != graphs[1].code else graphs[:1]
 
 
-def capture(network, nodes, example):
+def capture(network, nodes, example, training=False):
     """A module from images to (values of `nodes`, output of the network), in eval mode.
 
-    nodes: names as in `Site.node`. The values are a tuple of what the nodes returned, whatever later works on it in
-    place; which of them need a copy for that is found by one run on `example`, a batch of images.
+    nodes: names as in `Site.node`, of the eval graph or, with `training`, of the train graph. The output of that one
+    holds the logits of auxiliary heads too; its modules are in eval mode all the same. The values are a tuple of what
+    the nodes returned, whatever later works on it in place; which of them need a copy for that is found by one run on
+    `example`, a batch of images.
     The module has the network's own parameters and buffers under their names, so that
     `torch.func.functional_call(captured, tensors, (images,))` computes with others.
     Raises ValueError for unknown nodes.
     """
-    captured = _trace(_twin(network, chain(network.parameters(), network.buffers())), training=False)
+    captured = _trace(_twin(network, chain(network.parameters(), network.buffers())), training)
     graph = captured.graph
     known = {node.name: node for node in graph.nodes}
     if missing := [name for name in nodes if name not in known]:
-        raise ValueError(f"{type(network).__name__} has no node {', '.join(missing)} in its graph in eval mode")
+        mode = "train" if training else "eval"
+        raise ValueError(f"{type(network).__name__} has no node {', '.join(missing)} in its graph in {mode} mode")
     versions = _Versions(captured)
     with torch.no_grad():
         versions.run(example)
@@ -630,7 +645,8 @@ def verify(network, spec, example, generator):
             carrying = _carrying(spec, group)
             half = replace(carrying, axes=tuple(axis for axis in carrying.axes if axis.output))
             # Whatever eval mode has must move what eval mode computes.
-            reactions[group] = change(half, [group], modules[:1] if spec.sites.get(group) else modules)
+            evaluated = any(not site.training for site in spec.sites.get(group, ()))
+            reactions[group] = change(half, [group], modules[:1] if evaluated else modules)
     if silent := [group for group, reaction in reactions.items() if not reaction > LEAST_REACTION]:
         raise ValueError(f"{name}: the permutation spec cannot be verified: no output reacts to {', '.join(silent)}")
     return Proof(invariance, reactions)

@@ -7,7 +7,7 @@ import pandas as pd
 import safetensors
 
 # As `artifacts.versions` writes them; an artifact that no version decides, a data set, has none.
-ENVIRONMENT = ["python", "torch", "device", "instructions"]
+ENVIRONMENT = ["python", "torch", "torchvision", "device", "instructions"]
 EXAMPLES = 3
 
 
@@ -15,7 +15,8 @@ def environments(paths):
     """One row an environment in which some of the artifacts `paths` were made, the commonest first.
 
     Columns: those of ENVIRONMENT; `artifacts`, how many; `differs`, in what from the commonest; `examples`,
-    some of them, where it is not the commonest.
+    some of them, where it is not the commonest. Networks that torchvision built are a row of their own, which differs
+    in nothing by that alone.
     Raises ValueError where a file is no artifact.
     """
     made = defaultdict(list)
@@ -26,7 +27,11 @@ def environments(paths):
     rows, ranked = [], sorted(made.items(), key=lambda item: (-len(item[1]), item[0]))
     for environment, files in ranked:
         commonest = ranked[0][0]
-        differs = [name for name, one, other in zip(ENVIRONMENT, environment, commonest) if one != other]
+        differs = [
+            name
+            for name, one, other in zip(ENVIRONMENT, environment, commonest)
+            if one != other and not (name == "torchvision" and "" in (one, other))
+        ]
         examples = " ".join(sorted(files)[:EXAMPLES]) if differs else ""
         rows.append([*environment, len(files), " ".join(differs), examples])
     return pd.DataFrame(rows, columns=[*ENVIRONMENT, "artifacts", "differs", "examples"])

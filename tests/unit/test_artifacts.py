@@ -1,7 +1,11 @@
 """Artifacts: whole or not at all, checked when read, equal bytes for equal content."""
 
+import importlib.util
 import os
+import re
 import stat
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -217,5 +221,14 @@ def test_rows_of_other_keys_are_not_written(tmp_path):
 
 
 def test_versions_name_the_kind_of_device():
-    assert artifacts.versions("cuda:1")["device"] == "cuda"
-    assert artifacts.versions("cpu")["torch"] == torch.__version__
+    network = {"family": "tinyten"}
+    assert artifacts.versions("cuda:1", network)["device"] == "cuda"
+    assert artifacts.versions("cpu", network)["torch"] == torch.__version__
+
+
+def test_versions_name_torchvision_where_it_built_the_network(monkeypatch):
+    source = Path(importlib.util.find_spec("torchvision").origin).with_name("version.py").read_text()
+    monkeypatch.setitem(sys.modules, "torchvision", None)  # an import of it would fail
+    assert "torchvision" not in artifacts.versions("cpu", {"family": "tinyten"})
+    found = artifacts.versions("cpu", {"family": "torchvision", "model": "resnet18"})["torchvision"]
+    assert re.search(rf"__version__ = '{re.escape(found)}\b", source)

@@ -1,5 +1,6 @@
 """Auxiliary heads and dropout: a small GoogLeNet goes through every room by the path of all other networks."""
 
+import dataclasses
 import signal
 
 import pytest
@@ -95,20 +96,50 @@ def test_matching_recovers_a_known_permutation(found, tiny_dataset):
     vectors, _ = packed(functional, network)
     statistics = recalibrate(functional, vectors, [images[None]])  # with others some channels would be zero throughout
     tensors = functional.unpack(vectors[0]) | {name: buffer[0] for name, buffer in statistics.items()}
+    for head in ("4a", "4d"):  # so that each of the 128 hidden neurons fires on some of the 44 images
+        tensors[f"network.heads.{head}.3.bias"] = tensors[f"network.heads.{head}.3.bias"] + 3
     drawn = permutation.random(spec, seeded(2))
     permuted = permutation.apply(spec, drawn, tensors)
     expected = permutation.invert(drawn)
-    by_activation, _ = activation.match_activations(network, spec, tensors, permuted, [images])
+    by_activation, correlations = activation.match_activations(network, spec, tensors, permuted, [images])
     by_weight = weight.match_weights(spec, tensors, permuted, Functional(network).shapes)
     heads = [group for group in spec.groups if ".heads." in group]
     assert len(heads) == 4
     for group, order in expected.items():
         assert torch.equal(by_weight[group], order), group
-        # Eval mode computes no activations of the heads.
-        assert torch.equal(by_activation[group], torch.arange(len(order)) if group in heads else order), group
-    network.eval()
+        assert torch.equal(by_activation[group], order), group
+    # The heads are measured after all that eval mode computes.
+    assert [c.group for c in correlations[-5:]] == [*heads, activation.LOGITS]
     restored = permutation.apply(spec, by_activation, permuted)
-    torch.testing.assert_close(*(functional_call(network, state, (images,)) for state in (tensors, restored)))
+    assert all(torch.equal(restored[name], tensor) for name, tensor in tensors.items())
+
+
+def test_matching_heads_leaves_the_rest_as_it_is(found, googlenet, tiny_dataset):
+    """Without the heads' sites only the eval graph is computed: the same correlations, bit by bit, but theirs."""
+    network, spec = found
+    a, b = (googlenet(seed).state_dict() for seed in (1, 2))
+    images = tiny_dataset.example(8).double()
+    evaluated = {group: [site for site in sites if not site.training] for group, sites in spec.sites.items()}
+    without = activation.correlate(network, dataclasses.replace(spec, sites=evaluated), a, b, [images])
+    complete = activation.correlate(network, spec, a, b, [images])
+    assert len(complete) == len(without) + 4
+    for one, other in zip([*complete[:-5], complete[-1]], without, strict=True):
+        assert (
+            one.group == other.group and torch.equal(one.matrix, other.matrix) and torch.equal(one.inner, other.inner)
+        )
+
+
+def test_heads_are_measured_by_the_statistics_of_evaluation(found, googlenet, tiny_dataset):
+    network, spec = found
+    tensors = googlenet(1).state_dict()
+    images = tiny_dataset.example(8).double()
+    plain = googlenet(1).eval()
+    captured = permutation.capture(network, [site.node for site in spec.sites["network.heads.4d.3"]], images, True)
+    ((hidden,), _) = functional_call(captured, tensors, (images,))
+    kept = []
+    plain.network.blocks["4d"].register_forward_hook(lambda module, inputs, output: kept.append(output))
+    plain(images)
+    assert torch.equal(hidden, plain.network.heads["4d"][:5](kept[0]))
 
 
 # --- outputs and losses ---

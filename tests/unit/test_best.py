@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from test_programs import SCRIPTS, arguments_of, run_program
 
+import estimate_cost
 import select_network
 from modeconn import artifacts, attacks, autoattack, classification, dispatch, networks, resume, tables
 from modeconn.ensembles import Ensemble
@@ -130,6 +132,23 @@ def test_under_attack_it_is_the_most_robust_one(select, on_the_line, made, tiny_
     assert test.loc[("ensemble", "none"), "accuracy"] == pytest.approx((mean.argmax(1) == labels).double().mean())
 
 
+def test_its_cost_is_estimated_as_what_it_computes(select, made, monkeypatch):
+    """Every image that goes through a network counts, with its gradient one pass and forward alone a third."""
+    _, job, *_ = made
+    outputs, counted = Functional.outputs, []
+
+    def counting(self, vectors, buffers, images, train=False):
+        counted.append(len(vectors) * images.shape[1] * (1 if images.requires_grad else Fraction(1, 3)))
+        return outputs(self, vectors, buffers, images, train)
+
+    monkeypatch.setattr(Functional, "outputs", counting)
+    named = {"none": None, "pgd": PGD, "strong": STRONG}
+    select(attacks=named, selection="pgd")
+    dataset = {"source": "npz", "train_images": 84, "hold_out": 40, "test_images": 20, "alignment_fraction": 0.2}
+    values = job | {"attacks": named, "selection": "pgd", "ensemble": 3}
+    assert estimate_cost.passes("select_network", values, dataset) == sum(counted)
+
+
 def test_of_equals_the_one_of_the_lowest_loss_is_taken_and_then_the_first():
     numbers = [(0.8, 0.1), (0.9, 0.5), (0.9, 0.4), (0.9, 0.4)]
     rows = [{"split": "hold_out", "attack": "pgd", "accuracy": a, "loss": b} for a, b in numbers]
@@ -174,6 +193,30 @@ def test_a_selection_goes_on_where_it_was_stopped(select, monkeypatch, tmp_path)
         # 20 measurements, and the one under way was done once more; a point or network has two.
         assert len(calls) == 20 + 1
         assert [name.read_bytes() for name in names] == expected
+
+
+@pytest.mark.parametrize("program", ["select_network", "evaluate_robustness"])
+def test_statistics_of_other_points_are_one_line(made, monkeypatch, tmp_path, program):
+    """Of fewer points they would not suffice, of more they would be those of other networks, without a word."""
+    files, job, tensors, metadata = made
+    artifacts.save(files["data"], tensors, metadata)
+    more = {
+        "select_network": {"attacks": {"none": None}, "selection": "none", "ensemble": 3},
+        "evaluate_robustness": {"attack": PGD, "attack_name": "pgd"},
+    }[program]
+    outputs = {"output": tmp_path / "rows.csv"} | (
+        {"checkpoint": tmp_path / "best.safetensors"} if program == "select_network" else {}
+    )
+    for points in (4, 9):
+        with pytest.raises(SystemExit) as caught:
+            run_program(
+                monkeypatch, program, job | more | {"evaluation": {**EVALUATION, "points": points}}, **files, **outputs
+            )
+        assert caught.value.code == (
+            f"{program}.py: {files['statistics']} has statistics of 5 points of the curve:"
+            f" give those of {points}, evaluation.points"
+        )
+        assert not any(path.exists() for path in outputs.values())
 
 
 def test_without_held_out_images_nothing_is_selected(select, tiny_pair, tmp_path):

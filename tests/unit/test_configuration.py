@@ -106,7 +106,16 @@ MISTAKES = {
     "unknown schedule": ("recipes.standard.schedule", "step", ["recipes.standard.schedule", "'step'", "halving"]),
     "unknown device": ("device", "gpu", ["device", "'gpu'", "cuda"]),
     "unusable name": ("datasets.my data", {"source": "digits"}, ["datasets", "'my data'", "Letters"]),
-    "alignment called none": ("alignments.none", {"method": "weight"}, ["alignments", "'none'"]),
+    "alignment called none": (
+        "alignments.none",
+        {"method": "weight"},
+        ["alignments", "'none' means something already: take another name"],
+    ),
+    "attack called none": (
+        "attacks.none",
+        {"epsilon": 0.1, "step": 0.02, "steps": 5},
+        ["attacks", "'none' means something already: take another name"],
+    ),
     "pair of one seed": ("studies.alignment.0.pairs", [[1]], ["studies.alignment.0.pairs.0", "[1]"]),
     "pair of a seed with itself": ("studies.alignment.0.pairs", [[3, 3]], ["studies.alignment.0.pairs.0", "[3, 3]"]),
     "undefined attack of a recipe": ("recipes.robust.attack", "fgsm", ["recipes.robust.attack", "'fgsm'", "pgd"]),
@@ -267,7 +276,7 @@ def test_defaults_are_filled_in_at_every_depth():
     assert "hidden" not in config["networks"]["tinyten"]
     torchvision = {"family": "torchvision", "model": "resnet18", "precision": "float32", "compile": False}
     assert completed(("networks.other", torchvision.copy()))["networks"]["other"] == torchvision
-    assert config["evaluation"]["recalibration"] == {"images": 0, "batch": 512}
+    assert config["evaluation"]["recalibration"] == {"images": 0, "batch": 512, "augmented": False}
     assert config["alignments"] == {
         "activation": {
             "method": "activation",
@@ -412,6 +421,7 @@ def test_identities_of_published_results_stay():
         "standard-67cf38fa",
         "robust-aabebe2b",
     ]
+    assert found["evaluation"]["evaluation"][0] == "evaluation-6f95252a"
 
 
 def test_a_recipe_means_its_attacks_values():
@@ -439,6 +449,12 @@ def test_what_was_added_to_attacks_leaves_older_results_alone():
         assert identity(kind, name, ("attacks.pgd.restarts", 2)) != identity(kind, name)
     suite = configuration.meanings(completed(("attacks.suite", {"method": "autoattack", "epsilon": 0.1})), SCHEMA)
     assert suite["attack"]["suite"][1] == {"method": "autoattack", "epsilon": 0.1}
+
+
+def test_statistics_on_augmented_images_are_another_meaning_of_all_that_is_measured():
+    off, on = (meaning(SCHEMA, ("evaluation", {"recalibration": {"augmented": value}})) for value in (False, True))
+    assert off == meaning(SCHEMA)
+    assert {kind for kind in off if off[kind] != on[kind]} == {"evaluation", "plane", "activations"}
 
 
 def test_a_refinement_means_its_starts_values():

@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from test_programs import run_program
 
-from modeconn import connectivity, curves, datasets
+from modeconn import artifacts, connectivity, curves, datasets
 from modeconn.batchnorm import recalibrate
+from modeconn.datasets import augmentation
 from modeconn.functional import Functional
+from modeconn.randomness import generator
 
 
 def test_the_straight_line_has_the_length_of_its_chord():
@@ -51,3 +54,50 @@ def test_recalibration_uses_the_first_images(tiny_network, tiny_dataset, images,
     mean = found["network.layers.0.norm.running_mean"]
     assert not torch.equal(after_changing(used - 1), mean)
     assert used == 44 or torch.equal(after_changing(used), mean)
+
+
+def test_recalibration_on_augmented_images(tiny_network, tiny_dataset):
+    functional = Functional(tiny_network(0))
+    vectors, _ = functional.stack(tiny_network(seed).state_dict() for seed in (1, 2))
+    setting, changes = {"images": 24, "batch": 10}, {"shift": 2, "flip": True}
+    found = connectivity.recalibrated(functional, vectors, tiny_dataset, setting, changes)
+    parts = tiny_dataset.train_images[:24].split(10)
+    changed = [augmentation.augment(part, changes, generator("in order", step)) for step, part in enumerate(parts)]
+    assert not any(torch.equal(old, new) for old, new in zip(parts, changed, strict=True))
+    expected = recalibrate(functional, vectors, (datasets.to_float(part)[None] for part in changed))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    # Every network of a curve sees the same images, alone or beside others, first or last.
+    for lane in (1, 0):
+        alone = connectivity.recalibrated(functional, vectors[lane : lane + 1], tiny_dataset, setting, changes)
+        torch.testing.assert_close(alone, {name: buffer[lane : lane + 1] for name, buffer in found.items()})
+    plain = connectivity.recalibrated(functional, vectors, tiny_dataset, setting)
+    off = connectivity.recalibrated(functional, vectors, tiny_dataset, setting, {"shift": 0, "flip": False})
+    assert all(torch.equal(plain[name], off[name]) for name in plain)
+    assert not torch.equal(plain["network.layers.0.norm.running_mean"], found["network.layers.0.norm.running_mean"])
+
+
+@pytest.mark.parametrize("measure", ["evaluation", "plane", "activations"])
+@pytest.mark.parametrize("told", [{}, {"augmentation": {"shift": 2}}])
+def test_programs_augment_as_they_are_told(tiny_pair, tiny_network, monkeypatch, tmp_path, measure, told):
+    """At every point of what they measure, ends and grids included."""
+    files, values = tiny_pair
+    ends = [Functional(tiny_network(seed)).pack(tiny_network(seed).state_dict())[0] for seed in (1, 2)]
+    bend = sum(ends) / 2 + torch.randn(len(ends[0]), generator=torch.Generator().manual_seed(1))
+    artifacts.save(tmp_path / "bends", {"bends": bend[None]}, {"rule": "fit_curve"})
+    settings = {"points": 2, "batch": 44, "recalibration": {"images": 0, "batch": 22}, "x": [0, 1], "y_curve": [0, 1]}
+    program, count, more = {
+        "evaluation": ("evaluate_curve", 2, "statistics"),
+        "plane": ("evaluate_plane", 4, "marks"),
+        "activations": ("evaluate_activations", 2 + 2, None),
+    }[measure]
+    job = values | {"names": values["names"] | {"curve": "bent"}, "curve": {"kind": "bezier"}, measure: settings}
+    outputs = {name: tmp_path / name for name in ("output", more) if name}
+    recalibrated, seen = connectivity.recalibrated, []
+
+    def watched(functional, vectors, dataset, recalibration, augmentation=None):
+        seen.append(augmentation)
+        return recalibrated(functional, vectors, dataset, recalibration, augmentation)
+
+    monkeypatch.setattr(connectivity, "recalibrated", watched)
+    run_program(monkeypatch, program, job | told, **files, curve=tmp_path / "bends", **outputs)
+    assert seen == count * [told.get("augmentation")]

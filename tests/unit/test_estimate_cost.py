@@ -7,11 +7,14 @@ from synthetic_tables import run
 
 import estimate_cost
 
-DATASET = {"source": "cifar10", "train_images": 900, "test_images": 300, "alignment_fraction": 0.2}
+DATASET = {"source": "cifar10", "train_images": 1000, "hold_out": 100, "test_images": 300, "alignment_fraction": 0.2}
 NAMES = {"dataset": "cifar10", "network": "tinyten"}
 PGD = {"attack": {"steps": 5}}
 PLAIN = {"attack": None}
 EVALUATION = {"points": 7, "recalibration": {"images": 0}}
+STRONG = {"steps": 50, "restarts": 4}
+AUTO = {"attack": {"method": "autoattack", "epsilon": 0.1}}
+SELECT = {"evaluation": EVALUATION, "selection": "none", "ensemble": 5}
 
 
 @pytest.mark.parametrize(
@@ -28,6 +31,13 @@ EVALUATION = {"points": 7, "recalibration": {"images": 0}}
         ("evaluate_plane", {"plane": EVALUATION}, 49 * (900 + 300) / 3),
         ("evaluate_activations", {"activations": EVALUATION}, 7 * (900 + 4 * 180) / 3),
         ("evaluate_robustness", {"evaluation": EVALUATION} | PGD, 7 * 300 / 3 + 7 * 300 * 5),
+        # An attempt ends with a forward pass: in training to take the best of several, in measuring because all count.
+        ("train", {"seeds": [1], "recipe": {"epochs": 10, "attack": STRONG}}, 10 * 900 * (1 + 4 * 50 + 4 / 3)),
+        ("evaluate_robustness", {"evaluation": EVALUATION, "attack": STRONG}, 7 * 300 * 4 * (50 + 1 / 3)),
+        ("evaluate_robustness", {"evaluation": EVALUATION} | AUTO, None),
+        # 100 held-out images at each point, then the test images through 3 single networks and ensembles of 2 and 5.
+        ("select_network", SELECT | {"attacks": {"none": None}}, 7 * 100 / 3 + 10 * 300 / 3),
+        ("select_network", SELECT | {"attacks": {"none": None, "auto": AUTO["attack"]}}, None),
         ("draw_in_the_air", {}, None),
     ],
 )

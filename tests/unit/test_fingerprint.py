@@ -135,6 +135,8 @@ def test_a_data_set_names_the_module_of_its_source():
 )
 def test_a_recipe_names_the_augmentation_where_it_changes_anything(augmentation, expected):
     assert dispatch.modules({"recipe": {"augmentation": augmentation}}) == expected
+    # What measures has no recipe, and its augmentation where statistics are estimated on augmented images.
+    assert dispatch.modules({"augmentation": augmentation}) == expected
 
 
 def test_an_unknown_module_is_one_line(one_line):

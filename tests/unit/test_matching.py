@@ -132,11 +132,11 @@ def test_activation_matching_recovers_the_inverse(case):
     drawn = permutation.random(spec, torch.Generator().manual_seed(2))
     found, _ = activation.match_activations(network, spec, a, permutation.apply(spec, drawn, a), images.split(24))
     for group, expected in permutation.invert(drawn).items():
-        # Dead channels are alike; and no activation is read from what exists in train mode only.
+        # Dead channels are alike.
         own = [c.matrix.diagonal() for c in activation.correlate(network, spec, a, a, [images]) if c.group == group]
-        alive = sum(own, torch.zeros(len(expected))) > 0.5
+        alive = sum(own) > 0.5
         assert torch.equal(found[group][alive], expected[alive])
-        assert alive.float().mean() > 0.8 if spec.sites[group] else torch.equal(found[group], torch.arange(6))
+        assert alive.float().mean() > 0.8
 
 
 @pytest.mark.parametrize("method", ["activation", "weight"])

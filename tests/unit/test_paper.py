@@ -65,6 +65,7 @@ def test_every_published_number_has_its_cell_in_the_papers_config():
     cells = configuration.cells(THEIRS, SCHEMA)
     assert len(NUMBERS) == 9 + 2 * (9 * 2 + 6 * 2)
     assert {tuple(row) for row in NUMBERS[paper.CELL].values} <= set(cells)
+    # Also where one pair of the cell is measured besides, in an entry of its own.
     assert {values["pairs"] for _, values in cells.values()} == {3}
 
 
@@ -94,6 +95,7 @@ def test_what_was_not_run_says_so():
         ("networks.tinyten.width", 2, "network.width 2 (paper: 1)"),
         ("alignments.activation.subsample", 16, "alignment.subsample 16 (paper: 32)"),
         ("evaluation.recalibration.images", 10, "evaluation.recalibration.images 10 (paper: 0)"),
+        ("evaluation.recalibration.augmented", False, "evaluation.recalibration.augmented none (paper: True)"),
         ("studies.alignment.0.pairs", [[1, 2]], "pairs 1 (paper: 3)"),
     ],
 )

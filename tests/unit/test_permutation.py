@@ -182,10 +182,12 @@ def test_flattened_channels_are_repeated():
     )
 
 
-def test_auxiliary_heads_have_groups_but_nothing_to_read_in_eval_mode():
+def test_groups_of_auxiliary_heads_are_read_in_the_train_graph():
     _, _, spec = architecture("googlenet")
     heads = ["aux1.conv.conv", "aux1.fc1", "aux2.conv.conv", "aux2.fc1"]
-    assert sorted(group for group, sites in spec.sites.items() if not sites) == heads
+    for sites in (spec.sites, spec.pre_sites):
+        assert {group: len(places) for group, places in sites.items() if places[0].training} == dict.fromkeys(heads, 1)
+        assert all(site.training == (group in heads) for group, places in sites.items() for site in places)
     assert list(spec.groups)[-4:] == heads
     (axis,) = [axis for axis in spec.axes if (axis.tensor, axis.dim) == ("aux1.fc1.weight", 1)]
     assert axis.segments == (permutation.Segment("aux1.conv.conv", 128, repeat=16),)
@@ -195,19 +197,23 @@ def test_auxiliary_heads_have_groups_but_nothing_to_read_in_eval_mode():
 def test_captured_activations_follow_the_permutation(name):
     """At permuted weights, each site shows the old values gathered: slices, in-place ReLU and additions included."""
     network, example, spec = architecture(name)
-    sites = [(group, site) for group, sites in spec.sites.items() for site in sites]
-    captured = permutation.capture(network, [site.node for _, site in sites], example)
     tensors = {name: tensor.double() for name, tensor in state(network).items()}
     drawn = permutation.random(spec, seeded(1))
-    with torch.no_grad():
-        before, output = functional_call(captured, tensors, (example.double(),))
-        after, same_output = functional_call(captured, permutation.apply(spec, drawn, tensors), (example.double(),))
-        expected = functional_call(copy.deepcopy(network).eval(), tensors, (example.double(),))
-    assert torch.equal(output, expected)
-    torch.testing.assert_close(same_output, output)
-    for (group, site), old, new in zip(sites, before, after, strict=True):
-        old, new = (value.narrow(site.dim, site.offset, site.size) for value in (old, new))
-        torch.testing.assert_close(new, old.index_select(site.dim, drawn[group]))
+    everywhere = [(group, site) for group, sites in spec.sites.items() for site in sites]
+    for training in (False, True):
+        sites = [(group, site) for group, site in everywhere if site.training == training]
+        assert bool(sites) == (not training or name == "googlenet")
+        captured = permutation.capture(network, [site.node for _, site in sites], example, training)
+        with torch.no_grad():
+            before, output = functional_call(captured, tensors, (example.double(),))
+            after, same_output = functional_call(captured, permutation.apply(spec, drawn, tensors), (example.double(),))
+            expected = functional_call(copy.deepcopy(network).eval(), tensors, (example.double(),))
+        # In the train graph too, with the statistics of evaluation; there auxiliary logits follow.
+        assert torch.equal(output[0] if isinstance(output, tuple) else output, expected)
+        torch.testing.assert_close(same_output, output)
+        for (group, site), old, new in zip(sites, before, after, strict=True):
+            old, new = (value.narrow(site.dim, site.offset, site.size) for value in (old, new))
+            torch.testing.assert_close(new, old.index_select(site.dim, drawn[group]))
 
 
 # --- our own networks ---
@@ -664,8 +670,9 @@ def test_an_example_that_does_not_fit_is_told():
 
 def test_capture_refuses_unknown_nodes():
     network, example, _ = family("tinyten", "batch")
-    with pytest.raises(ValueError, match="Normalized has no node nowhere"):
-        permutation.capture(network, ["network_layers_0_relu", "nowhere"], example)
+    for training, mode in ((False, "eval"), (True, "train")):
+        with pytest.raises(ValueError, match=f"Normalized has no node nowhere in its graph in {mode} mode"):
+            permutation.capture(network, ["network_layers_0_relu", "nowhere"], example, training)
 
 
 # --- verify can fail ---

@@ -1,11 +1,13 @@
 """The configs of config/: how many jobs each plans, and that its commands can be run."""
 
 import copy
+import json
 
 import pytest
 import yaml
 
-from workflow.checkout import PROJECT, Checkout
+import estimate_cost
+from workflow.checkout import PROJECT, TINY, Checkout
 
 ONCE = ["list_measurements", "make_tables", "compare_paper", "judge_claims", "write_config", "write_report", "all"]
 JOBS = {
@@ -21,17 +23,33 @@ JOBS = {
         "evaluate_activations": 2,
     },
     "cifar10_slice": {"prepare_data": 1, "train": 4, "align": 4, "refine": 4, "fit_curve": 10, "evaluate_curve": 20},
-    # Six seeds are one job.
-    "cifar10": {"prepare_data": 1, "train": 2, "align": 6, "refine": 12, "fit_curve": 24, "evaluate_curve": 48},
+    # Six seeds are one job; robust TinyTens with images held out are networks of their own.
+    "cifar10": {
+        "prepare_data": 2,
+        "train": 3,
+        "align": 6 + 3,
+        "refine": 12,
+        "fit_curve": 24 + 6,
+        "evaluate_curve": 48 + 6,
+        "evaluate_robustness": 6,
+        "evaluate_plane": 2 * 3,  # of both curves, and through the aligned network
+        "evaluate_activations": 2 * 2 * 2,
+        "select_network": 6,
+    },
+    # 9 cells, 9 robust ones, and 6 robust ones on the data sets that hold images out.
     "paper": {
-        "prepare_data": 4,
-        "train": 18 * 6,  # 9 cells and 9 robust ones, 6 seeds
-        "align": 18 * 3,
+        "prepare_data": 4 + 2,
+        "train": (18 + 6) * 6,
+        "align": (18 + 6) * 3,
         "refine": 6 * 2 * 3,  # GoogLeNet has none
-        # Those of the table, TinyTen by the lower rate, PAM, robust ones: aligned and not, three pairs.
-        "fit_curve": (9 + 3 + 6 + 9) * 2 * 3,
-        "evaluate_curve": (9 * 2 + 3 + 6 * 2 + 9 * 2) * 2 * 3,
-        "evaluate_robustness": 9 * 2 * 2 * 3,
+        # Those of the table, TinyTen by the lower rate, PAM, robust and selected ones: aligned and not, three pairs.
+        "fit_curve": (9 + 3 + 6 + 9 + 6) * 2 * 3,
+        "evaluate_curve": (9 * 2 + 3 + 6 * 2 + 9 * 2 + 6) * 2 * 3,
+        "evaluate_robustness": (9 * 2 + 6) * 2 * 3,
+        # Of one pair: planes of both curves and through the aligned network; activations along both curves and lines.
+        "evaluate_plane": 9 * 3,
+        "evaluate_activations": 6 * 2 * 2,
+        "select_network": 6 * 2 * 3,
     },
 }
 # What Linux allows one argument of a command to be, and bash gets a job's command as one.
@@ -54,6 +72,40 @@ def test_a_config_plans_its_jobs(checkout, name):
     assert planned == JOBS[name] | dict.fromkeys(ONCE, 1)
     done = checkout.run("--dry-run", "--printshellcmds")
     assert max(map(len, (done.stdout + done.stderr).splitlines())) < LONGEST
+
+
+def test_who_estimates_statistics_on_augmented_images_is_told_how(checkout):
+    config = yaml.safe_load((PROJECT / "config/cifar10.yaml").read_text())
+    checkout.write_config(config)
+    done = checkout.run("--dry-run", "--printshellcmds", "robustness", "measures")
+    for program, options in estimate_cost.plan(done.stdout + done.stderr):
+        job, (code,) = json.loads(options["--job"][0]), options["--code"]
+        told = program in ("evaluate_curve", "evaluate_plane", "evaluate_activations")
+        assert job.get("augmentation") == (config["recipes"]["standard"]["augmentation"] if told else None)
+        if program.startswith("evaluate"):
+            assert ("datasets.augmentation:" in code) == told
+
+
+@pytest.mark.parametrize("name", ["cifar10", "paper"])
+def test_only_selected_networks_are_trained_on_fewer_images(name):
+    """The numbers of the paper's table are those of networks that saw all training images."""
+    config = yaml.safe_load((PROJECT / f"config/{name}.yaml").read_text())
+    holding = {entry["dataset"]: config["datasets"][entry["dataset"]].get("hold_out", 0) for entry in entries(config)}
+    assert {holding[entry["dataset"]] for entry in entries(config) if entry.get("best")} == {5000}
+    assert {holding[entry["dataset"]] for entry in entries(config) if not entry.get("best")} == {0}
+
+
+def entries(config):
+    return config["studies"]["alignment"]
+
+
+def test_a_study_without_alignments_draws_none(checkout):
+    config = copy.deepcopy(TINY)
+    config["studies"]["alignment"] = [TINY["studies"]["alignment"][0] | {"alignments": ["none"], "curves": ["linear"]}]
+    checkout.write_config(config)
+    planned = checkout.planned()
+    assert planned["draw_curves"] == 3
+    assert not {"align", "draw_signatures", "draw_permutations"} & planned.keys()
 
 
 def test_two_alignments_shown_as_one_are_refused(checkout):

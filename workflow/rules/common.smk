@@ -139,14 +139,15 @@ def decisions(rule, *kinds, **more):
     """The params that decide a job's result, and with them whether it has to run again.
 
     job: canonical JSON of the values of the wildcards `kinds`, but of none, and of `more` (functions of
-    wildcards), and the names of all wildcards, for tables. code: fingerprint of the source. program, device: as
-    its program takes them.
+    wildcards; what is None is left out), and the names of all wildcards, for tables. code: fingerprint of the
+    source. program, device: as its program takes them.
     """
     # Ten thousand jobs have a dozen fingerprints.
     code_of = lru_cache(fingerprint)
 
     def values(wildcards):
         extra = {key: value(wildcards) for key, value in more.items()}
+        extra = {key: value for key, value in extra.items() if value is not None}
         return {kind: VALUES[wildcards[kind]] for kind in kinds if wildcards[kind] != "none"} | extra
 
     def job(wildcards):
@@ -285,6 +286,12 @@ def selections(cells):
     ]
 
 
+def augmentation_of(wildcards):
+    """The recipe's augmentation, where statistics are estimated on images that are augmented."""
+    augmented = config["evaluation"]["recalibration"]["augmented"]
+    return VALUES[wildcards.recipe]["augmentation"] if augmented else None
+
+
 def attacks_of(wildcards):
     """Name -> values of the attacks under which a selected network is measured, and `none`."""
     return {NAMES[attack]: VALUES.get(attack) for attack in ("none", wildcards.attack, wildcards.strong)}
@@ -386,7 +393,7 @@ def figures():
             (rules.draw_curves, {"split": ["test"], "alignment_shown": shown}),
             (rules.draw_robustness, {"alignment_shown": shown if entry["attack"] else []}),
             *([(rules.draw_best, {})] if entry["best"] else []),
-            (rules.draw_signatures, {}),
+            (rules.draw_signatures, {"aligned": aligned}),
             (rules.draw_training, {}),
             (rules.draw_spectrum, {}),
             (rules.draw_planes, {"curve_shown": planes}),

@@ -46,7 +46,9 @@ rule evaluate_curve:
     resources:
         **computing(minutes=120),
     params:
-        **decisions("evaluate_curve", "network", "curve", "evaluation", pair=pair),
+        **decisions(
+            "evaluate_curve", "network", "curve", "evaluation", pair=pair, augmentation=augmentation_of
+        ),
         permutation=option("--permutation", "permutation"),
         bends=option("--curve", "bends"),
     message:

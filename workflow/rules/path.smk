@@ -20,7 +20,7 @@ rule evaluate_plane:
     resources:
         **computing(minutes=240),
     params:
-        **decisions("evaluate_plane", "network", "curve", "plane", pair=pair),
+        **decisions("evaluate_plane", "network", "curve", "plane", pair=pair, augmentation=augmentation_of),
         permutation=option("--permutation", "permutation"),
         bends=option("--curve", "bends"),
     message:
@@ -47,7 +47,14 @@ rule evaluate_activations:
     resources:
         **computing(minutes=120),
     params:
-        **decisions("evaluate_activations", "network", "curve", "activations", pair=pair),
+        **decisions(
+            "evaluate_activations",
+            "network",
+            "curve",
+            "activations",
+            pair=pair,
+            augmentation=augmentation_of,
+        ),
         permutation=option("--permutation", "permutation"),
         bends=option("--curve", "bends"),
     message:

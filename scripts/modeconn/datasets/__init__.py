@@ -209,10 +209,7 @@ def batches(dataset, seeds, epoch, first, size, augmentation):
     augmentation from (seeds[l], epoch, step) alone: it does not feel its neighbours, and an epoch can
     be taken up at any step. augmentation: as `augmentation.augment` takes it.
     """
-    if augments(augmentation):
-        from modeconn.datasets.augmentation import augment  # here, so that its source decides only who augments
-    else:
-        augment = None
+    augment = _augment(augmentation)
     device = dataset.train_images.device
     count = len(dataset.train_labels)
     order = torch.stack([torch.randperm(count, generator=generator("order", seed, epoch)) for seed in seeds]).to(device)
@@ -226,7 +223,22 @@ def batches(dataset, seeds, epoch, first, size, augmentation):
         yield to_float(images), dataset.train_labels[index], generators
 
 
-def in_order(images, size):
-    """Batches (1, N, C, H, W) of images (N, C, H, W) as `to_float` gives them, in their order, for evaluation."""
-    for batch in images.split(size):
+def in_order(images, size, augmentation=None):
+    """Batches (1, N, C, H, W) of images (N, C, H, W) as `to_float` gives them, in their order, for evaluation.
+
+    augmentation: as `augmentation.augment` takes it; drawn from a batch's number alone, so the same in every pass.
+    """
+    augment = _augment(augmentation or {})
+    for step, batch in enumerate(images.split(size)):
+        if augment is not None:
+            batch = augment(batch, augmentation, generator("in order", step, device=batch.device))
         yield to_float(batch)[None]
+
+
+def _augment(augmentation):
+    """`augmentation.augment` where it changes anything, else None."""
+    if not augments(augmentation):
+        return None
+    from modeconn.datasets.augmentation import augment  # here, so that its source decides only who augments
+
+    return augment

@@ -102,6 +102,7 @@ class Moments:
 def correlate(network, spec, tensors_a, tensors_b, batches, site="post", subsample=0):
     """Correlations of two networks' activations: one for every site of every group in graph order, last the logits.
 
+    Before the logits come groups that only the train graph has (auxiliary heads).
     network: the architecture; its own weights are not used. tensors_a, tensors_b: state dicts.
     batches: images (N, C, H, W) as the network takes them, or pairs of them where each network sees
     its own (adversarial examples), on the device of network and tensors; they are read once.
@@ -124,16 +125,29 @@ def correlate(network, spec, tensors_a, tensors_b, batches, site="post", subsamp
         raise ValueError("activation matching: there are no images to match on")
     of_group = {"post": spec.sites, "pre": spec.pre_sites}[site]
     sites = [(group, place) for group in spec.groups for place in of_group[group]]
-    captured = permutations.capture(network, [place.node for _, place in sites], first[0][:2])
-    position = {node.name: i for i, node in enumerate(captured.graph.nodes)}
-    order = sorted(range(len(sites)), key=lambda i: position[sites[i][1].node])
-    fold(captured)
+    sites.sort(key=lambda item: item[1].training)
+    graphs = sorted({False, *(place.training for _, place in sites)})
+    captured = [
+        permutations.capture(
+            network, [place.node for _, place in sites if place.training == training], first[0][:2], training
+        )
+        for training in graphs
+    ]
+    nodes = ((training, node.name) for training, graph in zip(graphs, captured) for node in graph.graph.nodes)
+    position = {node: i for i, node in enumerate(nodes)}
+    order = sorted(range(len(sites)), key=lambda i: position[sites[i][1].training, sites[i][1].node])
+    for graph in captured:
+        fold(graph)
     moments = [Moments() for _ in range(len(sites) + 1)]
+
+    def activations(tensors, images):
+        values, outputs = zip(*(functional_call(graph, tensors, (images,)) for graph in captured))
+        return [*chain(*values), outputs[0]]
 
     def observe(images_a, images_b):  # a function, so that one batch's activations are gone before the next one's
         with arithmetic(network, images_a.device):
-            values_a, logits_a = functional_call(captured, networks[0], (images_a,))
-            values_b, logits_b = functional_call(captured, networks[1], (images_b,))
+            *values_a, logits_a = activations(networks[0], images_a)
+            *values_b, logits_b = activations(networks[1], images_b)
         for moment, (_, place), a, b in zip(moments, sites, values_a, values_b, strict=False):
             moment.add(_channels(a, place, subsample), _channels(b, place, subsample))
         moments[-1].add(logits_a.T, logits_b.T)
@@ -162,7 +176,7 @@ def match_correlations(spec, correlations, statistic="sum", kernel="correlation"
     nonlinearity).
     statistic: what a group with several sites (a residual stream) is matched on: the "sum" over them or
     the "first"; one for all groups, or group -> statistic ("sum" where not named).
-    A group without sites (it exists in train mode only) keeps its order.
+    A group without correlations keeps its order.
     Raises ValueError where a statistic or its group is unknown, or what is matched on is not finite.
     """
     statistics = statistic if isinstance(statistic, dict) else dict.fromkeys(spec.groups, statistic)
