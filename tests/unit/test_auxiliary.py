@@ -161,7 +161,8 @@ def test_outputs_and_statistics_are_those_of_the_plain_module(googlenet, tiny_da
     assert all(torch.equal(buffer[0], state[name]) for name, buffer in buffers.items())
     assert buffers["network.heads.4d.1.norm.num_batches_tracked"].tolist() == [1]
     (logits,) = functional.outputs(vectors, buffers, images)
-    assert torch.equal(logits[0], plain.eval()(images[0]))
+    # In evaluation normalization is folded into the convolutions: equal up to rounding.
+    torch.testing.assert_close(logits[0], plain.eval()(images[0]), rtol=1e-5, atol=1e-6)
     assert torch.equal(functional(vectors, buffers, images), logits)
 
 

@@ -23,6 +23,7 @@ JOBS = {
         "evaluate_activations": 2,
     },
     "cifar10_slice": {"prepare_data": 1, "train": 4, "align": 4, "refine": 4, "fit_curve": 10, "evaluate_curve": 20},
+    "cifar10_jpeg": {"prepare_data": 1, "train": 4, "align": 2, "fit_curve": 4, "evaluate_curve": 8},
     # Six seeds are one job; robust TinyTens with images held out are networks of their own.
     "cifar10": {
         "prepare_data": 2,
