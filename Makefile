@@ -79,6 +79,7 @@ lint: $(VENV)/installed ## check format and style of Python and of the workflow
 
 bench: $(VENV)/installed ## measure the kernels, and the workflow with up to 10,000 jobs
 	python tests/benchmarks/run.py
+	python tests/benchmarks/growth.py
 	python tests/benchmarks/scale.py
 
 lock: $(VENV)/installed ## resolve pyproject.toml anew into envs/

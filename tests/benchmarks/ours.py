@@ -74,8 +74,8 @@ class Ours:
     def train(self):
         self._train(self.states[:1], None, AUGMENTATION)
 
-    def train_population(self):
-        self._train(self.states, None, AUGMENTATION)
+    def train_population(self, networks=4):
+        self._train([self.states[0]] * networks, None, AUGMENTATION)
 
     def train_robust(self):
         self._train(self.states[:1], PGD, AUGMENTATION)
@@ -100,8 +100,8 @@ class Ours:
             self.functional, vectors, self.dataset, {"images": 0, "batch": EVALUATION_BATCH}
         )
 
-    def evaluate(self):
-        for _, _, vectors in connectivity.along(self.pair.ends(), "linear", POINTS):
+    def evaluate(self, points=POINTS):
+        for _, _, vectors in connectivity.along(self.pair.ends(), "linear", points):
             buffers = self._recalibrated(vectors)
             for split in ("train", "test"):
                 self._evaluate(vectors, split, buffers=buffers)

@@ -89,14 +89,15 @@ class Untraceable(nn.Module):
         self.dense = nn.Linear(3, 2)
 
     def forward(self, images):
-        return self.dense(images) if images.sum() > 0 else self.dense(-images)
+        features = images.flatten(1)
+        return self.dense(features) if features.sum() > 0 else self.dense(-features)
 
 
 def test_a_network_that_cannot_be_traced_is_left_as_it_is():
     built = Untraceable()
     module, names = folded(built)
     assert module is built and names == ["dense.weight", "dense.bias"] and built.training
-    functional, images = Functional(built), torch.rand(5, 3)
+    functional, images = Functional(built), torch.rand(5, 3, 1, 1)
     vectors, buffers = functional.stack([built.state_dict()])
     assert torch.equal(functional(vectors, buffers, images[None])[0], built(images))
 

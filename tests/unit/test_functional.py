@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from modeconn.datasets import channels_last
 from modeconn.functional import Functional
 
 SEEDS = (1, 2, 3)
@@ -58,15 +59,17 @@ def test_one_lane_gives_the_logits_and_statistics_of_the_plain_module(tiny_netwo
     vectors, buffers = functional.stack(states([plain]))
     logits = functional(vectors, buffers, images[None], train=train)[0]
     if train:
-        assert torch.equal(logits, plain(images))
+        assert torch.equal(logits, plain(channels_last(images)))
     else:  # normalization is folded into the convolutions: equal up to rounding
         torch.testing.assert_close(logits, plain(images), rtol=1e-5, atol=1e-6)
     assert_same(functional.named(vectors, buffers), {name: t[None] for name, t in plain.state_dict().items()})
 
 
+@pytest.mark.parametrize("how", ["_in_turn", "_at_once"])  # as on a CPU, and as on a GPU
 @pytest.mark.parametrize("train", [False, True])
-def test_lanes_give_the_logits_and_statistics_of_the_plain_modules(population, images, train):
+def test_lanes_give_the_logits_and_statistics_of_the_plain_modules(population, images, train, how, monkeypatch):
     functional = Functional(population[0])
+    monkeypatch.setattr(functional, "_in_turn", getattr(functional, how))
     before = states(population)
     vectors, buffers = functional.stack(before)
     logits = functional(vectors, buffers, images, train=train)
@@ -80,9 +83,11 @@ def _buffers(network):
     return [(name, t) for name, t in network.state_dict().items() if "running" in name or "tracked" in name]
 
 
+@pytest.mark.parametrize("how", ["_in_turn", "_at_once"])
 @pytest.mark.parametrize("lanes", [1, 3])
-def test_training_moves_the_passed_buffers_and_leaves_the_network(population, images, lanes):
+def test_training_moves_the_passed_buffers_and_leaves_the_network(population, images, lanes, how, monkeypatch):
     functional = Functional(population[0])
+    monkeypatch.setattr(functional, "_in_turn", getattr(functional, how))
     before = states(population)[0]
     vectors, buffers = functional.stack(states(population[:lanes]))
     passed = {name: b.clone() for name, b in buffers.items()}
@@ -164,4 +169,4 @@ def test_without_a_compiler_a_network_is_computed_as_it_is(tiny_network, monkeyp
     assert capsys.readouterr().out == "compile: there is no C++ compiler no-such-compiler here, so computing without\n"
     vectors, buffers = functional.stack([tiny.state_dict()])
     images = torch.rand(1, 6, 1, 12, 12)
-    assert torch.equal(functional(vectors, buffers, images, True)[0], tiny.train()(images[0]))
+    assert torch.equal(functional(vectors, buffers, images, True)[0], tiny.train()(channels_last(images[0])))

@@ -194,11 +194,19 @@ def moments(images):
 def to_float(images):
     """Images (..., C, H, W) as networks take them: float32, same shape, channels last in memory.
 
-    uint8 pixels become [0, 1], floats stay what they are. Convolutions of colour images and their
-    gradients are a sixth faster so on a CPU.
+    uint8 pixels become [0, 1], floats stay what they are.
     """
-    values = images.float().div_(255) if images.dtype == torch.uint8 else images
-    return values.movedim(-3, -1).contiguous().movedim(-1, -3)
+    return channels_last(images.float().div_(255) if images.dtype == torch.uint8 else images)
+
+
+def channels_last(images):
+    """Images (..., C, H, W), the same but with the channels last in memory: convolutions are faster so on a CPU.
+
+    Grey images have the same memory either way, and only strides tell which is meant: those of the channel say 1.
+    """
+    if images.shape[-3] == 1:
+        return images.squeeze(-3).unsqueeze(-1).movedim(-1, -3)
+    return images.movedim(-3, -1).contiguous().movedim(-1, -3)
 
 
 def batches(dataset, seeds, epoch, first, size, augmentation):
