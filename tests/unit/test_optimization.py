@@ -164,11 +164,15 @@ def test_a_loss_that_is_not_finite_is_named_with_its_place(one_line, value):
 
 @pytest.fixture
 def training(tiny_dataset, tiny_network):
-    """Train a population; returns vectors, buffers and history."""
+    """Train a population, how: in turn as on a CPU, or at once as on a GPU; returns vectors, buffers and history."""
 
-    def train(seeds, recipe=None, dtype=torch.float32, attack=None, state=None, epochs=2, norm="batch"):
+    def train(
+        seeds, recipe=None, dtype=torch.float32, attack=None, state=None, epochs=2, norm="batch", how="_in_turn", **more
+    ):
         population = [tiny_network(seed, norm, dtype) for seed in seeds]
+        vars(population[0]).update(more)
         functional = Functional(population[0])
+        functional._in_turn = getattr(functional, how)
         vectors, buffers = functional.stack(network.state_dict() for network in population)
         vectors.requires_grad_(True)
         history = minimize(
@@ -203,19 +207,21 @@ def test_a_learning_rate_that_is_too_high_is_named(training, one_line):
         training([1, 2], {**PLAIN, "learning_rate": 1e10}, norm="none")
 
 
+@pytest.mark.parametrize("how", ["_in_turn", "_at_once"])
 @pytest.mark.parametrize("attack", [None, ATTACK])
-def test_a_lane_does_not_feel_its_neighbours(training, attack):
-    first = training([1, 2, 3], attack=attack)
-    other = training([1, 5, 6], attack=attack)
+def test_a_lane_does_not_feel_its_neighbours(training, attack, how):
+    first = training([1, 2, 3], attack=attack, how=how)
+    other = training([1, 5, 6], attack=attack, how=how)
     assert_same(first, other, lane=0)
     assert [row["loss"][0] for row in first[2]] == [row["loss"][0] for row in other[2]]
     # The neighbours are others indeed, and all of them were trained.
     assert not torch.equal(first[0][1], other[0][1])
 
 
+@pytest.mark.parametrize("how", ["_in_turn", "_at_once"])
 @pytest.mark.parametrize("attack", [None, ATTACK])
-def test_a_population_is_its_networks_one_by_one(training, attack):
-    together = training([1, 2, 3], dtype=torch.float64, attack=attack)
+def test_a_population_is_its_networks_one_by_one(training, attack, how):
+    together = training([1, 2, 3], dtype=torch.float64, attack=attack, how=how)
     for lane, seed in enumerate((1, 2, 3)):
         alone = training([seed], dtype=torch.float64, attack=attack)
         torch.testing.assert_close(together[0][lane], alone[0][0], rtol=1e-9, atol=1e-9)
@@ -264,3 +270,16 @@ def test_a_stopped_run_goes_on_with_the_same_bits(training, tmp_path, step):
         assert state.resumed
     assert_same(found, whole)
     assert found[2] == whole[2]
+
+
+def test_a_compiled_run_that_is_stopped_goes_on_with_the_same_bits(training, tmp_path):
+    """Its last batch of an epoch is smaller, so it begins with another shape than the whole run did."""
+    whole = training([1], compiled=True)
+    with pytest.raises(resume.Stopped), StoppedAt(tmp_path / "networks", 2) as state:
+        training([1], compiled=True, state=state)
+    torch._dynamo.reset()  # as in a new process
+    with resume.State(tmp_path / "networks", "identity") as state:
+        found = training([1], compiled=True, state=state)
+        assert state.resumed
+    assert_same(found, whole)
+    assert not torch.equal(whole[0], training([1])[0])  # it was compiled indeed, and rounds otherwise
