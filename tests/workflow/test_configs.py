@@ -22,7 +22,18 @@ JOBS = {
         "evaluate_plane": 3,
         "evaluate_activations": 2,
     },
-    "cifar10_slice": {"prepare_data": 1, "train": 4, "align": 4, "refine": 4, "fit_curve": 10, "evaluate_curve": 20},
+    "cifar10_slice": {
+        "prepare_data": 2,
+        "train": 4 + 2,
+        "align": 4 + 1,
+        "refine": 4,
+        "fit_curve": 10 + 2,
+        "evaluate_curve": 20 + 4,
+        "evaluate_robustness": 4,
+        "evaluate_plane": 3,
+        "evaluate_activations": 2,
+        "select_network": 4,
+    },
     "cifar10_jpeg": {"prepare_data": 1, "train": 4, "align": 2, "fit_curve": 4, "evaluate_curve": 8},
     # Six seeds are one job; robust TinyTens with images held out are networks of their own.
     "cifar10": {
