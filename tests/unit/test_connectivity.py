@@ -36,24 +36,38 @@ def test_points_along_a_curve_are_those_of_the_curve():
     assert torch.equal(found, curves.weights_at(points[None], "bezier", torch.linspace(0, 1, 5)))
 
 
-@pytest.mark.parametrize(("images", "used"), [(24, 24), (0, 44)])
-def test_recalibration_uses_the_first_images(tiny_network, tiny_dataset, images, used):
+SPREAD = torch.arange(24) * 44 // 24  # 24 of 44 images
+
+
+@pytest.mark.parametrize(("images", "used"), [(24, SPREAD), (0, torch.arange(44))])
+def test_recalibration_uses_images_that_are_evenly_spread(tiny_network, tiny_dataset, images, used):
     functional = Functional(tiny_network(0))
     vectors, _ = functional.stack(tiny_network(seed).state_dict() for seed in (1, 2))
     setting = {"images": images, "batch": 10}
     found = connectivity.recalibrated(functional, vectors, tiny_dataset, setting)
-    expected = recalibrate(functional, vectors, datasets.in_order(tiny_dataset.train_images[:used], 10))
+    expected = recalibrate(functional, vectors, datasets.in_order(tiny_dataset.train_images[used], 10))
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
-    def after_changing(index):
-        changed = tiny_dataset.train_images.clone()
-        changed[index] = 255 - changed[index]
-        other = replace(tiny_dataset, train_images=changed)
-        return connectivity.recalibrated(functional, vectors, other, setting)["network.layers.0.norm.running_mean"]
 
-    mean = found["network.layers.0.norm.running_mean"]
-    assert not torch.equal(after_changing(used - 1), mean)
-    assert used == 44 or torch.equal(after_changing(used), mean)
+def test_images_in_the_order_of_their_classes_are_mixed(tiny_network, tiny_dataset, monkeypatch):
+    """Nobody is lost, and every batch holds all classes."""
+    order = torch.argsort(tiny_dataset.train_labels, stable=True)
+    images, labels = tiny_dataset.train_images[order], tiny_dataset.train_labels[order]
+    images = images.clone()
+    images[:, 0, 0, 0] = torch.arange(44)  # so that an image can be told
+    by_class = replace(tiny_dataset, train_images=images, train_labels=labels)
+    seen = []
+    monkeypatch.setattr(
+        connectivity, "recalibrate", lambda functional, vectors, batches: seen.extend(batch[0] for batch in batches)
+    )
+    for count, sizes in ((0, [10, 10, 10, 10, 4]), (24, [10, 10, 4])):
+        seen.clear()
+        connectivity.recalibrated(None, None, by_class, {"images": count, "batch": 10})
+        numbers = [(batch[:, 0, 0, 0] * 255).round().long() for batch in seen]
+        assert [len(batch) for batch in numbers] == sizes
+        assert len(torch.cat(numbers).unique()) == (count or 44)
+        for batch in numbers[:-1]:
+            assert labels[batch].bincount(minlength=3).min() >= 2
 
 
 def test_recalibration_on_augmented_images(tiny_network, tiny_dataset):
@@ -61,7 +75,7 @@ def test_recalibration_on_augmented_images(tiny_network, tiny_dataset):
     vectors, _ = functional.stack(tiny_network(seed).state_dict() for seed in (1, 2))
     setting, changes = {"images": 24, "batch": 10}, {"shift": 2, "flip": True}
     found = connectivity.recalibrated(functional, vectors, tiny_dataset, setting, changes)
-    parts = tiny_dataset.train_images[:24].split(10)
+    parts = tiny_dataset.train_images[SPREAD].split(10)
     changed = [augmentation.augment(part, changes, generator("in order", step)) for step, part in enumerate(parts)]
     assert not any(torch.equal(old, new) for old, new in zip(parts, changed, strict=True))
     expected = recalibrate(functional, vectors, (datasets.to_float(part)[None] for part in changed))
