@@ -26,7 +26,7 @@ CACHING = --cache
 endif
 SNAKEMAKE = snakemake --configfile $(CONFIG) --workflow-profile workflow/profiles/$(PROFILE)
 
-.PHONY: help reproduce cost test test-cluster lint bench lock clean
+.PHONY: help reproduce why cost test test-cluster lint bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -60,9 +60,15 @@ where:
 	@echo "Tables   results/$(NAME)/tables/"
 	@echo "Figures  results/$(NAME)/figures/"
 
+# What would run, with reasons and commands, kept for a program to read; $(1): more options.
+plan = mkdir -p .snakemake && $(SNAKEMAKE) --dry-run --printshellcmds --quiet host $(1) > .snakemake/plan.txt 2>&1 || { cat .snakemake/plan.txt; exit 1; }
+
+why: $(VENV)/installed ## say which jobs of CONFIG would run, and because of what
+	@$(call plan)
+	@python scripts/explain_plan.py --plan .snakemake/plan.txt
+
 cost: $(VENV)/installed ## count jobs and image passes of CONFIG, and hours where speed was measured
-	@mkdir -p .snakemake
-	@$(SNAKEMAKE) --dry-run --forceall --printshellcmds > .snakemake/plan.txt 2>&1 || { cat .snakemake/plan.txt; exit 1; }
+	@$(call plan,--forceall)
 	@python scripts/estimate_cost.py --plan .snakemake/plan.txt
 
 test: $(VENV)/installed ## run the tests

@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from workflow.checkout import TINY, Checkout
+from modeconn.fingerprint import fingerprint
+from workflow.checkout import PROJECT, TINY, Checkout
 
 SIZES = (100, 300, 1000, 3000, 10000)
 FINISHED = 1000
@@ -25,6 +27,8 @@ DRY_RUN_SECONDS = 30
 DRY_RUN_MB = 500
 # `make reproduce` when nothing is to be done.
 NO_OP_SECONDS = 8
+# All source is read and hashed once a plan.
+FINGERPRINT_SECONDS = 1
 
 # A pair of seeds is 2 trainings, 3 alignments, 4 curve fits and 8 evaluations; the study is 12 jobs more.
 JOBS_A_PAIR, JOBS_A_STUDY = 17, 12
@@ -96,12 +100,25 @@ def finished_runs(folder):
     return cost[0]
 
 
+def fingerprints():
+    """Seconds for the fingerprints of all programs, none of whose source has been read before."""
+    programs = [path.stem for path in (PROJECT / "scripts").glob("*.py")]
+    started = time.perf_counter()
+    for program in programs:
+        fingerprint(program)
+    seconds = time.perf_counter() - started
+    print(f"fingerprints of {len(programs)} programs: {seconds:.2f} s\n")
+    return seconds
+
+
 def main():
+    hashed = fingerprints()
     print(f"{'Snakemake':24}{'jobs':>7}{'clock':>11}{'processor':>11}{'memory':>11}")
     with tempfile.TemporaryDirectory() as folder:
         seconds, megabytes = dry_runs(Path(folder))
         no_op = finished_runs(Path(folder))
     limits = {
+        "fingerprints of all programs, seconds": (hashed, FINGERPRINT_SECONDS),
         f"dry run of {SIZES[-1]:,} jobs, seconds": (seconds, DRY_RUN_SECONDS),
         f"dry run of {SIZES[-1]:,} jobs, MB": (megabytes, DRY_RUN_MB),
         f"nothing to be done of {FINISHED:,} jobs, seconds": (no_op, NO_OP_SECONDS),

@@ -14,9 +14,12 @@ import pytest
 TARGETS = {
     "train": "results/networks/*/*/standard-*/seeds1.safetensors",
     "train (adversarially)": "results/networks/*/*/robust-*/seeds1.safetensors",
+    "refine": "results/alignments/*/*/standard-*/1-2/pam_aligned-????????.safetensors",
     "fit_curve": "results/curves/*/*/standard-*/1-2/activation-*/bezier-*.safetensors",
     "evaluate_curve": "results/evaluations/*/*/standard-*/1-2/activation-*/bezier-*/evaluation-????????.csv",
     "evaluate_robustness": "results/evaluations/*/*/robust-*/1-2/none/bezier-*/evaluation-*-pgd-*.csv",
+    "evaluate_plane": "results/planes/*/*/standard-*/1-2/activation-*/bezier-*/*.csv",
+    "evaluate_activations": "results/activations/*/*/standard-*/1-2/activation-*/bezier-*/*.csv",
     "select_network": "results/best/*/*/robust-*/1-2/none/bezier-*/*.csv",
 }
 

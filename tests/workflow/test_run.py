@@ -3,6 +3,8 @@
 import copy
 import itertools
 import re
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -92,24 +94,23 @@ def test_one_core_and_two_give_the_same_bytes(finished, tmp_path):
     assert [name for name in ours if ours[name] != theirs[name]] == []
 
 
-def test_two_meanings_of_one_name_stand_side_by_side(finished):
-    before = finished.artifacts()
+def test_two_meanings_of_one_name_stand_side_by_side(finished, tmp_path):
+    checkout = finished.copy(tmp_path / "project")
+    before = checkout.artifacts()
     changed = copy.deepcopy(TINY)
     changed["name"] = "other"
     changed["recipes"]["standard"]["epochs"] = 1
     changed["studies"]["alignment"] = [
         {**TINY["studies"]["alignment"][0], "alignments": ["none"], "curves": ["linear"]},
     ]
-    finished.write_config(changed)
-    try:
-        assert finished.planned("curves") == {"train": 2, "evaluate_curve": 1, "curves": 1}
-        finished.run("--cores", "2", "curves")
-    finally:
-        finished.write_config(TINY)
-    after = finished.artifacts()
+    checkout.write_config(changed)
+    assert checkout.planned("curves") == {"train": 2, "evaluate_curve": 1, "curves": 1}
+    checkout.run("--cores", "2", "curves")
+    after = checkout.artifacts()
     assert {name: after[name] for name in before} == before
     assert sum("/standard-" in name and name.endswith("seeds1.safetensors") for name in after) == 2
-    assert finished.planned() == {}
+    checkout.write_config(TINY)
+    assert checkout.planned() == {}
 
 
 def test_what_is_measured_besides_has_its_tables(finished):
@@ -239,3 +240,13 @@ def test_a_block_of_seeds_is_one_job(tmp_path):
     checkout.run("--cores", "2", "curves")
     blocks = sorted(path.name for path in (checkout.path / "results/networks").rglob("*.safetensors"))
     assert blocks == ["seeds1-2.safetensors", "seeds3-4.safetensors"]
+
+
+def test_where_the_time_of_a_run_went(finished):
+    command = [sys.executable, str(PROJECT / "tests/benchmarks/account.py"), str(finished.path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    shares = [int(share) for share in re.findall(r"(\d+)%", done.stdout)]
+    assert len(shares) == 3 and 99 <= sum(shares) <= 101
+    counted = dict(re.findall(r"^(\w+) +(\d+) ", done.stdout, re.MULTILINE))
+    assert {rule: int(count) for rule, count in counted.items()} == {k: v for k, v in JOBS.items() if k != "all"}

@@ -1,0 +1,54 @@
+"""Why jobs would run: for each rule and cause their number, and which modules of the source were edited.
+
+Reads what `snakemake --dry-run --printshellcmds --quiet host` prints.
+"""
+
+import argparse
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+from modeconn.layout import aligned
+
+# What Snakemake says -> what it means here, in the order in which they are looked for.
+CAUSES = {
+    "Missing output files": "not there yet",
+    "Params have changed": "other values",
+    "Input files updated by another job": "follows",
+}
+JOB = r"^Job \d+: .*\nReasons?:\s*(?P<reason>.*)\n(?:Shell command: .*> results/logs/(?P<rule>\w+)/.*)?"
+MODULE = r"([\w.]+):([0-9a-f]{8})\b"
+
+
+def edited(reason):
+    """Modules whose hash differs between the params before and now."""
+    before, _, now = reason.partition(" now: ")
+    changed = set(re.findall(MODULE, before)) ^ set(re.findall(MODULE, now))
+    return sorted({module for module, _ in changed})
+
+
+def cause(reason):
+    if modules := edited(reason):
+        return f"source of {', '.join(modules)}"
+    return next((meaning for words, meaning in CAUSES.items() if words in reason), reason.partition(":")[0])
+
+
+def rows(text):
+    """[rule, jobs, cause] in the order of the plan; jobs without a program of their own are left out."""
+    found = Counter((job["rule"], cause(job["reason"])) for job in re.finditer(JOB, text, re.MULTILINE) if job["rule"])
+    return [[rule, str(count), why] for (rule, why), count in found.items()]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--plan", required=True, metavar="FILE", help="the output of Snakemake")
+    found = rows(Path(parser.parse_args().plan).read_text())
+    print(aligned([["rule", "jobs", "why"], *found], left=3) if found else "Nothing to be done.")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except OSError as error:
+        sys.exit(f"explain_plan.py: {error}")

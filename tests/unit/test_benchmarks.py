@@ -1,0 +1,41 @@
+"""The benchmarks run from the command line, small: what they print is for people, and takes minutes where it counts."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+def run(name, *arguments):
+    command = [sys.executable, BENCHMARKS / f"{name}.py", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_kernels_are_measured_and_compared_with_an_earlier_run(tmp_path):
+    table = tmp_path / "then.csv"
+    small = ("--images", 64, "--rounds", 1, "--kernels", "augment", "round", "match_weights")
+    output = run("run", *small, "--output", table)
+    assert "augmentation of an epoch" in output and "PAM rounding" in output
+    measured = pd.read_csv(table)
+    assert list(measured["kernel"]) == ["augment", "round", "match_weights"]
+    assert (measured["seconds"] > 0).all()
+    # Only augmentation is written in plain PyTorch too.
+    assert list(measured["ratio"].notna()) == [True, False, False]
+    output = run("run", *small, "--output", tmp_path / "now.csv", "--against", table)
+    assert output.partition("then / now")[2].count("\n") == 4
+
+
+def test_the_profile_of_a_kernel_is_printed():
+    assert "Self CPU time total" in run("run", "--images", 64, "--kernels", "augment", "--profile")
+
+
+def test_a_kernel_that_does_not_exist_is_one_line():
+    command = [sys.executable, BENCHMARKS / "run.py", "--kernels", "agument"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("run.py: no kernel agument; there are train, ") and done.stderr.count("\n") == 1
