@@ -78,8 +78,8 @@ def passes(program, job, dataset):
         return evaluation["points"] * (recalibrated + FORWARD * (train + test))
     if program == "evaluate_plane":
         return evaluation["points"] ** 2 * (recalibrated + FORWARD * test)
-    if program == "evaluate_activations":  # at each point with both ends, two networks each
-        return evaluation["points"] * (recalibrated + 4 * FORWARD * matched)
+    if program == "evaluate_activations":  # at each point with both ends, at two sites, two networks each
+        return evaluation["points"] * (recalibrated + 8 * FORWARD * matched)
     if program == "evaluate_robustness":
         return evaluation["points"] * test * _measured(attack)
     if program == "select_network":
@@ -109,7 +109,9 @@ def _measured(attack):
 def speed(trainings):
     """(passes a second, device) of trainings that are done, (path, job) each; None where none is."""
     measured = [(cost.read(path), 1 + _crafted(job["recipe"]["attack"])) for path, job in trainings]
-    found = [(row["images_per_second"] * per_image, row["device"]) for row, per_image in measured if row]
+    # What was done before a stop counts in the images of a run that was resumed, and not in its seconds.
+    whole = [(row, per_image) for row, per_image in measured if row and not row["resumed"]]
+    found = [(row["images_per_second"] * per_image, row["device"]) for row, per_image in whole]
     return (sum(rate for rate, _ in found) / len(found), found[0][1]) if found else None
 
 

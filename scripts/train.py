@@ -13,11 +13,10 @@ def main(arguments, job):
     dataset = datasets.Dataset.of(*artifacts.load(arguments.data, rule="prepare_data"), job.device)
     recipe, seeds = values["recipe"], values["seeds"]
 
-    population = [networks.of(values["network"], dataset, seed) for seed in seeds]
-    functional = Functional(population[0].to(job.device))
+    population = [networks.of(values["network"], dataset, seed).to(job.device) for seed in seeds]
+    functional = Functional(population[0])
     vectors, buffers = functional.stack(network.state_dict() for network in population)
-    vectors = vectors.to(job.device).requires_grad_(True)
-    buffers = {name: buffer.to(job.device) for name, buffer in buffers.items()}
+    vectors.requires_grad_(True)
 
     history = optimization.minimize(
         classification.objective_of(functional, vectors, buffers, recipe["attack"]),

@@ -32,12 +32,17 @@ def write_rows(path, rows):
 
 
 def versions(device, network):
-    """What, besides the recipe and the source, decides bits: versions, the kind of device, a CPU's instruction set.
+    """What, besides the recipe and the source, decides bits: versions, device, a CPU's instruction set or a GPU's name.
 
     network: its values in the config; torchvision's version is named only where it built the network.
     """
     kind = torch.device(device).type
-    instructions = torch.backends.cpu.get_cpu_capability() if kind == "cpu" else ""
+    if kind == "cuda":
+        instructions = torch.cuda.get_device_name()
+    else:
+        instructions = torch.backends.cpu.get_cpu_capability()
+        if network.get("precision") == "bfloat16" and torch.cpu._is_amx_tile_supported():
+            instructions += " AMX"
     # Not asked of torchvision itself, which takes seconds to import.
     built = {"torchvision": importlib.metadata.version("torchvision")} if network["family"] == "torchvision" else {}
     return {

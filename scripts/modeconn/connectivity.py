@@ -26,19 +26,5 @@ def recalibrated(functional, vectors, dataset, recalibration, augmentation=None)
     augmentation: the recipe's, for images that are changed as in training (Tatro et al. 2020 in their code), all
     networks' alike.
     """
-    images = dataset.train_images[_mixed(dataset.train_labels, recalibration["images"], recalibration["batch"])]
+    images = dataset.train_images[datasets.mixed(dataset.train_labels, recalibration["images"])]
     return recalibrate(functional, vectors, datasets.in_order(images, recalibration["batch"], augmentation))
-
-
-def _mixed(labels, count, size):
-    """Indices of `count` images, evenly spread (0: all), in an order in which batches of `size` hold all classes.
-
-    Files are read class by class, and a batch of one class is normalized as no batch in training was.
-    """
-    total = len(labels)
-    count = min(count or total, total)
-    order = torch.arange(count, device=labels.device) * total // count
-    if (labels[order].diff() >= 0).all():
-        batches = -(-count // size)
-        order = torch.cat([order[first::batches] for first in range(batches)])
-    return order

@@ -17,8 +17,8 @@ def present():
     """Names of the GPUs that this process may choose from: those that a scheduler or the user has left it, or all."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name.strip()]
-    numbers = (path.removeprefix("/dev/nvidia") for path in glob.glob("/dev/nvidia[0-9]*"))
-    return sorted(numbers, key=int)
+    # CUDA counts those that it sees from 0, whatever their files are called, as in a container that was given some.
+    return [str(number) for number in range(len(glob.glob("/dev/nvidia[0-9]*")))]
 
 
 def claim(names, slots=None, folder=None):

@@ -37,11 +37,12 @@ def fold(module):
 
     graph = module.graph
     for norm_node in graph.find_nodes(op="call_module", sort=True):
-        norm, conv_node = called(norm_node, nn.BatchNorm2d), norm_node.args[0]
-        if norm is None or not (norm.affine and norm.track_running_stats) or len(conv_node.users) > 1:
+        norm = called(norm_node, nn.BatchNorm2d)
+        if norm is None or not norm_node.args or not (norm.affine and norm.track_running_stats):
             continue
+        conv_node = norm_node.args[0]
         conv = called(conv_node, nn.Conv2d)
-        if conv is None or conv.padding_mode != "zeros":
+        if conv is None or not conv_node.args or conv.padding_mode != "zeros" or len(conv_node.users) > 1:
             continue
         with graph.inserting_before(norm_node):
 

@@ -127,14 +127,14 @@ def arithmetic(network, device):
 
 
 def compiled(function):
-    """`function` compiled for each shape it meets, or itself where there is no C++ compiler, which is said.
+    """`function` compiled for each shape it meets. Raises ValueError where there is no C++ compiler.
 
-    For fixed shapes: which kernels compute a batch must not depend on the batches before it, or work that is resumed
-    would end with other bits.
+    For fixed shapes, and on a GPU without trying out which kernel is fastest: which kernels compute a batch must not
+    depend on the batches before it, or work that is resumed would end with other bits.
     """
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
-        print(f"compile: there is no C++ compiler {compiler} here, so computing without", flush=True)
-        return function
+        raise ValueError(f"compile: there is no C++ compiler {compiler} here: install one, or leave compile out")
     torch._dynamo.config.recompile_limit = 64  # shapes, modes and places of gradients that one job may meet
+    torch._inductor.config.deterministic = torch.cuda.is_available()
     return torch.compile(function, dynamic=False)

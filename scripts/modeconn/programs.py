@@ -7,6 +7,7 @@ the machine refuses, is one line on standard error and exit code 1; a traceback 
 import argparse
 import itertools
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -44,6 +45,8 @@ class Job:
         # On a CPU the number of threads decides bits, so it is part of what decides the result.
         torch.set_num_threads(arguments.job["threads"])
         self.device = choose_device(arguments.device, arguments.gpus)
+        if self.device == "cuda":
+            compute_as_on_a_cpu()
         self.started = time.monotonic()
         self.images = 0
         self.state = resume.State(arguments.output, [arguments.job, arguments.code, self.device])
@@ -113,8 +116,19 @@ def choose_device(wanted, gpus=None):
         return "cuda"
     if wanted == "cuda" or gpus:
         why = "device cuda is asked for" if wanted == "cuda" else "this job was given a GPU"
-        raise ValueError(f"{why}, and no GPU is seen here: set device to auto or cpu in the config, or gpu=0")
+        seen = f"torch, made for CUDA {torch.version.cuda}, can use none here: is the driver too old?"
+        seen = seen if names else "no GPU is seen here:"
+        raise ValueError(f"{why}, and {seen} Set device to auto or cpu in the config, or gpu=0")
     return "cpu"
+
+
+def compute_as_on_a_cpu():
+    """Let CUDA compute float32 as float32, not TF32, and the same work to the same bits, where it knows how."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.use_deterministic_algorithms(True, warn_only=True)  # of some gradients it knows one way only, and says so
+    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def run(parser, main):
@@ -139,6 +153,8 @@ def run(parser, main):
     except resume.Stopped as stop:
         print(f"{name}: {stop}", file=sys.stderr)
         sys.exit(128 + job.state.signal)
+    except torch.OutOfMemoryError as error:
+        sys.exit(f"{name}: {str(error).partition('. ')[0]}: lower the batch, the population, or GPU_SLOTS")
     except (ValueError, OSError) as error:
         sys.exit(f"{name}: {error}")
 

@@ -25,12 +25,15 @@ def environments(paths):
         if versions is not None:
             made[tuple(str(versions.get(name, "")) for name in ENVIRONMENT)].append(str(path))
     rows, ranked = [], sorted(made.items(), key=lambda item: (-len(item[1]), item[0]))
+    usual = list(ranked[0][0]) if ranked else []
+    # Of torchvision's versions the commonest that is named: most artifacts name none.
+    at = ENVIRONMENT.index("torchvision")
+    usual[at : at + 1] = [next((environment[at] for environment, _ in ranked if environment[at]), "")]
     for environment, files in ranked:
-        commonest = ranked[0][0]
         differs = [
             name
-            for name, one, other in zip(ENVIRONMENT, environment, commonest)
-            if one != other and not (name == "torchvision" and "" in (one, other))
+            for name, one, other in zip(ENVIRONMENT, environment, usual)
+            if one != other and (name != "torchvision" or one)
         ]
         examples = " ".join(sorted(files)[:EXAMPLES]) if differs else ""
         rows.append([*environment, len(files), " ".join(differs), examples])

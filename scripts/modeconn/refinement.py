@@ -211,16 +211,20 @@ def choose(pair, spec, found, batch, attack, state):
 
     The lowest of all: the paper's own code holds samples against the nearest permutation also where the start is better
     than that, and so may return what is worse than the start. Of equal scores the first wins.
+    All are scored on the same images, mixed over classes.
     state: a `resume.State`, asked after each candidate whether to stop.
     """
     first, _ = pair.ends()
+    images, labels = pair.dataset.split("train")
+    order = datasets.mixed(labels)
+    images, labels = images[order], labels[order]
     scores, known = {}, {}
     for name, permutation in found.items():
         key = torch.cat([permutation[group] for group in spec.groups]).numpy().tobytes()
         if key not in known:
             second, _ = pair.functional.pack(permutations.apply(spec, permutation, pair.second))
             ends = torch.stack([first, second])
-            known[key] = score(pair.functional, ends, *pair.dataset.split("train"), batch, attack)
+            known[key] = score(pair.functional, ends, images, labels, batch, attack)
             state.answer()
         scores[name] = known[key]
     return found[min(scores, key=scores.get)], scores

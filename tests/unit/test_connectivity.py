@@ -1,7 +1,5 @@
 """The networks along a curve, and the statistics that go with them."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from test_programs import run_program
@@ -47,27 +45,6 @@ def test_recalibration_uses_images_that_are_evenly_spread(tiny_network, tiny_dat
     found = connectivity.recalibrated(functional, vectors, tiny_dataset, setting)
     expected = recalibrate(functional, vectors, datasets.in_order(tiny_dataset.train_images[used], 10))
     assert all(torch.equal(found[name], expected[name]) for name in expected)
-
-
-def test_images_in_the_order_of_their_classes_are_mixed(tiny_network, tiny_dataset, monkeypatch):
-    """Nobody is lost, and every batch holds all classes."""
-    order = torch.argsort(tiny_dataset.train_labels, stable=True)
-    images, labels = tiny_dataset.train_images[order], tiny_dataset.train_labels[order]
-    images = images.clone()
-    images[:, 0, 0, 0] = torch.arange(44)  # so that an image can be told
-    by_class = replace(tiny_dataset, train_images=images, train_labels=labels)
-    seen = []
-    monkeypatch.setattr(
-        connectivity, "recalibrate", lambda functional, vectors, batches: seen.extend(batch[0] for batch in batches)
-    )
-    for count, sizes in ((0, [10, 10, 10, 10, 4]), (24, [10, 10, 4])):
-        seen.clear()
-        connectivity.recalibrated(None, None, by_class, {"images": count, "batch": 10})
-        numbers = [(batch[:, 0, 0, 0] * 255).round().long() for batch in seen]
-        assert [len(batch) for batch in numbers] == sizes
-        assert len(torch.cat(numbers).unique()) == (count or 44)
-        for batch in numbers[:-1]:
-            assert labels[batch].bincount(minlength=3).min() >= 2
 
 
 def test_recalibration_on_augmented_images(tiny_network, tiny_dataset):

@@ -323,6 +323,20 @@ def test_augmented_batches_are_shifted_images_of_the_same_order(numbered):
     assert torch.equal(moved[1], plain[1])
 
 
+def test_images_that_are_sorted_by_class_are_mixed():
+    """Nobody is lost, and a batch holds all classes; any other order is kept."""
+    labels = torch.arange(10).repeat_interleave(100)
+    for count in (0, 500):
+        order = datasets.mixed(labels, count)
+        assert len(order.unique()) == (count or 1000)
+        assert all(labels[part].unique().tolist() == list(range(10)) for part in order.split(100))
+        assert labels[order].bincount().tolist() == [(count or 1000) // 10] * 10
+        assert torch.equal(datasets.mixed(labels, count), order)
+    labels = labels.flip(0)
+    assert torch.equal(datasets.mixed(labels), torch.arange(1000))
+    assert torch.equal(datasets.mixed(labels, 4), torch.tensor([0, 250, 500, 750]))
+
+
 def test_batches_in_order_are_the_images_themselves(numbered):
     parts = list(datasets.in_order(numbered.test_images, 15))
     assert [part.shape[:2] for part in parts] == [(1, 15), (1, 15), (1, 10)]

@@ -29,7 +29,7 @@ SELECT = {"evaluation": EVALUATION, "selection": "none", "ensemble": 5}
         ("evaluate_curve", {"evaluation": EVALUATION}, 7 * (900 + 900 + 300) / 3),
         ("evaluate_curve", {"evaluation": EVALUATION | {"recalibration": {"images": 90}}}, 7 * (90 + 900 + 300) / 3),
         ("evaluate_plane", {"plane": EVALUATION}, 49 * (900 + 300) / 3),
-        ("evaluate_activations", {"activations": EVALUATION}, 7 * (900 + 4 * 180) / 3),
+        ("evaluate_activations", {"activations": EVALUATION}, 7 * (900 + 8 * 180) / 3),
         ("evaluate_robustness", {"evaluation": EVALUATION} | PGD, 7 * 300 / 3 + 7 * 300 * 5),
         # An attempt ends with a forward pass: in training to take the best of several, in measuring because all count.
         ("train", {"seeds": [1], "recipe": {"epochs": 10, "attack": STRONG}}, 10 * 900 * (1 + 4 * 50 + 4 / 3)),
@@ -71,6 +71,6 @@ def test_hours_are_passes_by_the_measured_speed(tmp_path):
 
     # 10 images a second under an attack of 5 steps are 60 passes a second: 1,080,000 passes take 5 hours.
     (tmp_path / "seeds1.safetensors").touch()
-    (tmp_path / "seeds1.cost.json").write_text(json.dumps({"images_per_second": 10, "device": "cpu"}))
+    (tmp_path / "seeds1.cost.json").write_text(json.dumps({"images_per_second": 10, "device": "cpu", "resumed": False}))
     row = next(line.split() for line in run("estimate_cost", "--plan", plan).stdout.splitlines() if "tinyten" in line)
     assert row == ["tinyten", "cifar10", "2", "1.1", "60", "5.0", "cpu"]

@@ -231,6 +231,19 @@ def batches(dataset, seeds, epoch, first, size, augmentation):
         yield to_float(images), dataset.train_labels[index], generators
 
 
+def mixed(labels, count=0):
+    """Indices of `count` images (0: all), evenly spread; in random order if `labels` (N,) are sorted, else in theirs.
+
+    Folders are read class by class, and a batch of one class is normalized as no batch in training was.
+    """
+    total = len(labels)
+    count = min(count or total, total)
+    chosen = torch.arange(count, device=labels.device) * total // count
+    if (labels.diff() < 0).any():
+        return chosen
+    return chosen[torch.randperm(count, generator=generator("mixed")).to(labels.device)]
+
+
 def in_order(images, size, augmentation=None):
     """Batches (1, N, C, H, W) of images (N, C, H, W) as `to_float` gives them, in their order, for evaluation.
 
