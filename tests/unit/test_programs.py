@@ -155,6 +155,23 @@ def test_a_gpu_that_is_given_and_not_there_is_one_line(run):
     assert re.fullmatch(r"example\.py: this job was given a GPU, and no GPU is seen here.*", caught.value.code)
 
 
+def test_a_gpu_that_torch_cannot_use_is_one_line(run, monkeypatch):
+    monkeypatch.setattr(programs.devices, "present", lambda: ["0"])
+    monkeypatch.setattr(programs.devices, "claim", lambda names: names[0])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit) as caught:
+        run(lambda arguments, job: pytest.fail("the work began"), device="auto", gpus=1)
+    assert re.fullmatch(r"example\.py: this job was given a GPU, and torch.* is the driver too old\?.*", caught.value.code)
+
+
+def test_memory_that_a_gpu_lacks_is_one_line(run):
+    def main(arguments, job):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nGPU 0 has ...")
+
+    with pytest.raises(SystemExit, match=r"^example\.py: CUDA out of memory: lower the batch.*GPU_SLOTS$"):
+        run(main)
+
+
 def test_a_job_that_is_given_no_gpu_says_that_it_computes_on_the_cpu(run, capsys):
     run(lambda arguments, job: print(job.device), device="auto", gpus=0)
     assert capsys.readouterr().out.splitlines()[:2] == ["given no GPU: computing on the CPU", "cpu"]

@@ -365,6 +365,17 @@ def test_the_lowest_of_all_candidates_is_chosen_and_equal_ones_are_scored_once(t
         assert scores[name] == score(trained, permutation.apply(spec, order, trained.second))
 
 
+def test_candidates_are_scored_on_batches_of_all_classes(trained, spec, monkeypatch):
+    """Also where files lie in the order of their classes."""
+    order = torch.argsort(trained.dataset.train_labels, stable=True)
+    images, labels = trained.dataset.train_images[order], trained.dataset.train_labels[order]
+    by_class = replace(trained, dataset=replace(trained.dataset, train_images=images, train_labels=labels))
+    seen = []
+    monkeypatch.setattr(refinement, "score", lambda functional, ends, images, labels, *_: seen.append(labels) or 0.0)
+    refinement.choose(by_class, spec, {"start": permutation.identity(spec)}, 16, None, Asked())
+    assert [part.unique().tolist() for part in seen[0].split(16)] == [[0, 1, 2]] * 3
+
+
 def test_the_result_is_never_worse_than_the_start_or_the_nearest_permutation(swapped, spec):
     matrices, _ = relax(swapped, spec, epochs=15, learning_rate=0.2)
     found = refinement.candidates(spec, matrices, SETTINGS)
