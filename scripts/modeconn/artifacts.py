@@ -16,6 +16,7 @@ import safetensors
 import torch
 from safetensors.torch import save as serialize
 
+from modeconn import compiler
 from modeconn.files import replacing
 from modeconn.identity import canonical
 
@@ -34,7 +35,8 @@ def write_rows(path, rows):
 def versions(device, network):
     """What, besides the recipe and the source, decides bits: versions, device, a CPU's instruction set or a GPU's name.
 
-    network: its values in the config; torchvision's version is named only where it built the network.
+    network: its values in the config; torchvision's version is named only where it built the network, and whether
+    there was a compiler only where the network is to be compiled.
     """
     kind = torch.device(device).type
     if kind == "cuda":
@@ -43,12 +45,15 @@ def versions(device, network):
         instructions = torch.backends.cpu.get_cpu_capability()
         if network.get("precision") == "bfloat16" and torch.cpu._is_amx_tile_supported():
             instructions += " AMX"
-    # Not asked of torchvision itself, which takes seconds to import.
-    built = {"torchvision": importlib.metadata.version("torchvision")} if network["family"] == "torchvision" else {}
+    some = {}
+    if network["family"] == "torchvision":  # not asked of itself, which takes seconds to import
+        some["torchvision"] = importlib.metadata.version("torchvision")
+    if network.get("compile"):
+        some["compiled"] = "yes" if compiler.present() else "no"
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        **built,
+        **some,
         "device": kind,
         "instructions": instructions,
     }

@@ -5,12 +5,10 @@ network makes a curve one matrix product and an optimizer step one kernel; a lea
 makes a population (several networks, curves or points t) the same code as a single one.
 """
 
-import os
-import shutil
-
 import torch
 from torch.func import functional_call
 
+from modeconn import compiler
 from modeconn.datasets import channels_last
 from modeconn.folding import folded
 
@@ -127,14 +125,14 @@ def arithmetic(network, device):
 
 
 def compiled(function):
-    """`function` compiled for each shape it meets. Raises ValueError where there is no C++ compiler.
+    """`function` compiled for each shape it meets, or itself where there is no C++ compiler, which is said.
 
     For fixed shapes, and on a GPU without trying out which kernel is fastest: which kernels compute a batch must not
     depend on the batches before it, or work that is resumed would end with other bits.
     """
-    compiler = os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is None:
-        raise ValueError(f"compile: there is no C++ compiler {compiler} here: install one, or leave compile out")
+    if not compiler.present():
+        print(f"compile: there is no C++ compiler {compiler.name()} here, so computing without", flush=True)
+        return function
     torch._dynamo.config.recompile_limit = 64  # shapes, modes and places of gradients that one job may meet
     torch._inductor.config.deterministic = torch.cuda.is_available()
     return torch.compile(function, dynamic=False)

@@ -7,16 +7,16 @@ import pandas as pd
 import safetensors
 
 # As `artifacts.versions` writes them; an artifact that no version decides, a data set, has none.
-ENVIRONMENT = ["python", "torch", "torchvision", "device", "instructions"]
+ENVIRONMENT = ["python", "torch", "torchvision", "device", "instructions", "compiled"]
 EXAMPLES = 3
 
 
 def environments(paths):
     """One row an environment in which some of the artifacts `paths` were made, the commonest first.
 
-    Columns: those of ENVIRONMENT; `artifacts`, how many; `differs`, in what from the commonest; `examples`,
-    some of them, where it is not the commonest. Networks that torchvision built are a row of their own, which differs
-    in nothing by that alone.
+    Columns: those of ENVIRONMENT; `artifacts`, how many; `differs`, in what from the commonest that says
+    anything of it; `examples`, some of them, where it does. Networks that torchvision built, or that were compiled, are
+    a row of their own, which differs in nothing by that alone.
     Raises ValueError where a file is no artifact.
     """
     made = defaultdict(list)
@@ -25,16 +25,9 @@ def environments(paths):
         if versions is not None:
             made[tuple(str(versions.get(name, "")) for name in ENVIRONMENT)].append(str(path))
     rows, ranked = [], sorted(made.items(), key=lambda item: (-len(item[1]), item[0]))
-    usual = list(ranked[0][0]) if ranked else []
-    # Of torchvision's versions the commonest that is named: most artifacts name none.
-    at = ENVIRONMENT.index("torchvision")
-    usual[at : at + 1] = [next((environment[at] for environment, _ in ranked if environment[at]), "")]
+    usual = [next(filter(None, values), "") for values in zip(*(environment for environment, _ in ranked))]
     for environment, files in ranked:
-        differs = [
-            name
-            for name, one, other in zip(ENVIRONMENT, environment, usual)
-            if one != other and (name != "torchvision" or one)
-        ]
+        differs = [name for name, one, other in zip(ENVIRONMENT, environment, usual) if one not in ("", other)]
         examples = " ".join(sorted(files)[:EXAMPLES]) if differs else ""
         rows.append([*environment, len(files), " ".join(differs), examples])
     return pd.DataFrame(rows, columns=[*ENVIRONMENT, "artifacts", "differs", "examples"])

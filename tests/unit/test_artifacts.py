@@ -220,10 +220,17 @@ def test_rows_of_other_keys_are_not_written(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_versions_name_the_kind_of_device():
+def test_versions_name_the_kind_of_device_and_which_it_is(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100")
     network = {"family": "tinyten"}
-    assert artifacts.versions("cuda:1", network)["device"] == "cuda"
-    assert artifacts.versions("cpu", network)["torch"] == torch.__version__
+    on_gpu, on_cpu = (artifacts.versions(device, network) for device in ("cuda:1", "cpu"))
+    assert (on_gpu["device"], on_gpu["instructions"]) == ("cuda", "NVIDIA H100")
+    assert (on_cpu["device"], on_cpu["instructions"]) == ("cpu", torch.backends.cpu.get_cpu_capability())
+    assert on_cpu["torch"] == torch.__version__
+    # bfloat16 has kernels of its own where the processor has AMX.
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    reduced = artifacts.versions("cpu", network | {"precision": "bfloat16"})
+    assert reduced["instructions"] == on_cpu["instructions"] + " AMX"
 
 
 def test_versions_name_torchvision_where_it_built_the_network(monkeypatch):

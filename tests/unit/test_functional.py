@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from modeconn import artifacts
 from modeconn.datasets import channels_last
 from modeconn.functional import Functional
 
@@ -161,10 +162,15 @@ def test_a_compiled_network_computes_nearly_the_same(tiny_network):
     assert compiled._compiled is not compiled._lane
 
 
-def test_without_a_compiler_it_is_one_line(tiny_network, monkeypatch, one_line):
-    """Computing without would be other bits than the config asks for."""
+def test_without_a_compiler_a_network_is_computed_as_it_is(tiny_network, monkeypatch, capsys):
     monkeypatch.setenv("CXX", "no-such-compiler")
     tiny = tiny_network(1)
     tiny.compiled = True
-    with one_line(ValueError, "compile", "no C++ compiler no-such-compiler", "leave compile out"):
-        Functional(tiny)
+    functional = Functional(tiny)
+    assert capsys.readouterr().out == "compile: there is no C++ compiler no-such-compiler here, so computing without\n"
+    vectors, buffers = functional.stack([tiny.state_dict()])
+    images = torch.rand(1, 6, 1, 12, 12)
+    assert torch.equal(functional(vectors, buffers, images, True)[0], tiny.train()(channels_last(images[0])))
+    # Bits are others than with one, so the artifact says so.
+    assert artifacts.versions("cpu", {"family": "tinyten", "compile": True})["compiled"] == "no"
+    assert "compiled" not in artifacts.versions("cpu", {"family": "tinyten"})

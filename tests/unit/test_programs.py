@@ -161,7 +161,9 @@ def test_a_gpu_that_torch_cannot_use_is_one_line(run, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit) as caught:
         run(lambda arguments, job: pytest.fail("the work began"), device="auto", gpus=1)
-    assert re.fullmatch(r"example\.py: this job was given a GPU, and torch.* is the driver too old\?.*", caught.value.code)
+    assert re.fullmatch(
+        r"example\.py: this job was given a GPU, and torch.* is the driver too old\?.*", caught.value.code
+    )
 
 
 def test_memory_that_a_gpu_lacks_is_one_line(run):
