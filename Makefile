@@ -34,7 +34,8 @@ help: ## list the targets
 	@echo "  Variables: CONFIG=$(CONFIG) PROFILE=$(PROFILE) MINUTES=$(or $(MINUTES),number) CACHE=folder ARGS=\"options for Snakemake\""
 
 # The environment is as the lock says; `installed` is the lock that it was made from, so that dates do not matter.
-# uv, which installs it, is in the lock, and brought by pip before.
+# uv, which installs it, is in the lock, and brought by pip before. Bytecode halves the time of importing torch, and
+# is not written later where the environment says so or cannot be written to.
 $(VENV)/installed: envs/requirements.txt
 	@cmp -s $< $@ || $(MAKE) --no-print-directory install
 	@cp $< $@
@@ -45,7 +46,7 @@ install:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -m venv --clear $(VENV)
 	@command -v uv > /dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@uv pip sync --quiet --python $(BIN)/python envs/requirements.txt
+	@uv pip sync --quiet --compile-bytecode --python $(BIN)/python envs/requirements.txt
 
 reproduce: $(VENV)/installed ## run the study of CONFIG to its report, and say what came out
 	@$(if $(CACHE),mkdir -p "$$SNAKEMAKE_OUTPUT_CACHE")
