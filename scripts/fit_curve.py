@@ -33,20 +33,7 @@ def main(arguments, job):
     )
     artifacts.write_rows(
         arguments.history,
-        [
-            {
-                "kind": "curve",
-                **{key: names[key] for key in ("dataset", "network", "recipe")},
-                "seeds": names["pair"],
-                "alignment": names["alignment"],
-                "curve": names["curve"],
-                "epoch": row["epoch"],
-                "learning_rate": row["learning_rate"],
-                "loss": row["loss"][0],
-                "accuracy": row["accuracy"][0],
-            }
-            for row in history
-        ],
+        optimization.history_rows(history, "curve", names, [names["pair"]], names["alignment"], names["curve"]),
     )
 
 

@@ -4,7 +4,7 @@ It starts from the networks as they are, or from a permutation found by another 
 permutation of the network as it was trained.
 """
 
-from modeconn import artifacts, pairs, permutation, programs, refinement, signatures
+from modeconn import artifacts, optimization, pairs, permutation, programs, refinement, signatures
 from modeconn.randomness import generator
 
 parser = programs.parser(__doc__)
@@ -47,20 +47,7 @@ def main(arguments, job):
     signatures.write(arguments.signature, names, settings, correlations, composed)
     artifacts.write_rows(
         arguments.history,
-        [
-            {
-                "kind": "alignment",
-                **{key: names[key] for key in ("dataset", "network", "recipe")},
-                "seeds": names["pair"],
-                "alignment": names["alignment"],
-                "curve": "",
-                "epoch": row["epoch"],
-                "learning_rate": row["learning_rate"],
-                "loss": row["loss"][0],
-                "accuracy": row["accuracy"][0],
-            }
-            for row in history
-        ],
+        optimization.history_rows(history, "alignment", names, [names["pair"]], names["alignment"]),
     )
     artifacts.write_rows(
         arguments.scores, [{**names, "candidate": candidate, "loss": loss} for candidate, loss in scores.items()]

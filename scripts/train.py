@@ -39,24 +39,7 @@ def main(arguments, job):
         functional.named(vectors, buffers),
         {"rule": "train", "job": values, "versions": artifacts.versions(job.device, values["network"])},
     )
-    artifacts.write_rows(
-        arguments.history,
-        [
-            {
-                "kind": "network",
-                **values["names"],
-                "seeds": seed,
-                "alignment": "",
-                "curve": "",
-                "epoch": row["epoch"],
-                "learning_rate": row["learning_rate"],
-                "loss": row["loss"][lane],
-                "accuracy": row["accuracy"][lane],
-            }
-            for row in history
-            for lane, seed in enumerate(seeds)
-        ],
-    )
+    artifacts.write_rows(arguments.history, optimization.history_rows(history, "network", values["names"], seeds))
 
 
 if __name__ == "__main__":

@@ -80,6 +80,29 @@ def minimize(objective, variables, epoch_batches, training, *, lanes, report, st
     return history
 
 
+def history_rows(history, kind, names, seeds, alignment="", curve=""):
+    """Rows of a table of histories, as dicts, one for each epoch and lane.
+
+    history: from `minimize`. kind: what was trained: "network", "curve" or "alignment". names: of data set, network and
+    recipe, other names are left out. seeds: what tells the lanes apart, a seed or a pair of seeds each.
+    """
+    return [
+        {
+            "kind": kind,
+            **{key: names[key] for key in ("dataset", "network", "recipe")},
+            "seeds": lane_seeds,
+            "alignment": alignment,
+            "curve": curve,
+            "epoch": row["epoch"],
+            "learning_rate": row["learning_rate"],
+            "loss": row["loss"][lane],
+            "accuracy": row["accuracy"][lane],
+        }
+        for row in history
+        for lane, lane_seeds in enumerate(seeds)
+    ]
+
+
 @torch.no_grad()
 def descend(variables, gradients, momenta, rate, optimizer):
     """One step of stochastic gradient descent, in place; optimizer: {"momentum", "nesterov", "weight_decay"}.
