@@ -2,8 +2,6 @@
 
 import math
 
-import torch
-
 
 class Ensemble:
     """M networks of one architecture that answer with the mean of their softmax (Tatro et al. 2020, their code).
@@ -17,12 +15,10 @@ class Ensemble:
         self.functional = functional
 
     def outputs(self, vectors, buffers, images, train=False):
-        # One after another, not as lanes: on a CPU that is quicker (see `Functional`).
-        logits = [
-            self.functional(vectors[:, member], {name: b[:, member] for name, b in buffers.items()}, images, train)
-            for member in range(vectors.shape[1])
-        ]
-        return (torch.stack(logits).log_softmax(-1).logsumexp(0) - math.log(len(logits)),)
+        members = {name: buffer[0] for name, buffer in buffers.items()}
+        count = vectors.shape[1]
+        logits = self.functional(vectors[0], members, images.expand(count, *images.shape[1:]), train)
+        return (logits.log_softmax(-1).logsumexp(0, keepdim=True) - math.log(count),)
 
     def __call__(self, vectors, buffers, images):
         return self.outputs(vectors, buffers, images)[0]
