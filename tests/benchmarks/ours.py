@@ -120,7 +120,8 @@ class Ours:
     def match(self):
         spec = self.pair.spec()
         batches = (datasets.to_float(part) for part in self.dataset.train_images.split(64))
-        activation.match_activations(self.network, spec, *self.states[:2], batches)
+        correlations = activation.correlate(self.network, spec, *self.states[:2], batches)
+        activation.match_correlations(spec, correlations)
 
     def match_weights(self):
         spec = self.pair.spec()

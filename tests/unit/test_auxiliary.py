@@ -101,7 +101,8 @@ def test_matching_recovers_a_known_permutation(found, tiny_dataset):
     drawn = permutation.random(spec, seeded(2))
     permuted = permutation.apply(spec, drawn, tensors)
     expected = permutation.invert(drawn)
-    by_activation, correlations = activation.match_activations(network, spec, tensors, permuted, [images])
+    correlations = activation.correlate(network, spec, tensors, permuted, [images])
+    by_activation = activation.match_correlations(spec, correlations)
     by_weight = weight.match_weights(spec, tensors, permuted, Functional(network).shapes)
     heads = [group for group in spec.groups if ".heads." in group]
     assert len(heads) == 4

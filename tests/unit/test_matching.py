@@ -130,7 +130,8 @@ def test_activation_matching_recovers_the_inverse(case):
     network, spec, images = case
     a = draw(network, 1)
     drawn = permutation.random(spec, torch.Generator().manual_seed(2))
-    found, _ = activation.match_activations(network, spec, a, permutation.apply(spec, drawn, a), images.split(24))
+    correlations = activation.correlate(network, spec, a, permutation.apply(spec, drawn, a), images.split(24))
+    found = activation.match_correlations(spec, correlations)
     for group, expected in permutation.invert(drawn).items():
         # Dead channels are alike.
         own = [c.matrix.diagonal() for c in activation.correlate(network, spec, a, a, [images]) if c.group == group]
@@ -144,7 +145,8 @@ def test_the_matched_network_computes_what_the_original_does(case, method):
     network, spec, images = case
     a, b = draw(network, 1), draw(network, 2)
     if method == "activation":
-        found, _ = activation.match_activations(network, spec, a, b, [images])
+        correlations = activation.correlate(network, spec, a, b, [images])
+        found = activation.match_correlations(spec, correlations)
     else:
         found = weight.match_weights(spec, a, b, parameters(network))
     assert any(not torch.equal(order, torch.arange(len(order))) for order in found.values())
@@ -158,7 +160,8 @@ def test_the_matched_network_computes_what_the_original_does(case, method):
 def test_no_correlation_matrix_loses_trace(tinyten, seed):
     network, spec = tinyten
     a, b = draw(network, 2 * seed), draw(network, 2 * seed + 1)
-    found, correlations = activation.match_activations(network, spec, a, b, [pictures(64, seed=seed)])
+    correlations = activation.correlate(network, spec, a, b, [pictures(64, seed=seed)])
+    found = activation.match_correlations(spec, correlations)
     rows = activation.signature(correlations, found)
     assert [group for group, _, _ in rows] == [*spec.groups, activation.LOGITS]
     for _, before, after in rows[:-1]:
@@ -169,7 +172,8 @@ def test_no_correlation_matrix_loses_trace(tinyten, seed):
 def test_signature_says_what_the_permuted_network_will_show(tinyten):
     network, spec = tinyten
     a, b, images = draw(network, 1), draw(network, 2), pictures(64)
-    found, correlations = activation.match_activations(network, spec, a, b, [images])
+    correlations = activation.correlate(network, spec, a, b, [images])
+    found = activation.match_correlations(spec, correlations)
     promised = activation.signature(correlations, found)
     permuted = activation.correlate(network, spec, a, permutation.apply(spec, found, b), [images])
     kept = activation.signature(permuted, permutation.identity(spec))
@@ -290,7 +294,8 @@ def test_networks_with_dead_channels_are_matched(tinyten):
     for tensors, dead in ((a, [0, 3, 7]), (b, [2, 9])):
         tensors["network.layers.1.norm.weight"][dead] = 0
         tensors["network.layers.1.norm.bias"][dead] = -1
-    found, correlations = activation.match_activations(network, spec, a, b, [pictures(64)])
+    correlations = activation.correlate(network, spec, a, b, [pictures(64)])
+    found = activation.match_correlations(spec, correlations)
     matrix = correlations[1].matrix
     assert not matrix[[0, 3, 7]].any() and not matrix[:, [2, 9]].any()
     order = found["network.layers.1.conv"]
@@ -326,9 +331,9 @@ def test_what_is_not_finite_is_named(tinyten):
     a, name = draw(network, 1), "network.layers.2.conv.weight"
     huge, infinite = (a | {name: torch.full_like(a[name], value)} for value in (1e38, torch.inf))
     with pytest.raises(ValueError, match=r"group network\.layers\.2\.conv: .*not finite"):
-        activation.match_activations(network, spec, a, huge, [pictures(4)])
+        activation.match_correlations(spec, activation.correlate(network, spec, a, huge, [pictures(4)]))
     for match in (
-        lambda: activation.match_activations(network, spec, a, infinite, [pictures(4)]),
+        lambda: activation.correlate(network, spec, a, infinite, [pictures(4)]),
         lambda: weight.match_weights(spec, a, infinite, parameters(network)),
     ):
         with pytest.raises(ValueError, match=r"network\.layers\.2\.conv\.weight of network b is not finite"):
@@ -339,12 +344,12 @@ def test_no_images_and_foreign_networks_are_errors(tinyten):
     network, spec = tinyten
     a = draw(network, 1)
     with pytest.raises(ValueError, match="no images"):
-        activation.match_activations(network, spec, a, a, [])
+        activation.correlate(network, spec, a, a, [])
     other = {name: tensor for name, tensor in a.items() if name != "network.dense.bias"}
     with pytest.raises(
         ValueError, match=r"network\.dense\.bias: its shape is \(10,\) in network a and None in network b"
     ):
-        activation.match_activations(network, spec, a, other, [pictures(4)])
+        activation.correlate(network, spec, a, other, [pictures(4)])
     wide = a | {"network.dense.weight": torch.zeros(10, 128)}
     with pytest.raises(ValueError, match=r"network\.dense\.weight: .*\(10, 128\)"):
         weight.match_weights(spec, wide, a, parameters(network))
@@ -459,6 +464,6 @@ def test_matching_leaves_its_inputs_alone(tinyten):
     a, b = draw(network, 1), draw(network, 2)
     kept = [{name: tensor.clone() for name, tensor in tensors.items()} for tensors in (a, b)]
     weight.match_weights(spec, a, b, parameters(network))
-    activation.match_activations(network, spec, a, b, [pictures(8)])
+    activation.match_correlations(spec, activation.correlate(network, spec, a, b, [pictures(8)]))
     for tensors, before in zip((a, b), kept, strict=True):
         assert all(torch.equal(tensors[name], before[name]) for name in before)

@@ -46,7 +46,8 @@ def reference():
 def aligned(network, spec):
     """(permutation, correlations) of networks 1 and 2 on the reference's alignment images."""
     batches = images("train", 400).split(512)
-    return activation.match_activations(network, spec, tensors("tinyten-seed1"), tensors("tinyten-seed2"), batches)
+    correlations = activation.correlate(network, spec, tensors("tinyten-seed1"), tensors("tinyten-seed2"), batches)
+    return activation.match_correlations(spec, correlations), correlations
 
 
 # Alignment

@@ -197,15 +197,6 @@ def match_correlations(spec, correlations, statistic="sum", kernel="correlation"
     return permutation
 
 
-def match_activations(network, spec, tensors_a, tensors_b, batches, statistic="sum"):
-    """(permutation of b that brings it to a, the correlations that it was found on).
-
-    Algorithm 1 of Tatro et al. 2020. Arguments and errors: `correlate`, `match_correlations`.
-    """
-    correlations = correlate(network, spec, tensors_a, tensors_b, batches)
-    return match_correlations(spec, correlations, statistic), correlations
-
-
 def signature(correlations, permutation):
     """Mean correlation of paired channels at every site, before and after permuting b.
 
