@@ -1,9 +1,7 @@
 """How alike the activations of a pair are: their correlations, and the table that an alignment leaves of them."""
 
-from modeconn import artifacts, datasets
+from modeconn import artifacts
 from modeconn.matching import activation
-
-BATCH = 64  # images: the quickest on a CPU
 
 
 def correlate(pair, spec, alignment):
@@ -32,10 +30,10 @@ def _inputs(pair, split, attack):
     """Batches of the images of `split`; under `attack` pairs of them, each network's own adversarial examples."""
     images, labels = pair.dataset.split(split)
     if attack is None:
-        return (datasets.to_float(part) for part in images.split(BATCH))
+        return activation.batches_of(images)
     from modeconn.matching import adversarial  # here, so that its source decides only the alignments under attack
 
-    return adversarial.batches(pair.functional, pair.first, pair.second, images, labels, attack, BATCH)
+    return adversarial.batches(pair.functional, pair.first, pair.second, images, labels, attack, activation.BATCH)
 
 
 def write(path, names, alignment, correlations, found):

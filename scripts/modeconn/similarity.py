@@ -1,9 +1,6 @@
 """How alike a network on a curve is to the curve's endpoints, in its activations, layer by layer."""
 
-from modeconn import datasets
 from modeconn.matching import activation
-
-BATCH = 64  # images: the quickest on a CPU
 
 
 def to_ends(network, spec, tensors, ends, images):
@@ -17,8 +14,7 @@ def to_ends(network, spec, tensors, ends, images):
     rows = []
     for end, of_end in enumerate(ends):
         for site in ("post", "pre"):
-            batches = (datasets.to_float(part) for part in images.split(BATCH))
-            correlations = activation.correlate(network, spec, of_end, tensors, batches, site)
+            correlations = activation.correlate(network, spec, of_end, tensors, activation.batches_of(images), site)
             found = activation.match_correlations(spec, correlations)
             pairs = zip(
                 activation.signature(correlations, found), activation.distances(correlations, found), strict=True

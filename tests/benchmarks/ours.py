@@ -119,7 +119,7 @@ class Ours:
 
     def match(self):
         spec = self.pair.spec()
-        batches = (datasets.to_float(part) for part in self.dataset.train_images.split(64))
+        batches = activation.batches_of(self.dataset.train_images)
         correlations = activation.correlate(self.network, spec, *self.states[:2], batches)
         activation.match_correlations(spec, correlations)
 

@@ -120,8 +120,8 @@ SOURCE_EDITS = {
     ),
     "similarity": (
         ROOM + "similarity.py",
-        "BATCH = 64",
-        "BATCH = 32",
+        '("post", "pre")',
+        '("pre", "post")',
         {"evaluate_activations": 2} | DOWNSTREAM,
     ),
     "another network family": (

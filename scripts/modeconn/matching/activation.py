@@ -7,12 +7,14 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch.func import functional_call
 
+from modeconn import datasets
 from modeconn import permutation as permutations
 from modeconn.folding import fold
 from modeconn.functional import arithmetic
 from modeconn.matching import check_tensors
 
 LOGITS = "logits"
+BATCH = 64  # images: the quickest on a CPU
 STATISTICS = {"sum": sum, "first": lambda matrices: matrices[0]}
 # What is made small by assignment. Dead channels make ties, and which of the best assignments comes out depends on the
 # costs' bits: those of correlations are the costs, in the precision, of the paper's own code.
@@ -98,6 +100,11 @@ class Moments:
         return (self.square + pilot * (2 * self.sum + self.samples * pilot)).sum().item() / self.images
 
 
+def batches_of(images):
+    """Images uint8 (N, C, H, W), or floats as they are, in the batches that `correlate` is quickest with."""
+    return (datasets.to_float(part) for part in images.split(BATCH))
+
+
 @torch.no_grad()
 def correlate(network, spec, tensors_a, tensors_b, batches, site="post", subsample=0):
     """Correlations of two networks' activations: one for every site of every group in graph order, last the logits.
@@ -111,7 +118,6 @@ def correlate(network, spec, tensors_a, tensors_b, batches, site="post", subsamp
     at most this many (Tatro et al. 2020 take every second of 64, for 32); 0 takes all.
     Evaluation mode, and every spatial position is a sample. Both networks are the original ones for
     every group: no group waits for another's matching (Tatro et al. 2020, Algorithm 1).
-    On a CPU, batches of about 64 images in channels-last memory are fastest.
     Returns a list of Correlation. Raises ValueError where a tensor is missing, misshapen or not finite,
     or where there are no batches.
     """
