@@ -9,7 +9,7 @@ from modeconn import artifacts, connectivity, pairs, programs, similarity
 
 parser = programs.parser(__doc__)
 pairs.add_arguments(parser)
-parser.add_argument("--curve", metavar="FILE", help="the bends, from fit_curve (default: the straight line)")
+pairs.add_curve_argument(parser)
 
 
 def main(arguments, job):

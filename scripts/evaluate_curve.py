@@ -9,7 +9,7 @@ from modeconn import artifacts, classification, connectivity, pairs, programs
 
 parser = programs.parser(__doc__)
 pairs.add_arguments(parser)
-parser.add_argument("--curve", metavar="FILE", help="the bends, from fit_curve (default: the straight line)")
+pairs.add_curve_argument(parser)
 parser.add_argument("--statistics", required=True, metavar="FILE", help="the re-estimated statistics (safetensors)")
 
 SPLITS = ("train", "test")

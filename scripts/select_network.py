@@ -12,7 +12,7 @@ from modeconn.ensembles import Ensemble
 
 parser = programs.parser(__doc__)
 pairs.add_arguments(parser)
-parser.add_argument("--curve", metavar="FILE", help="the bends, from fit_curve (default: the straight line)")
+pairs.add_curve_argument(parser)
 parser.add_argument("--statistics", required=True, metavar="FILE", help="from evaluate_curve, for the same points")
 parser.add_argument("--checkpoint", required=True, metavar="FILE", help="the best network (safetensors)")
 

@@ -67,6 +67,11 @@ def unaligned(arguments, device):
     return Pair(dataset, functional, first, second)
 
 
+def add_curve_argument(parser):
+    """The argument that `curve_points` reads."""
+    parser.add_argument("--curve", metavar="FILE", help="the bends, from fit_curve (default: the straight line)")
+
+
 def curve_points(arguments, pair, device):
     """Control points (k + 2, D) of the curve in `arguments.curve`, or of the straight line where it is not given."""
     if arguments.curve is None:
