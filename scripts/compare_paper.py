@@ -6,12 +6,11 @@ differs is listed beside its number.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import yaml
 
-from modeconn import configuration, cost, files, paper, tables
+from modeconn import configuration, cost, files, mistakes, paper, tables
 
 
 def main():
@@ -48,7 +47,5 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
+    with mistakes.in_one_line():
         main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"compare_paper.py: {error}")

@@ -10,12 +10,11 @@ import argparse
 import json
 import re
 import shlex
-import sys
 from collections import defaultdict
 from fractions import Fraction
 from pathlib import Path
 
-from modeconn import cost
+from modeconn import cost, mistakes
 from modeconn.layout import aligned
 
 FORWARD = Fraction(1, 3)
@@ -166,7 +165,5 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
+    with mistakes.in_one_line():
         main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"estimate_cost.py: {error}")

@@ -5,10 +5,10 @@ Reads what `snakemake --dry-run --printshellcmds --quiet host` prints.
 
 import argparse
 import re
-import sys
 from collections import Counter
 from pathlib import Path
 
+from modeconn import mistakes
 from modeconn.layout import aligned
 
 # What Snakemake says -> what it means here, in the order in which they are looked for.
@@ -48,7 +48,5 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
+    with mistakes.in_one_line():
         main()
-    except OSError as error:
-        sys.exit(f"explain_plan.py: {error}")

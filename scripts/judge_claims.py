@@ -7,10 +7,9 @@ numbers. A claim that does not show is a finding, not an error.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from modeconn import claims, cost, files, tables
+from modeconn import claims, cost, files, mistakes, tables
 
 
 def main():
@@ -50,7 +49,5 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
+    with mistakes.in_one_line():
         main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"judge_claims.py: {error}")

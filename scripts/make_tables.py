@@ -9,9 +9,8 @@ are in nats.
 """
 
 import argparse
-import sys
 
-from modeconn import agreement, cost, files, provenance, tables
+from modeconn import agreement, cost, files, mistakes, provenance, tables
 
 
 def main():
@@ -78,7 +77,5 @@ def joined(paths, table):
 
 
 if __name__ == "__main__":
-    try:
+    with mistakes.in_one_line():
         main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"make_tables.py: {error}")
