@@ -5,17 +5,15 @@ from matplotlib.figure import Figure
 
 from modeconn import drawing, tables
 
-ENDS = {0: "first network", 1: "second network"}
-
 
 def draw(rows, title):
     """A figure from the activations of one study and curve (`tables.ACTIVATIONS`): alignments by endpoints."""
     rows = rows[rows["site"] == "post"]
     alignments = drawing.in_order(rows["alignment"], drawing.STYLES)
     figure = Figure(figsize=(max(drawing.LEAST_WIDTH, 2.4 + 1.8 * len(alignments)), 5))
-    axes = figure.subplots(len(ENDS), len(alignments), sharex=True, sharey=True, squeeze=False)
+    axes = figure.subplots(len(drawing.ENDS), len(alignments), sharex=True, sharey=True, squeeze=False)
     scale = {"vmin": min(0, rows["before"].min()), "vmax": 1, "cmap": "viridis"}
-    for (end, name), panels in zip(ENDS.items(), axes):
+    for (end, name), panels in zip(drawing.ENDS.items(), axes):
         for panel, alignment in zip(panels, alignments):
             here = rows[(rows["end"] == end) & (rows["alignment"] == alignment)]
             layers = here.groupby(["position", "t"])["before"].mean().unstack()

@@ -24,9 +24,7 @@ def draw(rows, title):
     figure = Figure(figsize=(drawing.LEAST_WIDTH, 3.6))
     panel = figure.subplots()
     for alignment, style in styles.items():
-        one = rows[rows["alignment"] == alignment].groupby("position")["differ"].agg(["mean", "std"])
-        bars = one["std"].fillna(0)  # a single pair has none
-        panel.errorbar(one.index, one["mean"], bars, capsize=2, marker="o", markersize=3, **style)
+        drawing.draw_bars(panel, rows[rows["alignment"] == alignment], "differ", style)
     drawing.name_groups(panel.xaxis, rows)
     panel.set_ylim(-3, 103)
     panel.set_ylabel(f"neurons placed unlike\n“{drawing.LABELS.get(reference, reference)}” (%)")

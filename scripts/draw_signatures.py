@@ -21,9 +21,9 @@ def draw(rows, title):
     for panel, split in zip(panels, splits):
         here = rows[rows["split"] == split]
         # Before it, every alignment of a pair is the same.
-        _draw_bars(panel, here.drop_duplicates(["pair", "position"]), "before", styles["none"])
+        _draw_layers(panel, here.drop_duplicates(["pair", "position"]), "before", styles["none"])
         for alignment, style in styles.items():
-            _draw_bars(panel, here[here["alignment"] == alignment], "after", style)
+            _draw_layers(panel, here[here["alignment"] == alignment], "after", style)
         drawing.name_groups(panel.xaxis, here)
         panel.set_title(SPLITS.get(split, split))
     panels[0].set_ylabel("mean correlation")
@@ -31,13 +31,10 @@ def draw(rows, title):
     return figure
 
 
-def _draw_bars(panel, rows, quantity, style):
+def _draw_layers(panel, rows, quantity, style):
     # The logits are no channels that a permutation could match: their point stands alone.
     for layers in (rows[rows["group"] != "logits"], rows[rows["group"] == "logits"]):
-        statistics = layers.groupby("position")[quantity].agg(["mean", "std"])
-        if len(statistics):
-            bars = statistics["std"].fillna(0)  # a single pair has none
-            panel.errorbar(statistics.index, statistics["mean"], bars, capsize=2, marker="o", markersize=3, **style)
+        drawing.draw_bars(panel, layers, quantity, style)
 
 
 if __name__ == "__main__":

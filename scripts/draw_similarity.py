@@ -6,7 +6,6 @@ beside both, what they are if the network at that point is aligned to the endpoi
 
 from modeconn import drawing, tables
 
-ENDS = {0: "first network", 1: "second network"}
 QUANTITIES = (
     ("post", "before", "after", "mean correlation"),
     ("pre", "distance_before", "distance_after", "L2 distance"),
@@ -19,8 +18,8 @@ def draw(rows, title):
     # The logits are no channels that could be aligned.
     rows = rows[rows["group"] != "logits"]
     styles = drawing.styles(rows["alignment"])
-    figure, axes = drawing.panels(len(ENDS))
-    for (end, name), column in zip(ENDS.items(), axes.T):
+    figure, axes = drawing.panels(len(drawing.ENDS))
+    for (end, name), column in zip(drawing.ENDS.items(), axes.T):
         column[0].set_title(f"to the {name}")
         column[1].set_xlabel("position $t$ on the curve")
         for panel, (site, before, after, _) in zip(column, QUANTITIES):

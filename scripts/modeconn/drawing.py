@@ -65,6 +65,7 @@ LABELS = {
 LEAST_WIDTH = 6  # inches: what the legend needs
 CURVES = {"linear": "straight line", "bezier": "Bézier curve"}
 TITLES = CURVES | {"none": "no curve"}
+ENDS = {0: "first network", 1: "second network"}
 MOST_NAMES = 24  # of groups, below one another
 THICK = {"linewidth": 1.8}
 THIN = {"linewidth": 0.6, "alpha": 0.5, "linestyle": "-"}
@@ -113,6 +114,14 @@ def draw_lines(axes, lines, style):
         axes.plot(lines, **style | THIN)
     if lines.shape[1] > 0:
         axes.plot(lines.mean(axis=1, skipna=False), **style | THICK)
+
+
+def draw_bars(axes, rows, quantity, style):
+    """Draw the mean of the column `quantity` of `rows` at each position, and its standard deviation as a bar."""
+    statistics = rows.groupby("position")[quantity].agg(["mean", "std"])
+    if len(statistics):
+        bars = statistics["std"].fillna(0)  # a single pair has none
+        axes.errorbar(statistics.index, statistics["mean"], bars, capsize=2, marker="o", markersize=3, **style)
 
 
 def name_groups(axis, groups):

@@ -168,8 +168,8 @@ SOURCE_EDITS = {
     ),
     "one figure": (
         "scripts/draw_signatures.py",
-        "markersize=3",
-        "markersize=4",
+        '"training images"',
+        '"images of training"',
         {"draw_signatures": 2} | REPORT,
     ),
     "the barriers": (
