@@ -8,14 +8,13 @@ import argparse
 import contextlib
 import io
 import itertools
-import sys
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from modeconn import cost, files, tables
+from modeconn import cost, files, mistakes, tables
 
 LOOK = {
     "font.size": 8,
@@ -229,7 +228,7 @@ def program(description, table, draw, *extra, **more):
     parser.add_argument("--pdf", required=True, metavar="PDF", help="output")
     arguments = vars(parser.parse_args())
     options = {name: arguments[name] for name in extra if name not in selectors}
-    try:
+    with mistakes.in_one_line():
         chosen = {name: arguments[name] for name in selectors}
         rows, title = select(tables.read([arguments["table"]], table), chosen)
         for name, further in more.items():
@@ -240,8 +239,6 @@ def program(description, table, draw, *extra, **more):
         for path, content in outputs.items():
             files.write_bytes(path, content)
         cost.write(arguments["svg"])
-    except (ValueError, OSError) as error:
-        sys.exit(f"{parser.prog}: {error}")
 
 
 def _bytes(figure, kind):
