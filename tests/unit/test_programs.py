@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from modeconn import artifacts, files, programs, resume
+from modeconn import artifacts, devices, files, programs, resume
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 PROGRAMS = sorted(SCRIPTS.glob("*.py"))
@@ -193,9 +193,16 @@ def test_an_unknown_device_is_refused(run):
     assert caught.value.code not in (0, None)
 
 
-def test_auto_takes_a_gpu_where_there_is_one():
-    assert programs.choose_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert programs.choose_device("cpu") == "cpu"
+@pytest.mark.parametrize(("present", "device"), [(["7"], "cuda"), ([], "cpu")])
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch, present, device):
+    """Of made-up GPUs: a real one would stay locked for as long as the tests run."""
+    claimed = []
+    monkeypatch.setattr(devices, "present", lambda: present)
+    monkeypatch.setattr(devices, "claim", claimed.append)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert programs.choose_device("cpu") == "cpu" and claimed == []
+    assert programs.choose_device("auto") == device
+    assert claimed == ([present] if present else [])
 
 
 def test_points_that_are_done_are_left_out_and_the_rest_announced(run, capsys):
