@@ -159,7 +159,7 @@ def test_a_compiled_network_computes_nearly_the_same(tiny_network):
             logits = candidate(vectors, buffers, images, train)
             results.append((logits, *torch.autograd.grad(logits.square().sum(), vectors), buffers))
         torch.testing.assert_close(*results, rtol=1e-9, atol=1e-9)
-    assert compiled._compiled is not compiled._lane
+    assert compiled._compiled != compiled._lane  # `is not` would always hold: a method is bound anew each time
 
 
 def test_without_a_compiler_a_network_is_computed_as_it_is(tiny_network, monkeypatch, capsys):
