@@ -1,11 +1,11 @@
 """Auxiliary heads and dropout: a small GoogLeNet goes through every room by the path of all other networks."""
 
 import dataclasses
-import signal
 
 import pytest
 import torch
 import torch.nn.functional as F
+from test_optimization import Forgetful, StoppedAt
 from torch.func import functional_call
 
 from modeconn import attacks, classification, curves, datasets, networks, optimization, permutation, resume
@@ -254,28 +254,6 @@ def test_what_dropout_draws_is_a_function_of_the_batch(googlenet, tiny_dataset):
     assert torch.equal(loss(1, 0), loss(1, 0))
     assert not torch.equal(loss(1, 0), loss(1, 1))
     assert not torch.equal(loss(1, 0), loss(2, 0))
-
-
-class Forgetful:
-    def load(self):
-        return None
-
-    def offer(self, snapshot):
-        pass
-
-
-class StoppedAt(resume.State):
-    """A state that is asked to stop after `steps` steps."""
-
-    def __init__(self, output, steps):
-        super().__init__(output, "identity")
-        self.steps = steps
-
-    def offer(self, snapshot):
-        self.steps -= 1
-        if self.steps == 0:
-            self.signal = signal.SIGTERM
-        super().offer(snapshot)
 
 
 @pytest.fixture
