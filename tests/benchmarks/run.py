@@ -72,6 +72,8 @@ VARIANTS = {
     "bfloat16": {"precision": "bfloat16"},
     "bfloat16, compiled": {"precision": "bfloat16", "compile": True},
 }
+# Options that decide how long a kernel takes: rows of other values are not compared.
+SETTING = ("family", "images", "threads", "device")
 COMPILED = ("train", "train_robust", "fit", "evaluate", "attack", "plane", "refine")
 
 
@@ -151,14 +153,15 @@ def measure(name, limit):
     kernels = [*ours.values(), *([other] if other else [])]
     peaks = [peak_mb(kernel) for kernel in kernels]  # which also warms them up, or compiles
     rounds = [[seconds(kernel) for kernel in kernels] for _ in range(arguments.rounds)]
+    images = SIZES.get(name, arguments.images)
+    needed = work(name, ours["float32"], images)
     for place, variant in enumerate(ours):
         times = [times[place] for times in rounds]
-        row = {"kernel": name, "what": label, "family": arguments.family, "threads": arguments.threads}
+        row = {"kernel": name, "what": label, **{key: getattr(arguments, key) for key in SETTING}}
         row |= {"variant": variant, "seconds": statistics.median(times), "peak_mb": peaks[place]}
-        images = SIZES.get(name, arguments.images)
         row["images_per_second"] = passes and passes * images / row["seconds"]
         row["limit"] = limit["bytes" if name in MEMORY_BOUND else variant.partition(",")[0]]
-        row["of_limit"] = work(name, ours["float32"], images) / row["seconds"] / row["limit"]
+        row["of_limit"] = needed / row["seconds"] / row["limit"]
         if other:
             ratios = sorted(times[-1] / times[place] for times in rounds)
             row |= {"ratio": statistics.median(ratios), "least": ratios[0], "most": ratios[-1]}
@@ -201,8 +204,7 @@ def show(row):
 
 def compare(rows, path):
     """Ratios of an earlier run to this one, each time in units of what the machine could do in its own run."""
-    keys = ["kernel", "family", "threads", "variant"]
-    both = pd.DataFrame(rows).merge(pd.read_csv(path), on=keys, suffixes=("", "_then"))
+    both = pd.DataFrame(rows).merge(pd.read_csv(path), on=["kernel", "variant", *SETTING], suffixes=("", "_then"))
     print(f"\nthen / now, each as a share of what the machine could do in its own run ({path}):")
     for _, row in both.iterrows():
         ratio = row.seconds_then * row.limit_then / (row.seconds * row.limit)

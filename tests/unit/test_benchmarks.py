@@ -26,6 +26,10 @@ def test_kernels_are_measured_and_compared_with_an_earlier_run(tmp_path):
     assert (measured["seconds"] > 0).all()
     # Only augmentation is written in plain PyTorch too.
     assert list(measured["ratio"].notna()) == [True, False, False]
+    # The table that is kept can be compared with.
+    assert list(measured) == list(pd.read_csv(BENCHMARKS / "measured/tinyten.csv"))
+    # What was measured of more images, or elsewhere, is not compared.
+    pd.concat([measured, measured.assign(images=2000), measured.assign(device="cuda")]).to_csv(table, index=False)
     output = run("run", *small, "--output", tmp_path / "now.csv", "--against", table)
     assert output.partition("then / now")[2].count("\n") == 4
 
