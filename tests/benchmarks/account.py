@@ -1,17 +1,12 @@
 """Where the time of a run has gone, by program: python tests/benchmarks/account.py [FOLDER] --cores 2.
 
-Reads what Snakemake has recorded of each job (its start and end) and the cost row that each computing program leaves.
-Useful is what a program does once it has been imported; start is what is left of its job. For programs without a cost
-row (tables, figures) the start is measured here. The rest of cores × wall clock is scheduling, and cores without work.
+Reads what Snakemake has recorded of each job (its start and end) and the cost row that each program leaves. Useful is
+what a program does once it has been imported; start is what is left of its job. Jobs without a program of ours
+(templates, the report) have no start. The rest of cores × wall clock is scheduling, and cores without work.
 """
 
 import argparse
 import json
-import statistics
-import subprocess
-import sys
-import time
-from collections import defaultdict
 from pathlib import Path
 
 import pandas as pd
@@ -24,7 +19,7 @@ parser.add_argument("--cores", type=int, default=2, help="cores of the run (defa
 
 
 def jobs(folder):
-    """A row for each job: program, seconds, start (seconds until its program worked)."""
+    """A row for each job: program, when it started and ended, seconds that its program worked by its cost row."""
     found = {}
     for path in (folder / ".snakemake/metadata").iterdir():
         record = json.loads(path.read_text())
@@ -35,7 +30,7 @@ def jobs(folder):
         costs = [
             Path(word.strip("'")).with_suffix(".cost.json")
             for word in (record["shellcmd"] or "").split()
-            if word.startswith("results/") and word.endswith((".safetensors", ".csv"))
+            if word.startswith("results/") and word.endswith((".safetensors", ".csv", ".svg"))
         ]
         costs = [folder / cost for cost in costs if (folder / cost).exists()]
         own = [cost for path in costs if (cost := json.loads(path.read_text()))["program"] == rule]
@@ -44,23 +39,11 @@ def jobs(folder):
     return pd.DataFrame(rows)
 
 
-def start_of(rule):
-    """Seconds that a program takes to say how it is used: start and imports."""
-    program = Path(__file__).resolve().parents[2] / f"scripts/{rule}.py"
-    times = []
-    for _ in range(3 if program.exists() else 0):
-        started = time.perf_counter()
-        subprocess.run([sys.executable, program, "--help"], capture_output=True, check=True)
-        times.append(time.perf_counter() - started)
-    return statistics.median(times) if times else 0.0
-
-
 def main():
     arguments = parser.parse_args()
     table = jobs(arguments.folder)
-    starts = defaultdict(float, {rule: start_of(rule) for rule in table.program[table.worked.isna()].unique()})
     seconds = table.ended - table.started
-    table["useful"] = table.worked.fillna(seconds - table.program.map(starts)).clip(lower=0)
+    table["useful"] = table.worked.fillna(seconds)
     table["start"] = seconds - table.useful
     wall = table.ended.max() - table.started.min()
     grouped = table.groupby("program").agg(jobs=("start", "size"), useful=("useful", "sum"), start=("start", "sum"))

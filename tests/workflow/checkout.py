@@ -13,6 +13,20 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[2]
 PARTS = ("config", "envs", "scripts", "workflow", "pyproject.toml")
 TINY = yaml.safe_load((PROJECT / "tests/workflow/tiny.yaml").read_text())
+# Jobs that draw the figures of the tiny config.
+FIGURES = {
+    "draw_curves": 8,
+    "draw_robustness": 3,
+    "draw_best": 1,
+    "draw_signatures": 2,
+    "draw_training": 2,
+    "draw_spectrum": 2,
+    "draw_planes": 2,
+    "draw_similarity": 1,
+    "draw_layers": 1,
+    "draw_candidates": 1,
+    "draw_permutations": 2,
+}
 
 
 class Checkout:
@@ -58,13 +72,8 @@ class Checkout:
 
     def planned(self, *arguments):
         """Rule -> number of jobs that a run would do now."""
-        output = self.run("--dry-run", *arguments)
-        text = output.stdout + output.stderr
-        table = text.rpartition("Job stats:")[2]
-        rows = re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)
-        counts = {rule: int(number) for rule, number in rows if rule != "total"}
-        assert counts or "Nothing to be done" in text, text
-        return counts
+        done = self.run("--dry-run", *arguments)
+        return jobs_in(done.stdout + done.stderr)
 
     @contextlib.contextmanager
     def edited(self, name, old, new):
@@ -100,3 +109,11 @@ class Checkout:
             for path in sorted(results.rglob("*"))
             if path.is_file() and "logs" not in path.parts and not path.name.endswith((".cost.json", "report.html"))
         }
+
+
+def jobs_in(plan):
+    """Rule -> number of jobs, of the output of a dry run."""
+    rows = re.findall(r"^(\w+) +(\d+)$", plan.rpartition("Job stats:")[2], re.MULTILINE)
+    counts = {rule: int(number) for rule, number in rows if rule != "total"}
+    assert counts or "Nothing to be done" in plan, plan
+    return counts

@@ -6,23 +6,10 @@ import os
 import pytest
 
 import explain_plan
-from workflow.checkout import TINY, Checkout
+from workflow.checkout import FIGURES, TINY, Checkout
 
 ROOM = "scripts/modeconn/"
 TO_TABLES = {"make_tables": 1, "compare_paper": 1, "judge_claims": 1}
-FIGURES = {
-    "draw_curves": 8,
-    "draw_robustness": 3,
-    "draw_best": 1,
-    "draw_signatures": 2,
-    "draw_training": 2,
-    "draw_spectrum": 2,
-    "draw_planes": 2,
-    "draw_similarity": 1,
-    "draw_layers": 1,
-    "draw_candidates": 1,
-    "draw_permutations": 2,
-}
 REPORT = {"write_report": 1, "all": 1}
 # What is made anew wherever a measurement may have changed.
 DOWNSTREAM = TO_TABLES | FIGURES | REPORT
