@@ -1,4 +1,4 @@
-"""What several tests share: one thread, a small data set, small networks, and a check that messages are one line."""
+"""What several tests share: one thread, a run left as it is, a small data set, small networks, messages of one line."""
 
 import dataclasses
 from contextlib import contextmanager
@@ -14,6 +14,19 @@ from modeconn.datasets import Dataset
 def one_thread():
     """The number of threads decides bits."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def left_as_found(request):
+    """Fail the test that changes `finished`, a run that several share, not one that happens to come after it."""
+    if "finished" not in request.fixturenames:
+        yield
+        return
+    finished = request.getfixturevalue("finished")
+    before = finished.files()
+    yield
+    after = finished.files()
+    assert [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)] == []
 
 
 @pytest.fixture

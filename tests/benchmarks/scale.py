@@ -55,7 +55,7 @@ def measure(checkout, *arguments, **environment):
     with log.open("w") as out:
         actions = [(os.POSIX_SPAWN_DUP2, out.fileno(), 1), (os.POSIX_SPAWN_DUP2, out.fileno(), 2)]
         command = ["env", "-C", checkout.path, *checkout.command(*arguments)]
-        child = os.posix_spawnp("env", command, os.environ | environment, file_actions=actions)
+        child = os.posix_spawnp("env", command, checkout.environment | environment, file_actions=actions)
         _, status, usage = os.wait4(child, 0)
     seconds = time.perf_counter() - started
     text = log.read_text()

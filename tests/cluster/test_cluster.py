@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -76,7 +75,7 @@ class Run:
     def __init__(self, checkout, *arguments):
         self.output = checkout.path / "output.txt"
         with self.output.open("w") as file:
-            self.process = subprocess.Popen(checkout.command(*arguments), cwd=checkout.path, stdout=file, stderr=file)
+            self.process = checkout.start(*arguments, stdout=file, stderr=file)
 
     def until(self, condition, what, seconds=600):
         """As `until`, but fails at once with the output if Snakemake has ended."""

@@ -53,16 +53,25 @@ class Checkout:
         other.path = Path(path)
         return other
 
+    @property
+    def environment(self):
+        """This process's, but that Snakemake keeps here what it caches."""
+        return os.environ | {"XDG_CACHE_HOME": str(self.path / ".cache")}
+
     def command(self, *arguments):
         config = ["--configfile", "tiny.yaml"]
         return [sys.executable, "-m", "snakemake", *config, *arguments]
 
     def snakemake(self, *arguments, **options):
         """Run Snakemake here and return the finished process, its output as text."""
-        environment = os.environ | {"XDG_CACHE_HOME": str(self.path / ".cache")} | options.pop("env", {})
+        environment = self.environment | options.pop("env", {})
         return subprocess.run(
             self.command(*arguments), cwd=self.path, env=environment, capture_output=True, text=True, **options
         )
+
+    def start(self, *arguments, **options):
+        """Start Snakemake here and return the process; options are those of Popen."""
+        return subprocess.Popen(self.command(*arguments), cwd=self.path, env=self.environment, **options)
 
     def run(self, *arguments):
         """As `snakemake`; fails with its output unless it succeeds."""
@@ -100,6 +109,12 @@ class Checkout:
             yield self
         finally:
             path.write_text(before)
+
+    def files(self):
+        """Relative path -> bytes of everything but records, caches and logs, which every run may add to."""
+        left_out = {".snakemake", ".cache", "__pycache__", "logs"}
+        names = {path.relative_to(self.path): path for path in self.path.rglob("*") if path.is_file()}
+        return {str(name): path.read_bytes() for name, path in names.items() if not left_out & set(name.parts)}
 
     def artifacts(self):
         """Relative path -> bytes of everything that has to be reproducible: not logs, costs and the report."""

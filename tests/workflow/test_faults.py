@@ -32,11 +32,10 @@ def forget(checkout, pattern):
 def mounted(checkout, script):
     """Run a shell script in the checkout, in a name space of its own; returns the process, both outputs as one text."""
     snakemake = shlex.join(checkout.command("--cores", "2"))
-    environment = os.environ | {"XDG_CACHE_HOME": str(checkout.path / ".cache")}
     return subprocess.run(
         [*NAMESPACE, f'run() {{ {snakemake} "$@"; }}\n{script}'],
         cwd=checkout.path,
-        env=environment,
+        env=checkout.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -117,9 +116,7 @@ def test_a_damaged_artifact_is_named_with_the_rule_that_makes_it(checkout, damag
 
 def started(checkout, *arguments):
     """A run in the background, from the moment that its train job computes; returns it and the job's process."""
-    process = subprocess.Popen(
-        checkout.command(*arguments), cwd=checkout.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    process = checkout.start(*arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     while True:
         assert process.poll() is None, process.stdout.read()
         for child in psutil.Process(process.pid).children(recursive=True):

@@ -49,12 +49,9 @@ sys.exit(124)
 """
 
 
-def reproduce(checkout, *arguments, before_path=""):
+def reproduce(checkout, *arguments, before_path=()):
     command = ["make", "reproduce", "CONFIG=tiny.yaml", "ARGS=networks", *arguments]
-    environment = os.environ | {
-        "XDG_CACHE_HOME": str(checkout.path / ".cache"),
-        "PATH": f"{before_path}{os.pathsep}{os.environ['PATH']}",
-    }
+    environment = checkout.environment | {"PATH": os.pathsep.join([*before_path, os.environ["PATH"]])}
     return subprocess.run(command, cwd=checkout.path, env=environment, capture_output=True, text=True)
 
 
@@ -66,7 +63,7 @@ def test_pieces_give_the_bytes_of_the_whole(checkouts, tmp_path):
 
     (tmp_path / "timeout").write_text(TIME_IS_UP_IN_TRAINING)
     (tmp_path / "timeout").chmod(0o755)
-    stopped = reproduce(pieces, "MINUTES=5", before_path=tmp_path)
+    stopped = reproduce(pieces, "MINUTES=5", before_path=[str(tmp_path)])
     assert stopped.returncode != 0
     assert "Stopped after 5 minutes" in stopped.stderr
     assert list((pieces.path / "results/networks").rglob("*.state"))

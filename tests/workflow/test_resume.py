@@ -150,8 +150,7 @@ def test_snakemake_killed_and_started_again(finished, tmp_path):
         path.unlink()
     log = next((checkout.path / "results/logs/train").rglob("seeds1.log"))
     log.unlink()
-    command = checkout.command("--cores", "1", "networks")
-    process = subprocess.Popen(command, cwd=checkout.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = checkout.start("--cores", "1", "networks", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not log.exists():  # until its first job has started
         assert process.poll() is None
         os.sched_yield()
