@@ -1,5 +1,6 @@
 """Killed, stopped and started twice: a job ends with the bytes that it would have had in peace."""
 
+import json
 import os
 import random
 import re
@@ -18,10 +19,34 @@ TARGETS = {
     "fit_curve": "results/curves/*/*/standard-*/1-2/activation-*/bezier-*.safetensors",
     "evaluate_curve": "results/evaluations/*/*/standard-*/1-2/activation-*/bezier-*/evaluation-????????.csv",
     "evaluate_robustness": "results/evaluations/*/*/robust-*/1-2/none/bezier-*/evaluation-*-pgd-*.csv",
-    "evaluate_plane": "results/planes/*/*/standard-*/1-2/activation-*/bezier-*/*.csv",
+    "evaluate_plane": "results/planes/*/*/standard-*/1-2/activation-*/bezier-*/plane-????????.csv",
     "evaluate_activations": "results/activations/*/*/standard-*/1-2/activation-*/bezier-*/*.csv",
     "select_network": "results/best/*/*/robust-*/1-2/none/bezier-*/*.csv",
 }
+
+# With this a Python process sends itself a signal just before the n-th time that it changes a file whose path matches.
+# What a killed process leaves behind changes at these moments alone, so that there are no others to kill it at; and
+# they do not depend on how fast the machine is.
+SITECUSTOMIZE = """
+import os, re, sys
+
+number, left, pattern = os.environ.pop("SIGNAL_AT").split(maxsplit=2)
+left = int(left)
+
+
+def watch(event, arguments):
+    global left
+    writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR) and not isinstance(arguments[0], int)
+    if (writes or event in ("os.rename", "os.remove")) and re.search(pattern, os.path.abspath(arguments[0])):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), int(number))
+
+
+sys.addaudithook(watch)
+"""
+# Paths of files that a job changes: all, and those that it is there to make.
+ANY, MADE = "/results/", r"/results/.*\.(safetensors|csv|json)"
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +61,19 @@ def command_of(checkout, target):
     return command
 
 
-def start(checkout, command):
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+@pytest.fixture
+def signalled(tmp_path):
+    """(signal, pattern, n) -> variables for a job that sends itself the signal before the n-th change of such files."""
+    (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
+    return lambda number, pattern, n: {"PYTHONPATH": str(tmp_path), "SIGNAL_AT": f"{int(number)} {n} {pattern}"}
+
+
+def start(checkout, command, **variables):
+    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **variables}
     return subprocess.Popen(
         ["bash", "-c", f"exec {command}"],
         cwd=checkout.path,
-        env=environment,
+        env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -77,25 +109,24 @@ def leftovers(path):
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_killed_at_random_moments(checkout, name):
+def test_killed_at_random_moments(checkout, name, signalled):
     path = one(checkout, TARGETS[name])
     expected = outputs_beside(path)
     command = command_of(checkout, str(path.relative_to(checkout.path)))
     for file in expected:
         (path.parent / file).unlink()
 
-    moments = random.Random(name)
-    for _ in range(4):
-        process = start(checkout, command)
-        try:
-            # Imports take about three seconds; the moments fall before, within and after the work.
-            process.wait(timeout=moments.uniform(2.5, 5))
-        except subprocess.TimeoutExpired:
-            process.kill()
-        process.communicate()
+    between = random.Random(name).randint
+    # The fourth change puts a job's state in place: one moment before that, two while it works or ends, and one while
+    # what it makes is put in place. The last two changes remove state and lock: none gets so far.
+    for pattern, n in ((ANY, between(1, 4)), (ANY, between(5, 10)), (ANY, between(5, 10)), (MADE, between(1, 8))):
+        process = start(checkout, command, **signalled(signal.SIGKILL, pattern, n))
+        output, _ = process.communicate()
+        assert process.returncode == -signal.SIGKILL, output
     process = start(checkout, command)
     output, _ = process.communicate()
     assert process.returncode == 0, output
+    assert json.loads(path.with_suffix(".cost.json").read_text())["resumed"]
     assert outputs_beside(path) == expected
     assert leftovers(path) == []
 
@@ -128,17 +159,24 @@ def test_asked_to_stop_it_saves_first(checkout, number):
     state.unlink()
 
 
-def test_a_twin_waits_and_nothing_is_written_twice_at_once(checkout):
+def test_a_twin_waits_and_nothing_is_written_twice_at_once(checkout, signalled):
     path = one(checkout, TARGETS["train"])
     expected = outputs_beside(path)
     command = command_of(checkout, str(path.relative_to(checkout.path)))
-    twins = [start(checkout, command) for _ in range(2)]
-    outputs = [twin.communicate()[0] for twin in twins]
-    assert [twin.returncode for twin in twins] == [0, 0]
-    waited = ["waiting: another process is at work" in output for output in outputs]
-    assert sum(waited) <= 1
-    # What the other has made meanwhile is not made again.
-    assert waited == ["the other process has made" in output for output in outputs]
+    first = start(checkout, command, **signalled(signal.SIGSTOP, ANY, 5))
+    # It stands still in the midst of its work, and has not ended.
+    found = os.waitid(os.P_PID, first.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    assert found.si_code == os.CLD_STOPPED
+    second = start(checkout, command)
+    try:
+        wait_for(second, "waiting: another process is at work")
+    finally:
+        first.send_signal(signal.SIGCONT)
+    outputs = [twin.communicate()[0] for twin in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], outputs
+    # What the first has made meanwhile is not made again.
+    assert ["the other process has made" in output for output in outputs] == [False, True]
+    assert ["epoch 2/2" in output for output in outputs] == [True, False]
     assert outputs_beside(path) == expected
 
 
