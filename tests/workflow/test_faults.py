@@ -92,7 +92,7 @@ def test_a_cache_that_cannot_be_written(checkout):
     closed = "mount --bind cache cache; mount -o remount,bind,ro cache"
     done = mounted(checkout, f"{closed}; SNAKEMAKE_OUTPUT_CACHE=$PWD/cache run --cache -- networks")
     assert done.returncode != 0
-    assert "cache" in done.stdout
+    assert f"Cannot access cache location {checkout.path / 'cache'}" in done.stdout
     checkout.run("--cores", "2", "networks")
     shutil.rmtree(checkout.path / "cache")
     assert checkout.artifacts() == expected
@@ -132,8 +132,12 @@ def test_two_runs_at_once_in_one_folder(checkout):
     """The second is told who is at work, and changes nothing; the first ends as if alone."""
     expected = checkout.artifacts()
     forget(checkout, "standard-*/seeds1.safetensors")
-    first, _ = started(checkout, "--cores", "1", "networks")
-    second = checkout.snakemake("--cores", "1", "networks")
+    first, job = started(checkout, "--cores", "1", "networks")
+    job.suspend()  # so that the first is surely at work when the second starts
+    try:
+        second = checkout.snakemake("--cores", "1", "networks")
+    finally:
+        job.resume()
     assert second.returncode != 0
     told = f"another run is at work in this folder (process {first.pid} on "
     assert told in second.stderr and "Traceback" not in second.stderr
