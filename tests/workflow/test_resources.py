@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import yaml
 
 from workflow.checkout import Checkout
 
@@ -25,24 +26,48 @@ def checkout(tmp_path):
     return Checkout(tmp_path / "project")
 
 
-def test_every_computing_job_says_what_it_needs(checkout):
+def asked(checkout):
+    """Rule -> what its first attempt asks for, gpu, mem_mb, runtime and threads, of each job that computes."""
     # A job with a message shows that alone.
     for path in (checkout.path / "workflow/rules").glob("*.smk"):
         path.write_text(re.sub(r"^    message:\n.*\n", "", path.read_text(), flags=re.MULTILINE))
     with checkout.configured(lambda c: c.update(threads=2)):
         done = checkout.run("--dry-run", "--cores", "2", "--resources", "gpu=1", "--quiet", "host")
-    asked = {}
+    found = {}
     for block in (done.stdout + done.stderr).split("\nrule ")[1:]:
         rule, _, text = block.partition(":")
         if rule in COMPUTING:
-            resources = {key: int(value) for key, value in re.findall(r"(gpu|mem_mb|runtime)=(\d+)", text)}
-            assert resources["runtime"] >= 60
-            # A process with CUDA in it, and no data yet.
-            assert resources["mem_mb"] == 3000
-            assert "threads: 2" in text
-            asked[rule] = resources["gpu"]
+            rows = re.findall(r"\b(gpu|mem_mb|runtime|threads)(?:=|: )(\d+)", text)
+            found[rule] = {key: int(value) for key, value in rows}
+    return found
+
+
+def test_every_computing_job_says_what_it_needs(checkout):
+    found = asked(checkout)
+    for resources in found.values():
+        assert resources["runtime"] >= 60
+        # A process with CUDA in it, and no data yet.
+        assert resources["mem_mb"] == 3000
+        assert resources["threads"] == 2
     # All but the one that only reads images.
-    assert asked == dict.fromkeys(COMPUTING, 1) | {"prepare_data": 0}
+    gpus = {rule: resources["gpu"] for rule, resources in found.items()}
+    assert gpus == dict.fromkeys(COMPUTING, 1) | {"prepare_data": 0}
+
+
+def test_the_cluster_profile_has_every_rule_on_gpus_and_asks_for_a_day_at_most(checkout):
+    """A partition for GPUs is a line to fill in for each of them, and where a day is the limit no retry exceeds it."""
+    text = (checkout.path / "workflow/profiles/slurm/profile.v9+.yaml").read_text()
+    # With all that users may fill in filled in.
+    profile = yaml.safe_load(re.sub(r"^( *)# ( *[\w-]+:( .*)?)$", r"\1\2", text, flags=re.MULTILINE))
+    settings, retries = profile["set-resources"], profile["retries"]
+    found = asked(checkout)
+    on_gpus = {rule for rule, resources in found.items() if resources["gpu"]}
+    assert on_gpus == {rule for rule, values in settings.items() if "slurm_partition" in values}
+    longest = {rule: resources["runtime"] * 2**retries for rule, resources in found.items()}
+    for rule, values in settings.items():
+        if "runtime" in values:
+            longest[rule] = eval(values["runtime"], {"attempt": 1 + retries})
+    assert {rule: minutes for rule, minutes in longest.items() if minutes > 24 * 60} == {}
 
 
 def test_a_gpu_that_is_promised_and_not_there_ends_before_the_first_job(checkout):
