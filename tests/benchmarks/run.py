@@ -9,10 +9,12 @@ product or convolution, and for augmentation copying.
 import argparse
 import ctypes
 import gc
+import json
 import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -65,6 +67,11 @@ KERNELS = {
 }
 SIZES = {"match_400": 400, "match_10000": 10_000}
 MEMORY_BOUND = ("augment",)
+DIGITS = {
+    "dataset": {"source": "digits", "size": 16, "test_fraction": 0.2, "alignment_fraction": 0.2, "seed": 0},
+    "names": {"dataset": "digits"},
+    "threads": 1,
+}
 # How a network may be computed, by keys of the config.
 VARIANTS = {
     "float32": {},
@@ -180,17 +187,19 @@ def work(name, kernel, images):
 
 def programs():
     """Seconds of what each job and each call of the workflow pays before it works."""
-    python = [sys.executable]
     commands = {
-        "start of a program": [*python, str(ROOT / "scripts/train.py"), "--help"],
-        "start of a figure": [*python, str(ROOT / "scripts/draw_curves.py"), "--help"],
+        "start of a program": ["python", "scripts/train.py", "--help"],
+        "start of a figure": ["python", "scripts/draw_curves.py", "--help"],
         "dry run of the default config": ["snakemake", "--dry-run", "--quiet", "all"],
     }
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    for name, command in commands.items():
-        run = partial(subprocess.run, command, cwd=ROOT, env=environment, capture_output=True, check=True)
-        times = [seconds(run) for _ in range(3)]
-        print(f"{name:42}{statistics.median(times):9.2f} s")
+    with tempfile.TemporaryDirectory() as folder:
+        prepare = ["python", "scripts/prepare_data.py", "--job", json.dumps(DIGITS)]
+        commands["preparation of the digits"] = [*prepare, "--output", f"{folder}/digits.safetensors"]
+        for name, command in commands.items():
+            run = partial(subprocess.run, command, cwd=ROOT, env=environment, capture_output=True, check=True)
+            times = [seconds(run) for _ in range(3)]
+            print(f"{name:42}{statistics.median(times):9.2f} s")
 
 
 def show(row):
