@@ -172,7 +172,7 @@ SOURCE_EDITS = {
         "config/published/tatro2020.csv",
         "cifar10,tinyten,none,bezier,endpoint_accuracy,0.890",
         "cifar10,tinyten,none,bezier,endpoint_accuracy,0.891",
-        {"compare_paper": 1} | REPORT,
+        {"compare_paper": 1, "judge_claims": 1} | REPORT,
     ),
     "a claim": (
         "config/claims.csv",
