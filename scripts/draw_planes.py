@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from modeconn import drawing, tables
 
-# Of accuracy so many levels at most; of loss these in each decade, since it ranges over several.
+# Of accuracy so many levels at most; of loss these in each decade, where it ranges over several.
 LEVELS = 10
 DECADE = (1, 1.5, 2, 3, 5, 7)
 LEAST = 1e-6  # nats
@@ -66,8 +66,10 @@ def _even(values):
 
 
 def _geometric(values):
-    """Levels that enclose `values`, at steps that grow with them."""
+    """Levels that enclose `values`, at steps that grow with them; even ones within a decade."""
     low, high = max(values.min(), LEAST), max(values.max(), LEAST)
+    if high < 10 * low:
+        return _even(values)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     levels = np.array([step * 10.0**decade for decade in decades for step in DECADE])
     return levels[max(np.searchsorted(levels, low, "right") - 1, 0) : np.searchsorted(levels, high, "right") + 1]

@@ -210,6 +210,12 @@ def test_planes_share_a_scale_of_colours_that_holds_every_value():
         first, second = (panel.collections[0] for panel in row)
         assert list(first.levels) == list(second.levels)
         assert first.levels[0] <= values.min() and values.max() <= first.levels[-1]
+    # Levels of the loss grow with it where it ranges over decades, and are many enough where it does not.
+    for low, high in ((1.2, 2.3), (0.01, 8)):
+        ranging = rows.assign(loss=np.linspace(low, high, len(rows)))
+        levels = draw_planes.draw(ranging, "title", marks).axes[2].collections[0].levels
+        assert len(levels) > 5
+        assert np.allclose(np.diff(levels), levels[1] - levels[0]) == (high < 10 * low)
     curve = panels[0].get_lines()[1]
     assert list(curve.get_ydata()) == pytest.approx([4 * t * (1 - t) for t in curve.get_xdata()])
 
