@@ -165,15 +165,19 @@ def text(summary, verdicts, comparison):
     """The result for a plain terminal: each recipe's numbers on the test split and claims, then the comparison."""
     summary = summary[summary["split"] == "test"]
     blocks = []
-    for study in sorted(
-        {*summary[STUDY].itertuples(index=False, name=None), *verdicts[STUDY].itertuples(index=False, name=None)}
-    ):
-        title = " / ".join(name for name in study if name not in ("", "none")) or "measured nowhere"
+    studies = {*summary[STUDY].itertuples(index=False, name=None), *verdicts[STUDY].itertuples(index=False, name=None)}
+    # Last what no study measures.
+    for study in sorted(studies, key=lambda study: (not _title(study), study)):
+        title = _title(study) or "measured nowhere"
         blocks.append(f"{title}\n{'=' * len(title)}")
-        numbers, judged = (rows[(rows[STUDY] == study).all(axis=1)] for rows in (summary, verdicts))
+        numbers, judged = (rows[(rows[STUDY] == list(study)).all(axis=1)] for rows in (summary, verdicts))
         blocks += [_numbers(numbers)] if len(numbers) else []
         blocks += [_claims(judged)] if len(judged) else []
     return "\n\n".join([*blocks, _comparison(comparison)]) + "\n"
+
+
+def _title(study):
+    return " / ".join(name for name in study if name not in ("", "none"))
 
 
 def _numbers(summary):
@@ -195,10 +199,12 @@ def _numbers(summary):
 
 def _claims(verdicts):
     not_run = verdicts["verdict"] == "not run"
-    parts = [_judged(verdicts[~not_run])] if not not_run.all() else []
+    parts = []
+    if not not_run.all():
+        parts += ["Claims: by which margin each holds, mean over pairs and worst pair", _judged(verdicts[~not_run])]
     if not_run.any():
         parts.append("\n".join(textwrap.wrap(f"Not run here: {', '.join(verdicts['claim'][not_run])}.", WIDTH)))
-    return "\n\n".join(["Claims: by which margin each holds, mean over pairs and worst pair", *parts])
+    return "\n\n".join(parts)
 
 
 def _judged(verdicts):

@@ -247,6 +247,15 @@ def test_the_text_fits_a_terminal_and_says_the_numbers(study, tmp_path):
     assert "published 0.2500" in text
 
 
+def test_what_no_study_measures_comes_last_and_under_no_table():
+    empty = pd.DataFrame(columns=[*claims.STUDY, "split", "verdict"])
+    studies = [("", "", "", ""), ("digits", "tinyten", "standard", "none")]
+    verdicts = pd.DataFrame([dict(zip(claims.STUDY, study)) | {"verdict": "not run"} for study in studies])
+    text = claims.text(empty, verdicts.assign(claim=["never", "elsewhere"]), empty)
+    assert text.startswith("digits / tinyten / standard\n===========================\n\nNot run here: elsewhere.\n\n")
+    assert "\n\nmeasured nowhere\n================\n\nNot run here: never.\n\n" in text
+
+
 def test_a_bad_claims_file_is_one_line_and_leaves_nothing(study, tmp_path):
     bad = tmp_path / "claims.csv"
     claim("activation_linear_speed").to_csv(bad, index=False)
