@@ -46,7 +46,7 @@ class Job:
         torch.set_num_threads(arguments.job["threads"])
         self.device = choose_device(arguments.device, arguments.gpus)
         if self.device == "cuda":
-            compute_as_on_a_cpu()
+            ask_for_equal_bits()
         self.started = time.monotonic()
         self.images = 0
         self.state = resume.State(arguments.output, [arguments.job, arguments.code, self.device])
@@ -122,7 +122,7 @@ def choose_device(wanted, gpus=None):
     return "cpu"
 
 
-def compute_as_on_a_cpu():
+def ask_for_equal_bits():
     """Let CUDA compute float32 as float32, not TF32, and the same work to the same bits, where it knows how."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cuda.matmul.allow_tf32 = False

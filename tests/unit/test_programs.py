@@ -166,6 +166,22 @@ def test_a_gpu_that_torch_cannot_use_is_one_line(run, monkeypatch):
     )
 
 
+def test_on_a_gpu_equal_bits_are_asked_for(run, monkeypatch):
+    """Seen without one: what torch is told before the work begins."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(programs, "choose_device", lambda wanted, gpus: "cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    told = []
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda on, warn_only: told.append((on, warn_only)))
+    torch.backends.cuda.matmul.allow_tf32 = True
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):  # and put back afterwards
+        run(lambda arguments, job: None, device="cuda")
+        assert not torch.backends.cuda.matmul.allow_tf32 and not torch.backends.cudnn.allow_tf32
+    torch.utils.deterministic.fill_uninitialized_memory = True  # torch's default
+    assert os.environ.pop("CUBLAS_WORKSPACE_CONFIG") == ":4096:8"
+    assert told == [(True, True)]
+
+
 def test_memory_that_a_gpu_lacks_is_one_line(run):
     def main(arguments, job):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nGPU 0 has ...")
