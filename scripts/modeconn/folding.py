@@ -58,17 +58,37 @@ def fold(module):
         graph.erase_node(norm_node)
         graph.erase_node(conv_node)
         # Nobody else sees what the convolution wrote, and no gradient needs it.
-        for user in convolved.users:
-            if len(convolved.users) == 1 and called(user, nn.ReLU):
-                with graph.inserting_before(user):
-                    user.replace_all_uses_with(graph.call_function(F.relu_, (convolved,)))
-                graph.erase_node(user)
-                break
+        (user, *others) = convolved.users
+        if not others and called(user, nn.ReLU):
+            user.replace_all_uses_with(convolved)
+            graph.erase_node(user)
+            convolved.update_kwarg("rectify", True)
     module.recompile()
 
 
-def convolve_and_normalize(images, weight, bias, gain, offset, mean, variance, epsilon, **settings):
-    """Batch normalization in evaluation mode after a convolution, as one convolution: (N, C, H, W) -> (N, K, H, W)."""
+def convolve_and_normalize(
+    images, weight, bias, gain, offset, mean, variance, epsilon, *, rectify=False, stride, padding, dilation, groups
+):
+    """Batch normalization in evaluation mode after a convolution, as one convolution: (N, C, H, W) -> (N, K, H, W).
+
+    rectify: with what is negative set to 0.
+    """
     scale = gain * torch.rsqrt(variance + epsilon)
     shift = offset - mean * scale if bias is None else torch.addcmul(offset, bias - mean, scale)
-    return F.conv2d(images, weight * scale[:, None, None, None], shift, **settings)
+    weight = weight * scale[:, None, None, None]
+    if rectify and _at_once(images, padding):
+        if torch.is_autocast_enabled("cpu"):
+            images, weight, shift = (tensor.to(torch.get_autocast_dtype("cpu")) for tensor in (images, weight, shift))
+        return torch.ops.mkldnn._convolution_pointwise(
+            images, weight, shift, padding, stride, dilation, groups, "relu", [], ""
+        )
+    convolved = F.conv2d(images, weight, shift, stride, padding, dilation, groups)
+    return F.relu_(convolved) if rectify else convolved
+
+
+def _at_once(images, padding):
+    """Whether oneDNN can rectify what a convolution writes: on a CPU, where no gradient is asked for."""
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or isinstance(padding, str):
+        return False
+    known = images.device.type == "cpu" and images.dtype in (torch.float32, torch.bfloat16)
+    return known and torch.backends.mkldnn.is_available()

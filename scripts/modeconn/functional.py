@@ -17,6 +17,8 @@ DRAWS = (
     "set the recipe's population to 1"
 )
 
+PIECE = 128  # images
+
 
 class Functional:
     """`network` as a pure function of (vectors, buffers, images).
@@ -87,11 +89,14 @@ class Functional:
         # Re-estimating statistics, the one use in train mode without gradients, has another momentum each batch, and
         # would be compiled anew for each.
         compute = self._lane if self.network.training and not torch.is_grad_enabled() else self._compiled
+        # In evaluation mode images do not feel each other, and what layers pass on stays in the caches.
+        piece = images.shape[1] if self.network.training else PIECE
         state = torch.get_rng_state() if len(vectors) > 1 else None
         outputs = []
         for lane, vector in enumerate(vectors.unbind()):
             of_lane = {name: b[lane] for name, b in buffers.items()}
-            outputs.append(compute(vector, of_lane, channels_last(images[lane])))
+            pieces = [compute(vector, of_lane, part) for part in channels_last(images[lane]).split(piece)]
+            outputs.append([torch.cat(logits) for logits in zip(*pieces)])
         if state is not None and not torch.equal(state, torch.get_rng_state()):
             raise ValueError(DRAWS)
         return tuple(torch.stack(logits) for logits in zip(*outputs))

@@ -528,7 +528,7 @@ def _trace(network, training):
         if node.op == "call_function" and _kind(node.target) in _DROPOUT:
             node.replace_all_uses_with(node.all_input_nodes[0])
             graph.graph.erase_node(node)
-    graph.recompile()
+            graph.recompile()
     # A GraphModule keeps what its graph uses; functional_call with a whole state dict wants every name.
     for table in ("_modules", "_parameters", "_buffers"):
         getattr(graph, table).update(getattr(network, table))

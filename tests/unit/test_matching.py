@@ -262,7 +262,7 @@ def test_memory_does_not_grow_with_the_samples():
         storages = [value.untyped_storage() for value in vars(moments).values() if torch.is_tensor(value)]
         return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
-    pilots, sums, products = 2 * 6 * 4, 4 * 6 * 8, 6 * 6 * 8  # channels x bytes
+    pilots, sums, products = 2 * 6 * 8, 4 * 6 * 8, 6 * 6 * 8  # channels x bytes
     assert storage(10) == storage(500) == pilots + sums + products
 
 

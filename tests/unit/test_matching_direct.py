@@ -42,13 +42,17 @@ def pictures(count, seed=0):
 @torch.no_grad()
 def look(network, images, nonlinearities, site):
     """What each of these modules is given ("pre") or returns ("post"), (channels, images, positions) float64."""
-    kept = {}
-    hooks = [
-        network.get_submodule(name).register_forward_hook(
-            lambda _, inputs, output, name=name: kept.update({name: inputs[0] if site == "pre" else output})
-        )
-        for name in nonlinearities
-    ]
+    kept, hooks = {}, []
+
+    def keep(name, value):
+        kept[name] = value.clone()  # nonlinearities work in place
+
+    for name in nonlinearities:
+        module = network.get_submodule(name)
+        if site == "pre":
+            hooks.append(module.register_forward_pre_hook(lambda _, inputs, name=name: keep(name, inputs[0])))
+        else:
+            hooks.append(module.register_forward_hook(lambda _, inputs, output, name=name: keep(name, output)))
     network(images)
     for hook in hooks:
         hook.remove()

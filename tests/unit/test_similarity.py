@@ -46,9 +46,12 @@ def evaluate(made, monkeypatch, tmp_path):
 def activations(network, tensors, images, module, site):
     """What a module is given ("pre") or returns ("post"): (channels, samples) float64."""
     kept = []
-    handle = network.get_submodule(module).register_forward_hook(
-        lambda _, inputs, output: kept.append(inputs[0] if site == "pre" else output)
-    )
+    of_network = network.get_submodule(module)
+    # A copy: nonlinearities work in place.
+    if site == "pre":
+        handle = of_network.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0].clone()))
+    else:
+        handle = of_network.register_forward_hook(lambda _, inputs, output: kept.append(output.clone()))
     with torch.no_grad():
         functional_call(network.eval(), tensors, (images,))
     handle.remove()

@@ -42,44 +42,53 @@ class Correlation:
 class Moments:
     """First and second moments of the n channels of two networks over the samples seen so far.
 
-    Memory is n² float64, whatever the number of samples. Products are float32, over blocks of samples in which the
-    channels of both networks lie side by side, about a pilot mean (that of the first batch, n₁ of N samples), and are
-    summed in float64. The pilot misses the true mean by at most std·√(N/n₁), so centring with it loses at most a
-    factor N/n₁ of float32's precision, while raw moments lose (mean/std)².
+    Memory is n² float64, whatever the number of samples. Products are float32, over blocks of samples, and are summed
+    in float64. Raw samples lose a factor (mean/std)² of float32's precision. Where that is above LOSS in the first
+    batch, n₁ of N samples, they are taken about that batch's means, which miss the true ones by at most std·√(N/n₁),
+    so that at most N/n₁ is lost.
     """
 
     BLOCK = 2**12  # samples: long enough for matrix products, short enough for caches and for float32 sums
     EPSILON = 1e-5  # in units of the activations; a dead channel correlates with nothing, not with NaN
+    LOSS = 10  # what rectified Gaussians lose is 0.5
 
     def __init__(self):
-        self.samples = self.images = 0
+        self.samples = 0
 
     def add(self, a, b):
         """a, b: (n, images, ...) activations of the two networks; every position of every image is a sample.
 
         Any strides will do, those of channels-last memory are best; float32, or less precise.
         """
+        if self.samples:
+            self._sum(a, b)
+            return
+        self._start(a.new_zeros(2, len(a), dtype=torch.float64), centred=False)
+        self._sum(a, b)
+        mean = self.sum / self.samples
+        if (mean**2 > self.LOSS * (self.square / self.samples - mean**2)).any():
+            self._start(mean.float().double(), centred=True)
+            self._sum(a, b)
+
+    def _start(self, pilot, centred):
+        self.samples = self.images = 0
+        self.pilot, self.centred = pilot, centred
+        self.sum, self.square = torch.zeros_like(pilot), torch.zeros_like(pilot)
+        self.product = pilot.new_zeros(pilot.shape[1], pilot.shape[1])
+
+    def _sum(self, a, b):
         a, b = a.movedim(0, -1), b.movedim(0, -1)
-        channels = a.shape[-1]
-        if self.samples == 0:
-            rest = tuple(range(a.ndim - 1))
-            self.pilot = torch.stack([x.mean(rest, dtype=torch.float32) for x in (a, b)])
-            self.sum, self.square = self.pilot.new_zeros(2, 2, channels, dtype=torch.float64)
-            self.product = self.pilot.new_zeros(channels, channels, dtype=torch.float64)
         positions = a[0, ..., 0].numel()
         self.images += len(a)
         self.samples += len(a) * positions
         images = max(1, self.BLOCK // positions)
-        block = self.pilot.new_empty(min(images, len(a)), *a.shape[1:-1], 2, channels)
-        for values in zip(a.split(images), b.split(images), strict=True):
-            centred = block[: len(values[0])]
-            for x, pilot, part in zip(values, self.pilot, centred.unbind(-2)):
-                torch.sub(x, pilot, out=part)
-            centred = centred.flatten(0, -3)
-            x, y = centred.unbind(1)
+        for block in zip(a.split(images), b.split(images), strict=True):
+            x, y = (values.flatten(0, -2).float() for values in block)
+            if self.centred:
+                x, y = (values - pilot for values, pilot in zip((x, y), self.pilot.float()))
             self.product += x.T @ y
-            self.sum += centred.sum(0)
-            self.square += centred.square_().sum(0)
+            self.sum += torch.stack([values.sum(0) for values in (x, y)])
+            self.square += torch.stack([values.square().sum(0) for values in (x, y)])
 
     def correlation(self):
         """(n, n) float64: mean of z_a z_bᵀ with z = (activation - mean) / (std + EPSILON), std over all samples."""
@@ -89,15 +98,15 @@ class Moments:
 
     def inner(self):
         """(n, n) float64: A Bᵀ, un-centred, divided by the number of images. A channel of zeros has zeros."""
-        pilot_a, pilot_b = self.pilot.double()
+        pilot_a, pilot_b = self.pilot
         sum_a, sum_b = self.sum
         moved = torch.outer(pilot_a, sum_b) + torch.outer(sum_a + self.samples * pilot_a, pilot_b)
         return (self.product + moved) / self.images
 
     def energy(self):
         """‖A‖² + ‖B‖², un-centred, divided by the number of images."""
-        pilot = self.pilot.double()
-        return (self.square + pilot * (2 * self.sum + self.samples * pilot)).sum().item() / self.images
+        shift = self.pilot * (2 * self.sum + self.samples * self.pilot)
+        return (self.square + shift).sum().item() / self.images
 
 
 def batches_of(images):

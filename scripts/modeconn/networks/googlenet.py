@@ -51,7 +51,7 @@ def auxiliary_head(inputs, channels, hidden, classes, norm):
         conv_block(inputs, channels, norm, kernel_size=1, bias=False),
         nn.Flatten(),
         nn.Linear(channels * 16, hidden),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Dropout(0.7),
         nn.Linear(hidden, classes),
     )

@@ -21,7 +21,7 @@ VECTOR_NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm, "none": lambda f
 
 def conv_block(inputs, outputs, norm, **conv):
     return nn.Sequential(
-        OrderedDict(conv=nn.Conv2d(inputs, outputs, **conv), norm=NORMS[norm](outputs), relu=nn.ReLU())
+        OrderedDict(conv=nn.Conv2d(inputs, outputs, **conv), norm=NORMS[norm](outputs), relu=nn.ReLU(inplace=True))
     )
 
 

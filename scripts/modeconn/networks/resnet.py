@@ -24,7 +24,7 @@ class BasicBlock(nn.Module):
                 OrderedDict(conv=nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), norm=NORMS[norm](outputs))
             )
         )
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
 
     def forward(self, images):
         return self.relu(self.second(self.first(images)) + self.shortcut(images))
