@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from ours import Ours
 
+from modeconn import programs
+
 # What grows -> sizes, and a function that makes the kernel of a size.
 GROWTH = {
     "networks of one process, training": ((1, 3, 10), lambda size: partial(ours().train_population, size)),
@@ -43,6 +45,7 @@ def seconds(kernel):
 
 
 def main():
+    programs.keep_memory()
     torch.set_num_threads(1)
     print(f"{'TinyTen':36}{'sizes':18}{'seconds':24}{'exponent':>8}")
     for name, (sizes, kernel_of) in GROWTH.items():

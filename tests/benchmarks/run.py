@@ -33,6 +33,8 @@ from ours import POINTS, Ours
 from plain import Plain
 from reference import Reference
 
+from modeconn import programs
+
 ROOT = Path(__file__).resolve().parents[2]
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -185,7 +187,7 @@ def work(name, kernel, images):
     return counter.get_total_flops()
 
 
-def programs():
+def starts():
     """Seconds of what each job and each call of the workflow pays before it works."""
     commands = {
         "start of a program": ["python", "scripts/train.py", "--help"],
@@ -230,6 +232,7 @@ def profile(name):
 
 
 def main():
+    programs.keep_memory()
     torch.set_num_threads(arguments.threads)
     chosen = arguments.kernels or list(KERNELS)
     if unknown := set(chosen) - set(KERNELS):
@@ -257,7 +260,7 @@ def main():
     if arguments.against:
         compare(rows, arguments.against)
     if not arguments.kernels:
-        programs()
+        starts()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from modeconn import networks
 from modeconn.folding import convolve_and_normalize, folded
@@ -39,6 +40,32 @@ def test_a_folded_network_computes_what_the_network_does(family):
     tensors = {name: built.state_dict()[name] for name in names}
     torch.testing.assert_close(functional_call(module, tensors, (images,)), expected, rtol=1e-9, atol=1e-9)
     assert not built.training
+
+
+class Calls(TorchDispatchMode):
+    """Counts the operations that rectify what a convolution writes."""
+
+    rectifying = 0
+
+    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+        self.rectifying += operation is torch.ops.mkldnn._convolution_pointwise.default
+        return operation(*arguments, **(options or {}))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("family", ["tinyten", "resnet20", "vgg16"])
+def test_without_gradients_convolutions_rectify_what_they_write_to_the_same_bits(family, precision):
+    network = {"family": family, "width": 0.25, "precision": precision}
+    built = drawn(networks.build(network, shape=(3, 32, 32), classes=5, mean=[0.4] * 3, std=[0.2] * 3)).float()
+    functional = Functional(built)
+    vectors, buffers = functional.stack([built.state_dict()])
+    images = torch.rand(1, 5, 3, 32, 32)
+    expected = functional(vectors, buffers, images)
+    with torch.no_grad(), Calls() as calls:
+        found = functional(vectors, buffers, images)
+    # In ResNet-20 those that open a block, and the first; the others are rectified after the sum.
+    assert calls.rectifying == {"tinyten": 8, "resnet20": 10, "vgg16": 13}[family]
+    assert torch.equal(found, expected)
 
 
 class Branching(nn.Module):

@@ -5,7 +5,7 @@ import torch
 
 from modeconn import artifacts
 from modeconn.datasets import channels_last
-from modeconn.functional import Functional
+from modeconn.functional import PIECE, Functional
 
 SEEDS = (1, 2, 3)
 
@@ -44,6 +44,24 @@ def test_stack_and_named_are_inverse(population):
     named = functional.named(vectors, buffers)
     for lane, network in enumerate(population):
         assert_same({name: tensor[lane] for name, tensor in named.items()}, network.state_dict())
+
+
+@pytest.mark.parametrize("attacked", [False, True])
+def test_evaluation_goes_in_pieces_that_nobody_sees(tiny_network, attacked, monkeypatch):
+    functional = Functional(tiny_network(1))
+    vectors, buffers = functional.stack([tiny_network(1).state_dict()])
+    images = torch.rand(1, 2 * PIECE + 7, 1, 12, 12, requires_grad=attacked)
+    sizes = []
+    monkeypatch.setattr(functional, "_compiled", lambda *of: sizes.append(len(of[2])) or functional._lane(*of))
+    pieces = functional(vectors, buffers, images)
+    assert sizes == [PIECE, PIECE, 7]
+    monkeypatch.setattr("modeconn.functional.PIECE", 1000)
+    whole = functional(vectors, buffers, images)
+    assert sizes[3:] == [2 * PIECE + 7]
+    torch.testing.assert_close(pieces, whole, rtol=0, atol=1e-6)
+    if attacked:
+        gradients = [torch.autograd.grad(logits.square().sum(), images)[0] for logits in (pieces, whole)]
+        torch.testing.assert_close(*gradients, rtol=0, atol=1e-6)
 
 
 def test_unpacked_parameters_are_views(population):

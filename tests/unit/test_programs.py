@@ -4,6 +4,7 @@ import csv
 import importlib.metadata
 import json
 import os
+import platform
 import re
 import runpy
 import signal
@@ -450,3 +451,30 @@ def test_from_the_command_line_a_mistake_is_one_line_and_exit_code_one(tmp_path)
     assert process.returncode == 1
     assert process.stdout == ""
     assert re.fullmatch(r"prepare_data\.py: .*file.*\n", process.stderr)
+
+
+MEMORY = """
+import os
+import platform
+import sys
+import torch
+from modeconn import programs
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+if sys.argv[1] == "kept":
+    programs.keep_memory()
+tensor = torch.ones(2**24)
+held = resident()
+del tensor
+print(held - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="says what GNU's C library does")
+@pytest.mark.parametrize("setting", ["kept", "given back"])
+def test_memory_that_is_freed_is_kept(setting):
+    command = [sys.executable, "-c", MEMORY, setting]
+    freed = int(subprocess.check_output(command, env=os.environ | {"PYTHONPATH": str(SCRIPTS)}))
+    assert (freed < 2**22) == (setting == "kept")
