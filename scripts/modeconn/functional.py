@@ -89,8 +89,9 @@ class Functional:
         # Re-estimating statistics, the one use in train mode without gradients, has another momentum each batch, and
         # would be compiled anew for each.
         compute = self._lane if self.network.training and not torch.is_grad_enabled() else self._compiled
-        # In evaluation mode images do not feel each other, and what layers pass on stays in the caches.
-        piece = images.shape[1] if self.network.training else PIECE
+        # In evaluation mode images do not feel each other, and in pieces what layers pass on stays in a CPU's caches.
+        whole = self.network.training or vectors.device.type != "cpu"
+        piece = images.shape[1] if whole else PIECE
         state = torch.get_rng_state() if len(vectors) > 1 else None
         outputs = []
         for lane, vector in enumerate(vectors.unbind()):
