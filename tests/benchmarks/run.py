@@ -10,6 +10,7 @@ import argparse
 import ctypes
 import gc
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -99,6 +100,15 @@ def seconds(kernel):
     return time.perf_counter() - started
 
 
+def give_memory_back():
+    """Undo `programs.keep_memory`: what GNU's C library comes to by itself once large pieces have been freed."""
+    trim_threshold, top_pad, mmap_threshold, mmap_max = -1, -2, -3, -4  # malloc.h
+    libc = ctypes.CDLL(None)
+    for setting, value in ((mmap_max, 2**16), (mmap_threshold, 2**25), (trim_threshold, 2**26), (top_pad, 2**17)):
+        libc.mallopt(setting, value)
+    libc.malloc_trim(0)
+
+
 def peak_mb(kernel):
     """Megabytes that `kernel` takes at most, besides what was there before."""
     if arguments.device == "cuda":
@@ -159,9 +169,19 @@ def measure(name, limit):
     """A row for each variant that the kernel can be computed in."""
     ours, other = subjects(name)
     label, passes = KERNELS[name]
-    kernels = [*ours.values(), *([other] if other else [])]
-    peaks = [peak_mb(kernel) for kernel in kernels]  # which also warms them up, or compiles
-    rounds = [[seconds(kernel) for kernel in kernels] for _ in range(arguments.rounds)]
+    kernels = [(programs.keep_memory, kernel) for kernel in ours.values()]
+    if other:
+        kernels.append((give_memory_back, other))
+
+    def in_turn(measurement):
+        results = []
+        for set_memory, kernel in kernels:
+            set_memory()
+            results.append(measurement(kernel))
+        return results
+
+    peaks = in_turn(peak_mb)  # which also warms them up, or compiles
+    rounds = [in_turn(seconds) for _ in range(arguments.rounds)]
     images = SIZES.get(name, arguments.images)
     needed = work(name, ours["float32"], images)
     for place, variant in enumerate(ours):
@@ -182,9 +202,15 @@ def work(name, kernel, images):
     """What a kernel has to do at least: floating point operations of products and convolutions, or bytes."""
     if name in MEMORY_BOUND:
         return images * 3 * 32 * 32 * (1 + 4)  # bytes are read, floats are written
-    with FlopCounterMode(display=False) as counter:
+    # oneDNN's own convolution, which the counter does not know.
+    convolution = {torch.ops.mkldnn._convolution_pointwise: _flops_of_convolution}
+    with FlopCounterMode(display=False, custom_mapping=convolution) as counter:
         kernel()
     return counter.get_total_flops()
+
+
+def _flops_of_convolution(images, weight, *_, out_shape, **__):
+    return 2 * math.prod(out_shape) * math.prod(weight[1:])
 
 
 def starts():
@@ -223,6 +249,7 @@ def compare(rows, path):
 
 
 def profile(name):
+    programs.keep_memory()
     for variant, kernel in subjects(name)[0].items():
         kernel()
         with profiler(activities=[ProfilerActivity.CPU]) as found:
@@ -232,7 +259,6 @@ def profile(name):
 
 
 def main():
-    programs.keep_memory()
     torch.set_num_threads(arguments.threads)
     chosen = arguments.kernels or list(KERNELS)
     if unknown := set(chosen) - set(KERNELS):
