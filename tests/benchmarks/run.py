@@ -3,7 +3,8 @@
 For each kernel: seconds and images a second (an image counts once for each network and pass over it), the most memory
 it takes besides what was there, its share of what the machine can do, and how much longer the other code takes, as the
 median of the rounds' ratios with their range. What the machine can do is measured in the same run: the fastest dense
-product or convolution, and for augmentation copying.
+product or convolution, and for augmentation copying. The other code runs in a process of its own, with the memory
+settings of the C library instead of those of our programs (`programs.keep_memory`).
 """
 
 import argparse
@@ -11,12 +12,14 @@ import ctypes
 import gc
 import json
 import math
+import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -100,15 +103,6 @@ def seconds(kernel):
     return time.perf_counter() - started
 
 
-def give_memory_back():
-    """Undo `programs.keep_memory`: what GNU's C library comes to by itself once large pieces have been freed."""
-    trim_threshold, top_pad, mmap_threshold, mmap_max = -1, -2, -3, -4  # malloc.h
-    libc = ctypes.CDLL(None)
-    for setting, value in ((mmap_max, 2**16), (mmap_threshold, 2**25), (trim_threshold, 2**26), (top_pad, 2**17)):
-        libc.mallopt(setting, value)
-    libc.malloc_trim(0)
-
-
 def peak_mb(kernel):
     """Megabytes that `kernel` takes at most, besides what was there before."""
     if arguments.device == "cuda":
@@ -147,51 +141,83 @@ def limits():
     return found
 
 
-def subjects(name):
-    """(kernel of ours by variant, kernel of the others or None), each a function without arguments."""
-    method = "match" if name in SIZES else name.removesuffix("_wide")
-    images = SIZES.get(name, arguments.images)
-    network = {"family": arguments.family}
-    if name.endswith("_wide"):
-        network["width"] = 4
-    if arguments.reference:
-        other = Reference(arguments.reference, network, images, arguments.device)
-    else:
-        other = Plain(network, images, arguments.device)
+def ours(name):
+    """Kernels of ours by variant, each a function without arguments."""
     chosen = ["float32"]
     if KERNELS[name][1] and name not in MEMORY_BOUND:
         chosen = [variant for variant in VARIANTS if name in COMPILED or "compiled" not in variant]
-    ours = {variant: getattr(Ours(network | VARIANTS[variant], images, arguments.device), method) for variant in chosen}
-    return ours, getattr(other, method, None)
+    return {variant: _of(name, Ours, **VARIANTS[variant]) for variant in chosen}
+
+
+def other(name):
+    """The kernel of the other code, or None where it has none."""
+    return _of(name, partial(Reference, arguments.reference) if arguments.reference else Plain)
+
+
+def _of(name, make, **variant):
+    network = {"family": arguments.family, **variant} | ({"width": 4} if name.endswith("_wide") else {})
+    method = "match" if name in SIZES else name.removesuffix("_wide")
+    return getattr(make(network, SIZES.get(name, arguments.images), arguments.device), method, None)
+
+
+@contextmanager
+def apart(name):
+    """A function that measures the kernel of the other code, or None where it has none.
+
+    It runs in a process of its own: one that has not been told to keep memory, and has none of ours to take.
+    """
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=serve, args=(there, name), daemon=True)
+    process.start()
+    there.close()
+
+    def measured(measurement):
+        here.send(measurement)
+        return here.recv()
+
+    try:
+        yield measured if here.recv() else None
+    finally:
+        process.kill()
+
+
+def serve(connection, name):
+    with limited_threads():
+        kernel = other(name)
+        connection.send(kernel is not None)
+        while True:
+            connection.send(connection.recv()(kernel))
+
+
+@contextmanager
+def limited_threads():
+    torch.set_num_threads(arguments.threads)
+    with threadpool_limits(arguments.threads):  # NumPy's
+        yield
 
 
 def measure(name, limit):
     """A row for each variant that the kernel can be computed in."""
-    ours, other = subjects(name)
+    kernels = ours(name)
+    with apart(name) as of_other:
+
+        def in_turn(measurement):
+            return [measurement(kernel) for kernel in kernels.values()] + ([of_other(measurement)] if of_other else [])
+
+        peaks = in_turn(peak_mb)  # which also warms them up, or compiles
+        rounds = [in_turn(seconds) for _ in range(arguments.rounds)]
     label, passes = KERNELS[name]
-    kernels = [(programs.keep_memory, kernel) for kernel in ours.values()]
-    if other:
-        kernels.append((give_memory_back, other))
-
-    def in_turn(measurement):
-        results = []
-        for set_memory, kernel in kernels:
-            set_memory()
-            results.append(measurement(kernel))
-        return results
-
-    peaks = in_turn(peak_mb)  # which also warms them up, or compiles
-    rounds = [in_turn(seconds) for _ in range(arguments.rounds)]
     images = SIZES.get(name, arguments.images)
-    needed = work(name, ours["float32"], images)
-    for place, variant in enumerate(ours):
+    needed = work(name, kernels["float32"], images)
+    for place, variant in enumerate(kernels):
         times = [times[place] for times in rounds]
         row = {"kernel": name, "what": label, **{key: getattr(arguments, key) for key in SETTING}}
         row |= {"variant": variant, "seconds": statistics.median(times), "peak_mb": peaks[place]}
         row["images_per_second"] = passes and passes * images / row["seconds"]
         row["limit"] = limit["bytes" if name in MEMORY_BOUND else variant.partition(",")[0]]
         row["of_limit"] = needed / row["seconds"] / row["limit"]
-        if other:
+        if of_other:
             ratios = sorted(times[-1] / times[place] for times in rounds)
             row |= {"ratio": statistics.median(ratios), "least": ratios[0], "most": ratios[-1]}
             row |= {"other_seconds": statistics.median(times[-1] for times in rounds), "other_peak_mb": peaks[-1]}
@@ -249,8 +275,7 @@ def compare(rows, path):
 
 
 def profile(name):
-    programs.keep_memory()
-    for variant, kernel in subjects(name)[0].items():
+    for variant, kernel in ours(name).items():
         kernel()
         with profiler(activities=[ProfilerActivity.CPU]) as found:
             kernel()
@@ -259,7 +284,7 @@ def profile(name):
 
 
 def main():
-    torch.set_num_threads(arguments.threads)
+    programs.keep_memory()
     chosen = arguments.kernels or list(KERNELS)
     if unknown := set(chosen) - set(KERNELS):
         sys.exit(f"run.py: no kernel {', '.join(unknown)}; there are {', '.join(KERNELS)}")
@@ -290,5 +315,5 @@ def main():
 
 
 if __name__ == "__main__":
-    with threadpool_limits(arguments.threads):  # NumPy's
+    with limited_threads():
         main()
