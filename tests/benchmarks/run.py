@@ -300,14 +300,14 @@ def main():
         f"{limit['bytes'] / 1e9:,.1f} GB/s copied\n"
     )
     print(f"{'kernel':42}{'in':20}{'seconds':>9}{'images/s':>10}{'MB':>8}{'limit':>6}{'ratio':>9}  to {what}")
+    output = Path(arguments.output or ROOT / f"results/benchmarks/{arguments.family}.csv")
+    output.parent.mkdir(parents=True, exist_ok=True)
     rows = []
     for name in chosen:
         for row in measure(name, limit):
             rows.append(row)
             show(row)
-    output = Path(arguments.output or ROOT / f"results/benchmarks/{arguments.family}.csv")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_csv(output, index=False, float_format="%.6g")
+        pd.DataFrame(rows).to_csv(output, index=False, float_format="%.6g")  # what is stopped keeps what it has
     if arguments.against:
         compare(rows, arguments.against)
     if not arguments.kernels:
