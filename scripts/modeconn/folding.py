@@ -76,9 +76,10 @@ def convolve_and_normalize(
     scale = gain * torch.rsqrt(variance + epsilon)
     shift = offset - mean * scale if bias is None else torch.addcmul(offset, bias - mean, scale)
     weight = weight * scale[:, None, None, None]
-    if rectify and _at_once(images, padding):
-        if torch.is_autocast_enabled("cpu"):
-            images, weight, shift = (tensor.to(torch.get_autocast_dtype("cpu")) for tensor in (images, weight, shift))
+    # In what precision convolutions compute here.
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else images.dtype
+    if rectify and not isinstance(padding, str) and _rectified_by_onednn(images.device, dtype):
+        images, weight, shift = (tensor.to(dtype) for tensor in (images, weight, shift))
         return torch.ops.mkldnn._convolution_pointwise(
             images, weight, shift, padding, stride, dilation, groups, "relu", [], ""
         )
@@ -86,9 +87,10 @@ def convolve_and_normalize(
     return F.relu_(convolved) if rectify else convolved
 
 
-def _at_once(images, padding):
-    """Whether oneDNN can rectify what a convolution writes: on a CPU, where no gradient is asked for."""
-    if torch.compiler.is_compiling() or torch.is_grad_enabled() or isinstance(padding, str):
+def _rectified_by_onednn(device, dtype):
+    """Whether oneDNN can rectify what a convolution writes: on a CPU that knows `dtype`, without gradients."""
+    if device.type != "cpu" or torch.compiler.is_compiling() or torch.is_grad_enabled():
         return False
-    known = images.device.type == "cpu" and images.dtype in (torch.float32, torch.bfloat16)
-    return known and torch.backends.mkldnn.is_available()
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -146,15 +146,15 @@ def ours(name):
     chosen = ["float32"]
     if KERNELS[name][1] and name not in MEMORY_BOUND:
         chosen = [variant for variant in VARIANTS if name in COMPILED or "compiled" not in variant]
-    return {variant: _of(name, Ours, **VARIANTS[variant]) for variant in chosen}
+    return {variant: _kernel(name, Ours, **VARIANTS[variant]) for variant in chosen}
 
 
 def other(name):
     """The kernel of the other code, or None where it has none."""
-    return _of(name, partial(Reference, arguments.reference) if arguments.reference else Plain)
+    return _kernel(name, partial(Reference, arguments.reference) if arguments.reference else Plain)
 
 
-def _of(name, make, **variant):
+def _kernel(name, make, **variant):
     network = {"family": arguments.family, **variant} | ({"width": 4} if name.endswith("_wide") else {})
     method = "match" if name in SIZES else name.removesuffix("_wide")
     return getattr(make(network, SIZES.get(name, arguments.images), arguments.device), method, None)

@@ -68,6 +68,17 @@ def test_without_gradients_convolutions_rectify_what_they_write_to_the_same_bits
     assert torch.equal(found, expected)
 
 
+def test_a_cpu_without_bfloat16_rectifies_by_itself(monkeypatch):
+    network = {"family": "tinyten", "width": 0.25, "precision": "bfloat16"}
+    built = drawn(networks.build(network, shape=(3, 32, 32), classes=5, mean=[0.4] * 3, std=[0.2] * 3)).float()
+    functional = Functional(built)
+    vectors, buffers = functional.stack([built.state_dict()])
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with torch.no_grad(), Calls() as calls:
+        functional(vectors, buffers, torch.rand(1, 5, 3, 32, 32))
+    assert calls.rectifying == 0
+
+
 class Branching(nn.Module):
     """One convolution that two layers read, one whose normalization keeps no statistics, one padded by reflection."""
 

@@ -455,7 +455,6 @@ def test_from_the_command_line_a_mistake_is_one_line_and_exit_code_one(tmp_path)
 
 MEMORY = """
 import os
-import platform
 import sys
 import torch
 from modeconn import programs

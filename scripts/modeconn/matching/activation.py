@@ -63,16 +63,17 @@ class Moments:
         if self.samples:
             self._sum(a, b)
             return
-        self._start(a.new_zeros(2, len(a), dtype=torch.float64), centred=False)
+        self._start(a.new_zeros(2, len(a), dtype=torch.float64))
         self._sum(a, b)
         mean = self.sum / self.samples
         if (mean**2 > self.LOSS * (self.square / self.samples - mean**2)).any():
-            self._start(mean.float().double(), centred=True)
+            self._start(mean.float().double())
             self._sum(a, b)
 
-    def _start(self, pilot, centred):
+    def _start(self, pilot):
+        """Begin anew, with samples about `pilot` (2, n); zeros leave them raw."""
         self.samples = self.images = 0
-        self.pilot, self.centred = pilot, centred
+        self.pilot, self.centred = pilot, bool(pilot.any())
         self.sum, self.square = torch.zeros_like(pilot), torch.zeros_like(pilot)
         self.product = pilot.new_zeros(pilot.shape[1], pilot.shape[1])
 
