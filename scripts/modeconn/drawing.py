@@ -6,6 +6,7 @@ networks, a thick line is their mean. Colours can be told apart by colour-blind 
 
 import argparse
 import contextlib
+import gc
 import io
 import itertools
 
@@ -213,6 +214,7 @@ def program(description, table, draw, *extra, **more):
     further table, read from the option of that name, selected alike and handed on to `draw`. What is wrong with a
     table or the selection is said in one line.
     """
+    gc.freeze()  # what is imported stays, and need not be looked through for garbage
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     for name in ("table", *more):
         parser.add_argument(f"--{name}", required=True, metavar="CSV", help="from make_tables.py")
@@ -235,7 +237,9 @@ def program(description, table, draw, *extra, **more):
             options[name], _ = select(tables.read([arguments[name]], further), chosen)
         with look():
             figure = draw(rows, title, **options)
-            outputs = {arguments[kind]: _bytes(figure, kind) for kind in ("svg", "pdf")}
+            outputs = {arguments["svg"]: _bytes(figure, "svg")}
+            figure.set_layout_engine("none")  # laid out by now, and text is as large in either format
+            outputs[arguments["pdf"]] = _bytes(figure, "pdf")
         for path, content in outputs.items():
             files.write_bytes(path, content)
         cost.write(arguments["svg"])
