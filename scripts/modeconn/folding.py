@@ -4,87 +4,126 @@ The same function up to rounding, with fewer passes over the activations, which 
 convolutions of small networks do.
 """
 
+from collections import Counter
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
+from torch.func import functional_call
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A network as it computes in evaluation mode.
+
+    module: reads the tensors `names` of the network's state, and of `convolutions` (name -> (name of the normalization
+    folded into it, its epsilon)) what `tensors` makes of theirs.
+    """
+
+    module: nn.Module
+    names: list
+    convolutions: dict
+
+    def tensors(self, state):
+        """What `module` reads, by name, from a state dict: once for all images that the same network sees."""
+        found = {name: state[name] for name in self.names}
+        for conv, (norm, epsilon) in self.convolutions.items():
+            gain, offset, mean, variance = (
+                state[f"{norm}.{name}"] for name in ("weight", "bias", "running_mean", "running_var")
+            )
+            scale = gain * torch.rsqrt(variance + epsilon)
+            bias = state.get(f"{conv}.bias")
+            shift = mean if bias is None else mean - bias
+            found[f"{conv}.weight"] = state[f"{conv}.weight"] * scale[:, None, None, None]
+            found[f"{conv}.bias"] = torch.addcmul(offset, shift, scale, value=-1)
+        return found
+
+    def __call__(self, tensors, images):
+        """Outputs for images (N, C, H, W), with `tensors` as the method of that name returns them."""
+        return functional_call(self.module, tensors, (images,))
 
 
 def folded(network):
-    """(module, names): `network` as it computes in evaluation mode, and the tensors of its state that it reads.
-
-    The module has the network's own tensors under their names, so `torch.func.functional_call` works with others:
-    what is folded is the call, not the weights. A network that torch.fx cannot trace is returned as it is.
-    """
+    """`network`, which is left as it was, in evaluation mode. One that torch.fx cannot trace is not folded."""
     training = network.training
     try:
         module = fx.symbolic_trace(network.eval())
     except Exception:  # whatever a forward pass may raise when it meets torch.fx's proxies
-        module = network
-    else:
-        fold(module)
+        return Folded(network, list(network.state_dict()), {})
     finally:
         network.train(training)
-    present = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
-    return module, [name for name in network.state_dict() if name in present]
+    return fold(module, network.state_dict())
 
 
-def fold(module):
-    """Fold normalization into convolutions in `module`, an fx.GraphModule in evaluation mode, in place."""
+def fold(module, names):
+    """Fold normalization into convolutions in `module`, an fx.GraphModule in evaluation mode, in place.
+
+    names: of the network's tensors that will be given. Submodules are replaced, not changed: they may be those of the
+    network that was traced.
+    """
     modules = dict(module.named_modules())
+    calls = Counter(node.target for node in module.graph.nodes if node.op == "call_module")
+    owners = Counter(id(tensor) for _, tensor in module.named_parameters(remove_duplicate=False))
 
     def called(node, *kinds):
         return modules[node.target] if node.op == "call_module" and type(modules[node.target]) in kinds else None
 
-    graph = module.graph
+    def alone(conv_node, conv):
+        """Whether a convolution is called once, by one reader, with parameters that nothing else has."""
+        parameters = dict(conv.named_parameters())
+        own = {name for name in ("weight", "bias") if getattr(conv, name) is not None}
+        shared = any(owners[id(tensor)] > 1 for tensor in parameters.values())
+        return calls[conv_node.target] == len(conv_node.users) == 1 and own == set(parameters) and not shared
+
+    graph, convolutions = module.graph, {}
     for norm_node in graph.find_nodes(op="call_module", sort=True):
         norm = called(norm_node, nn.BatchNorm2d)
         if norm is None or not norm_node.args or not (norm.affine and norm.track_running_stats):
             continue
         conv_node = norm_node.args[0]
         conv = called(conv_node, nn.Conv2d)
-        if conv is None or not conv_node.args or conv.padding_mode != "zeros" or len(conv_node.users) > 1:
+        if conv is None or not conv_node.args or conv.padding_mode != "zeros" or not alone(conv_node, conv):
             continue
-        with graph.inserting_before(norm_node):
-
-            def tensor(node, name):
-                return graph.get_attr(f"{node.target}.{name}")
-
-            moments = [tensor(norm_node, name) for name in ("weight", "bias", "running_mean", "running_var")]
-            bias = None if conv.bias is None else tensor(conv_node, "bias")
-            settings = {key: getattr(conv, key) for key in ("stride", "padding", "dilation", "groups")}
-            arguments = (conv_node.args[0], tensor(conv_node, "weight"), bias, *moments, norm.eps)
-            convolved = graph.call_function(convolve_and_normalize, arguments, settings)
-        norm_node.replace_all_uses_with(convolved)
+        norm_node.replace_all_uses_with(conv_node)
         graph.erase_node(norm_node)
-        graph.erase_node(conv_node)
         # Nobody else sees what the convolution wrote, and no gradient needs it.
-        (user, *others) = convolved.users
-        if not others and called(user, nn.ReLU):
-            user.replace_all_uses_with(convolved)
+        (user, *others) = conv_node.users
+        rectify = not others and called(user, nn.ReLU) is not None
+        if rectify:
+            user.replace_all_uses_with(conv_node)
             graph.erase_node(user)
-            convolved.update_kwarg("rectify", True)
+        module.set_submodule(conv_node.target, FoldedConvolution(conv, norm, rectify))
+        convolutions[conv_node.target] = norm_node.target, norm.eps
+    module.delete_all_unused_submodules()
     module.recompile()
+    read = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
+    read -= {f"{conv}.{name}" for conv in convolutions for name in ("weight", "bias")}
+    return Folded(module, [name for name in names if name in read], convolutions)
 
 
-def convolve_and_normalize(
-    images, weight, bias, gain, offset, mean, variance, epsilon, *, rectify=False, stride, padding, dilation, groups
-):
-    """Batch normalization in evaluation mode after a convolution, as one convolution: (N, C, H, W) -> (N, K, H, W).
+class FoldedConvolution(nn.Module):
+    """A convolution with normalization folded in: (N, C, H, W) -> (N, K, H, W).
 
-    rectify: with what is negative set to 0.
+    rectify: with what is negative set to 0. Its own parameters are those before folding, in place of which others come.
     """
-    scale = gain * torch.rsqrt(variance + epsilon)
-    shift = offset - mean * scale if bias is None else torch.addcmul(offset, bias - mean, scale)
-    weight = weight * scale[:, None, None, None]
-    # In what precision convolutions compute here.
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else images.dtype
-    if rectify and not isinstance(padding, str) and _rectified_by_onednn(images.device, dtype):
-        images, weight, shift = (tensor.to(dtype) for tensor in (images, weight, shift))
-        return torch.ops.mkldnn._convolution_pointwise(
-            images, weight, shift, padding, stride, dilation, groups, "relu", [], ""
-        )
-    convolved = F.conv2d(images, weight, shift, stride, padding, dilation, groups)
-    return F.relu_(convolved) if rectify else convolved
+
+    def __init__(self, conv, norm, rectify):
+        super().__init__()
+        self.weight, self.bias, self.rectify = conv.weight, norm.bias, rectify
+        self.settings = conv.stride, conv.padding, conv.dilation, conv.groups
+
+    def forward(self, images):
+        stride, padding, dilation, groups = self.settings
+        # In what precision convolutions compute here.
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else images.dtype
+        if self.rectify and not isinstance(padding, str) and _rectified_by_onednn(images.device, dtype):
+            images, weight, bias = (tensor.to(dtype) for tensor in (images, self.weight, self.bias))
+            return torch.ops.mkldnn._convolution_pointwise(
+                images, weight, bias, padding, stride, dilation, groups, "relu", [], ""
+            )
+        convolved = F.conv2d(images, self.weight, self.bias, stride, padding, dilation, groups)
+        return F.relu_(convolved) if self.rectify else convolved
 
 
 def _rectified_by_onednn(device, dtype):

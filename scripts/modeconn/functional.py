@@ -35,8 +35,9 @@ class Functional:
         self.sizes = [shape.numel() for shape in self.shapes.values()]
         self.buffer_shapes = {name: t.shape for name, t in network.state_dict().items() if name not in self.shapes}
         self.buffer_names = list(self.buffer_shapes)
-        self._folded, self._read = folded(network)
-        self._compiled = compiled(self._lane) if getattr(network, "compiled", False) else self._lane
+        self._folded = folded(network)
+        modes = (self._in_training, self._in_evaluation)
+        self._training, self._evaluation = compiled(*modes) if getattr(network, "compiled", False) else modes
 
     def pack(self, tensors):
         """State dict -> (vector (D,), buffers). Raises ValueError where a tensor is missing or misshapen."""
@@ -80,27 +81,32 @@ class Functional:
         """
         if self.network.training != train:
             self.network.train(train)
-        if vectors.device.type == "cpu" or len(vectors) == 1:
-            return self._in_turn(vectors, buffers, images)
-        return self._at_once(vectors, buffers, images)
+        in_turn = vectors.device.type == "cpu" or len(vectors) == 1
+        outputs = (self._in_turn if in_turn else self._at_once)(vectors, buffers, images)
+        return tuple(logits.to(vectors.dtype) for logits in outputs)
 
     def _in_turn(self, vectors, buffers, images):
         """Lane by lane: on a CPU convolutions of several networks at once take 3 times as long, and more."""
-        # Re-estimating statistics, the one use in train mode without gradients, has another momentum each batch, and
-        # would be compiled anew for each.
-        compute = self._lane if self.network.training and not torch.is_grad_enabled() else self._compiled
-        # In evaluation mode images do not feel each other, and in pieces what layers pass on stays in a CPU's caches.
-        whole = self.network.training or vectors.device.type != "cpu"
-        piece = images.shape[1] if whole else PIECE
         state = torch.get_rng_state() if len(vectors) > 1 else None
         outputs = []
         for lane, vector in enumerate(vectors.unbind()):
             of_lane = {name: b[lane] for name, b in buffers.items()}
-            pieces = [compute(vector, of_lane, part) for part in channels_last(images[lane]).split(piece)]
-            outputs.append([torch.cat(logits) for logits in zip(*pieces)])
+            outputs.append(self._one(vector, of_lane, channels_last(images[lane])))
         if state is not None and not torch.equal(state, torch.get_rng_state()):
             raise ValueError(DRAWS)
         return tuple(torch.stack(logits) for logits in zip(*outputs))
+
+    def _one(self, vector, buffers, images):
+        if self.network.training:
+            # Re-estimating statistics, the one use without gradients, has another momentum each batch, and would be
+            # compiled anew for each.
+            compute = self._training if torch.is_grad_enabled() else self._in_training
+            return compute(vector, buffers, images)
+        # Images do not feel each other now, and in pieces what layers pass on stays in a CPU's caches.
+        piece = PIECE if images.device.type == "cpu" else len(images)
+        tensors = self._folded.tensors(self.unpack(vector) | buffers)
+        pieces = [self._evaluation(tensors, part) for part in images.split(piece)]
+        return tuple(torch.cat(logits) for logits in zip(*pieces))
 
     def _at_once(self, vectors, buffers, images):
         try:
@@ -111,13 +117,19 @@ class Functional:
             raise ValueError(DRAWS) from None
 
     def _lane(self, vector, buffers, images):
-        module, tensors = self.network, self.unpack(vector) | buffers
-        if not self.network.training:
-            module, tensors = self._folded, {name: tensors[name] for name in self._read}
+        if self.network.training:
+            return self._in_training(vector, buffers, images)
+        return self._in_evaluation(self._folded.tensors(self.unpack(vector) | buffers), images)
+
+    def _in_training(self, vector, buffers, images):
         with arithmetic(self.network, images.device):
-            output = functional_call(module, tensors, (images,))
-        outputs = (output,) if isinstance(output, torch.Tensor) else output
-        return tuple(logits.to(vector.dtype) for logits in outputs)
+            output = functional_call(self.network, self.unpack(vector) | buffers, (images,))
+        return output if isinstance(output, tuple) else (output,)
+
+    def _in_evaluation(self, tensors, images):
+        with arithmetic(self.network, images.device):
+            output = self._folded(tensors, images)
+        return output if isinstance(output, tuple) else (output,)
 
 
 def arithmetic(network, device):
@@ -130,15 +142,15 @@ def arithmetic(network, device):
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=reduced)
 
 
-def compiled(function):
-    """`function` compiled for each shape it meets, or itself where there is no C++ compiler, which is said.
+def compiled(*functions):
+    """`functions` compiled for each shape they meet, or themselves where there is no C++ compiler, which is said.
 
     For fixed shapes, and on a GPU without trying out which kernel is fastest: which kernels compute a batch must not
     depend on the batches before it, or work that is resumed would end with other bits.
     """
     if not compiler.present():
         print(f"compile: there is no C++ compiler {compiler.name()} here, so computing without", flush=True)
-        return function
+        return functions
     torch._dynamo.config.recompile_limit = 64  # shapes, modes and places of gradients that one job may meet
     torch._inductor.config.deterministic = torch.cuda.is_available()
-    return torch.compile(function, dynamic=False)
+    return [torch.compile(function, dynamic=False) for function in functions]

@@ -3,11 +3,10 @@
 import pytest
 import torch
 from torch import nn
-from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from modeconn import networks
-from modeconn.folding import convolve_and_normalize, folded
+from modeconn.folding import FoldedConvolution, folded
 from modeconn.functional import Functional
 
 FAMILIES = ["tinyten", "resnet20", "googlenet", "vgg16", "mlp", {"family": "torchvision", "model": "resnet18"}]
@@ -23,23 +22,25 @@ def drawn(module, seed=0):
     return module.double().eval()
 
 
-def convolutions(module):
-    return [node for node in module.graph.nodes if node.target is convolve_and_normalize]
+def evaluated(network, images):
+    found = folded(network)
+    return found(found.tensors(network.state_dict()), images)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=str)
 def test_a_folded_network_computes_what_the_network_does(family):
     network = family if isinstance(family, dict) else {"family": family, "width": 1 if family == "mlp" else 0.25}
     built = drawn(networks.build(network, shape=(3, 32, 32), classes=5, mean=[0.4] * 3, std=[0.2] * 3))
-    module, names = folded(built)
+    found = folded(built)
     # All but those of auxiliary heads, which evaluation does not compute.
     norms = [name for name, part in built.named_modules() if isinstance(part, nn.BatchNorm2d) and "heads" not in name]
-    assert len(convolutions(module)) == len(norms)
+    assert [norm for norm, _ in found.convolutions.values()] == norms
     images = torch.rand(4, 3, 32, 32, dtype=torch.float64)
+    before = {name: tensor.clone() for name, tensor in built.state_dict().items()}
     expected = built(images)
-    tensors = {name: built.state_dict()[name] for name in names}
-    torch.testing.assert_close(functional_call(module, tensors, (images,)), expected, rtol=1e-9, atol=1e-9)
-    assert not built.training
+    torch.testing.assert_close(found(found.tensors(before), images), expected, rtol=1e-9, atol=1e-9)
+    assert not built.training and not any(isinstance(part, FoldedConvolution) for part in built.modules())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in built.state_dict().items())
 
 
 class Calls(TorchDispatchMode):
@@ -80,26 +81,34 @@ def test_a_cpu_without_bfloat16_rectifies_by_itself(monkeypatch):
 
 
 class Branching(nn.Module):
-    """One convolution that two layers read, one whose normalization keeps no statistics, one padded by reflection."""
+    """Convolutions that stay as they are.
+
+    One that two layers read, one whose normalization keeps no statistics, one padded by reflection, one that is called
+    twice, two that share their weights.
+    """
 
     def __init__(self):
         super().__init__()
-        self.shared, self.unkept = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1)
+        self.shared, self.unkept, self.again = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
         self.reflected = nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")
-        self.norms = nn.ModuleList([nn.BatchNorm2d(4), nn.BatchNorm2d(4, track_running_stats=False), nn.BatchNorm2d(4)])
+        self.tied, self.tie = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+        self.tie.weight = self.tied.weight
+        unkept = nn.BatchNorm2d(4, track_running_stats=False)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(4), unkept, *(nn.BatchNorm2d(4) for _ in range(5))])
         self.relu = nn.ReLU()
 
     def forward(self, images):
         shared = self.shared(images)
         values = self.relu(self.norms[0](shared)) + shared
-        return self.norms[2](self.reflected(self.norms[1](self.unkept(values)))).sum((2, 3))
+        values = self.norms[2](self.reflected(self.norms[1](self.unkept(values))))
+        values = self.norms[4](self.again(self.norms[3](self.again(values))))
+        return self.norms[6](self.tie(self.norms[5](self.tied(values)))).sum((2, 3))
 
 
 def test_what_cannot_be_folded_stays():
     built, images = drawn(Branching()), torch.rand(4, 3, 8, 8, dtype=torch.float64)
-    module, _ = folded(built)
-    assert not convolutions(module)
-    assert torch.equal(module(images), built(images))
+    assert not folded(built).convolutions
+    assert torch.equal(evaluated(built, images), built(images))
 
 
 class Twice(nn.Module):
@@ -116,9 +125,8 @@ class Twice(nn.Module):
 
 def test_a_value_that_is_read_twice_is_not_overwritten():
     built, images = drawn(Twice()), torch.rand(4, 3, 8, 8, dtype=torch.float64)
-    module, _ = folded(built)
-    assert len(convolutions(module)) == 1
-    torch.testing.assert_close(module(images), built(images), rtol=1e-10, atol=1e-10)
+    assert len(folded(built).convolutions) == 1
+    torch.testing.assert_close(evaluated(built, images), built(images), rtol=1e-10, atol=1e-10)
 
 
 class Untraceable(nn.Module):
@@ -133,8 +141,8 @@ class Untraceable(nn.Module):
 
 def test_a_network_that_cannot_be_traced_is_left_as_it_is():
     built = Untraceable()
-    module, names = folded(built)
-    assert module is built and names == ["dense.weight", "dense.bias"] and built.training
+    found = folded(built)
+    assert found.module is built and found.names == ["dense.weight", "dense.bias"] and built.training
     functional, images = Functional(built), torch.rand(5, 3, 1, 1)
     vectors, buffers = functional.stack([built.state_dict()])
     assert torch.equal(functional(vectors, buffers, images[None])[0], built(images))
@@ -144,7 +152,7 @@ def test_gradients_with_respect_to_images_are_those_of_the_network():
     built = drawn(networks.build({"family": "tinyten"}, shape=(3, 16, 16), classes=5, mean=[0.4] * 3, std=[0.2] * 3))
     images = torch.rand(4, 3, 16, 16, dtype=torch.float64, requires_grad=True)
     (expected,) = torch.autograd.grad(built(images).square().sum(), images)
-    (found,) = torch.autograd.grad(folded(built)[0](images).square().sum(), images)
+    (found,) = torch.autograd.grad(evaluated(built, images).square().sum(), images)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 

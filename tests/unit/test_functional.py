@@ -52,7 +52,9 @@ def test_evaluation_goes_in_pieces_that_nobody_sees(tiny_network, attacked, monk
     vectors, buffers = functional.stack([tiny_network(1).state_dict()])
     images = torch.rand(1, 2 * PIECE + 7, 1, 12, 12, requires_grad=attacked)
     sizes = []
-    monkeypatch.setattr(functional, "_compiled", lambda *of: sizes.append(len(of[2])) or functional._lane(*of))
+    for mode in ("_training", "_evaluation"):
+        compute = getattr(functional, mode)
+        monkeypatch.setattr(functional, mode, lambda *of, compute=compute: sizes.append(len(of[-1])) or compute(*of))
     pieces = functional(vectors, buffers, images)
     assert sizes == [PIECE, PIECE, 7]
     monkeypatch.setattr("modeconn.functional.PIECE", 1000)
@@ -177,7 +179,8 @@ def test_a_compiled_network_computes_nearly_the_same(tiny_network):
             logits = candidate(vectors, buffers, images, train)
             results.append((logits, *torch.autograd.grad(logits.square().sum(), vectors), buffers))
         torch.testing.assert_close(*results, rtol=1e-9, atol=1e-9)
-    assert compiled._compiled != compiled._lane  # `is not` would always hold: a method is bound anew each time
+    # `is not` would always hold: a method is bound anew each time.
+    assert compiled._training != compiled._in_training and compiled._evaluation != compiled._in_evaluation
 
 
 def test_without_a_compiler_a_network_is_computed_as_it_is(tiny_network, monkeypatch, capsys):

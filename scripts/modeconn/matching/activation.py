@@ -5,7 +5,6 @@ from itertools import chain
 
 import torch
 from scipy.optimize import linear_sum_assignment
-from torch.func import functional_call
 
 from modeconn import datasets
 from modeconn import permutation as permutations
@@ -134,7 +133,6 @@ def correlate(network, spec, tensors_a, tensors_b, batches, site="post", subsamp
     # Not the counters of batches: evaluation does not read them.
     names = [name for name, tensor in network.state_dict().items() if tensor.is_floating_point()]
     check_tensors(names, tensors_a, tensors_b)
-    networks = [{name: tensors[name] for name in names} for tensors in (tensors_a, tensors_b)]
     pairs = (batch if isinstance(batch, tuple) else (batch, batch) for batch in batches)
     first = next(pairs, None)
     if first is None or not len(first[0]):
@@ -142,22 +140,22 @@ def correlate(network, spec, tensors_a, tensors_b, batches, site="post", subsamp
     of_group = {"post": spec.sites, "pre": spec.pre_sites}[site]
     sites = [(group, place) for group in spec.groups for place in of_group[group]]
     sites.sort(key=lambda item: item[1].training)
-    graphs = sorted({False, *(place.training for _, place in sites)})
+    modes = sorted({False, *(place.training for _, place in sites)})
     captured = [
         permutations.capture(
             network, [place.node for _, place in sites if place.training == training], first[0][:2], training
         )
-        for training in graphs
+        for training in modes
     ]
-    nodes = ((training, node.name) for training, graph in zip(graphs, captured) for node in graph.graph.nodes)
+    nodes = ((training, node.name) for training, graph in zip(modes, captured) for node in graph.graph.nodes)
     position = {node: i for i, node in enumerate(nodes)}
     order = sorted(range(len(sites)), key=lambda i: position[sites[i][1].training, sites[i][1].node])
-    for graph in captured:
-        fold(graph)
+    graphs = [fold(graph, names) for graph in captured]
+    networks = [[graph.tensors(tensors) for graph in graphs] for tensors in (tensors_a, tensors_b)]
     moments = [Moments() for _ in range(len(sites) + 1)]
 
-    def activations(tensors, images):
-        values, outputs = zip(*(functional_call(graph, tensors, (images,)) for graph in captured))
+    def activations(network, images):
+        values, outputs = zip(*(graph(tensors, images) for graph, tensors in zip(graphs, network)))
         return [*chain(*values), outputs[0]]
 
     def observe(images_a, images_b):  # a function, so that one batch's activations are gone before the next one's
