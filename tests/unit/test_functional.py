@@ -5,6 +5,7 @@ import torch
 
 from modeconn import artifacts
 from modeconn.datasets import channels_last
+from modeconn.folding import Folded
 from modeconn.functional import PIECE, Functional
 
 SEEDS = (1, 2, 3)
@@ -51,12 +52,14 @@ def test_evaluation_goes_in_pieces_that_nobody_sees(tiny_network, attacked, monk
     functional = Functional(tiny_network(1))
     vectors, buffers = functional.stack([tiny_network(1).state_dict()])
     images = torch.rand(1, 2 * PIECE + 7, 1, 12, 12, requires_grad=attacked)
-    sizes = []
+    sizes, folds = [], []
     for mode in ("_training", "_evaluation"):
         compute = getattr(functional, mode)
         monkeypatch.setattr(functional, mode, lambda *of, compute=compute: sizes.append(len(of[-1])) or compute(*of))
+    fold = Folded.tensors
+    monkeypatch.setattr(Folded, "tensors", lambda *of: folds.append(of) or fold(*of))
     pieces = functional(vectors, buffers, images)
-    assert sizes == [PIECE, PIECE, 7]
+    assert sizes == [PIECE, PIECE, 7] and len(folds) == 1
     monkeypatch.setattr("modeconn.functional.PIECE", 1000)
     whole = functional(vectors, buffers, images)
     assert sizes[3:] == [2 * PIECE + 7]

@@ -35,6 +35,7 @@ JOBS = {
         "select_network": 4,
     },
     "cifar10_jpeg": {"prepare_data": 1, "train": 4, "align": 2, "fit_curve": 4, "evaluate_curve": 8},
+    "precision": {"prepare_data": 1, "train": 12, "align": 6, "fit_curve": 12, "evaluate_curve": 24},
     # Six seeds are one job; robust TinyTens with images held out are networks of their own.
     "cifar10": {
         "prepare_data": 2,
