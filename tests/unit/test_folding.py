@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from modeconn import networks
@@ -127,6 +128,16 @@ def test_a_value_that_is_read_twice_is_not_overwritten():
     built, images = drawn(Twice()), torch.rand(4, 3, 8, 8, dtype=torch.float64)
     assert len(folded(built).convolutions) == 1
     torch.testing.assert_close(evaluated(built, images), built(images), rtol=1e-10, atol=1e-10)
+
+
+def test_a_pruned_convolution_computes_with_the_weights_that_it_is_given():
+    """Its weight is made of a parameter and a mask by a hook: what is folded would be another network's."""
+    first, second = drawn(Twice(), 1), drawn(Twice(), 2)
+    for built in (first, second):
+        prune.l1_unstructured(built.conv, "weight", amount=0.5)
+    functional, images = Functional(first), torch.rand(1, 4, 3, 8, 8, dtype=torch.float64)
+    vectors, buffers = functional.stack([second.state_dict()])
+    torch.testing.assert_close(functional(vectors, buffers, images)[0], second(images[0]), rtol=1e-10, atol=1e-10)
 
 
 class Untraceable(nn.Module):
