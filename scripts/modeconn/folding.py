@@ -26,7 +26,11 @@ class Folded:
     convolutions: dict
 
     def tensors(self, state):
-        """What `module` reads, by name, from a state dict: once for all images that the same network sees."""
+        """What `module` reads, by name, from a state dict: to be made once for all images that a network sees.
+
+        A convolution's weight (K, C, h, w) is scaled as its normalization would scale what it writes, its bias (K,)
+        shifted likewise: batch normalization with running statistics (Ioffe and Szegedy 2015).
+        """
         found = {name: state[name] for name in self.names}
         for conv, (norm, epsilon) in self.convolutions.items():
             gain, offset, mean, variance = (
@@ -50,7 +54,7 @@ def folded(network):
     try:
         module = fx.symbolic_trace(network.eval())
     except Exception:  # whatever a forward pass may raise when it meets torch.fx's proxies
-        return Folded(network, list(network.state_dict()), {})
+        return Folded(network, _read(network, network.state_dict()), {})
     finally:
         network.train(training)
     return fold(module, network.state_dict())
@@ -60,7 +64,7 @@ def fold(module, names):
     """Fold normalization into convolutions in `module`, an fx.GraphModule in evaluation mode, in place.
 
     names: of the network's tensors that will be given. Submodules are replaced, not changed: they may be those of the
-    network that was traced.
+    network that was traced. Returns a Folded.
     """
     modules = dict(module.named_modules())
     calls = Counter(node.target for node in module.graph.nodes if node.op == "call_module")
@@ -69,37 +73,43 @@ def fold(module, names):
     def called(node, *kinds):
         return modules[node.target] if node.op == "call_module" and type(modules[node.target]) in kinds else None
 
-    def alone(conv_node, conv):
-        """Whether a convolution is called once, by one reader, with parameters that nothing else has."""
-        parameters = dict(conv.named_parameters())
-        own = {name for name in ("weight", "bias") if getattr(conv, name) is not None}
-        shared = any(owners[id(tensor)] > 1 for tensor in parameters.values())
-        return calls[conv_node.target] == len(conv_node.users) == 1 and own == set(parameters) and not shared
+    def plain(layer):
+        """Whether weight and bias are parameters of the layer alone: not shared, nor made of others by pruning."""
+        parameters = dict(layer.named_parameters())
+        own = {name for name in ("weight", "bias") if getattr(layer, name) is not None}
+        return own == set(parameters) and all(owners[id(tensor)] == 1 for tensor in parameters.values())
 
     graph, convolutions = module.graph, {}
     for norm_node in graph.find_nodes(op="call_module", sort=True):
         norm = called(norm_node, nn.BatchNorm2d)
-        if norm is None or not norm_node.args or not (norm.affine and norm.track_running_stats):
+        if norm is None or not norm_node.args or not (norm.affine and norm.track_running_stats and plain(norm)):
             continue
         conv_node = norm_node.args[0]
         conv = called(conv_node, nn.Conv2d)
-        if conv is None or not conv_node.args or conv.padding_mode != "zeros" or not alone(conv_node, conv):
+        if conv is None or not conv_node.args or conv.padding_mode != "zeros" or not plain(conv):
+            continue
+        if calls[conv_node.target] > 1 or len(conv_node.users) > 1:
             continue
         norm_node.replace_all_uses_with(conv_node)
         graph.erase_node(norm_node)
         # Nobody else sees what the convolution wrote, and no gradient needs it.
-        (user, *others) = conv_node.users
-        rectify = not others and called(user, nn.ReLU) is not None
+        users = list(conv_node.users)
+        rectify = len(users) == 1 and called(users[0], nn.ReLU) is not None
         if rectify:
-            user.replace_all_uses_with(conv_node)
-            graph.erase_node(user)
+            users[0].replace_all_uses_with(conv_node)
+            graph.erase_node(users[0])
         module.set_submodule(conv_node.target, FoldedConvolution(conv, norm, rectify))
         convolutions[conv_node.target] = norm_node.target, norm.eps
     module.delete_all_unused_submodules()
     module.recompile()
-    read = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
-    read -= {f"{conv}.{name}" for conv in convolutions for name in ("weight", "bias")}
-    return Folded(module, [name for name in names if name in read], convolutions)
+    made = {f"{conv}.{name}" for conv in convolutions for name in ("weight", "bias")}
+    return Folded(module, _read(module, [name for name in names if name not in made]), convolutions)
+
+
+def _read(module, names):
+    """Those of `names` that are tensors of `module`; of one that has several names, the first."""
+    present = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
+    return [name for name in names if name in present]
 
 
 class FoldedConvolution(nn.Module):

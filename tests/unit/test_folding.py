@@ -85,7 +85,7 @@ class Branching(nn.Module):
     """Convolutions that stay as they are.
 
     One that two layers read, one whose normalization keeps no statistics, one padded by reflection, one that is called
-    twice, two that share their weights.
+    twice, two that share their weights, two whose normalizations do.
     """
 
     def __init__(self):
@@ -96,6 +96,8 @@ class Branching(nn.Module):
         self.tie.weight = self.tied.weight
         unkept = nn.BatchNorm2d(4, track_running_stats=False)
         self.norms = nn.ModuleList([nn.BatchNorm2d(4), unkept, *(nn.BatchNorm2d(4) for _ in range(5))])
+        self.alike = nn.ModuleList([nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)])
+        self.alike[3].weight = self.alike[1].weight
         self.relu = nn.ReLU()
 
     def forward(self, images):
@@ -103,7 +105,10 @@ class Branching(nn.Module):
         values = self.relu(self.norms[0](shared)) + shared
         values = self.norms[2](self.reflected(self.norms[1](self.unkept(values))))
         values = self.norms[4](self.again(self.norms[3](self.again(values))))
-        return self.norms[6](self.tie(self.norms[5](self.tied(values)))).sum((2, 3))
+        values = self.norms[6](self.tie(self.norms[5](self.tied(values))))
+        for layer in self.alike:
+            values = layer(values)
+        return values.sum((2, 3))
 
 
 def test_what_cannot_be_folded_stays():
@@ -130,30 +135,46 @@ def test_a_value_that_is_read_twice_is_not_overwritten():
     torch.testing.assert_close(evaluated(built, images), built(images), rtol=1e-10, atol=1e-10)
 
 
-def test_a_pruned_convolution_computes_with_the_weights_that_it_is_given():
+@pytest.mark.parametrize("layer", ["conv", "norm"])
+def test_a_pruned_layer_computes_with_the_weights_that_it_is_given(layer):
     """Its weight is made of a parameter and a mask by a hook: what is folded would be another network's."""
     first, second = drawn(Twice(), 1), drawn(Twice(), 2)
     for built in (first, second):
-        prune.l1_unstructured(built.conv, "weight", amount=0.5)
+        prune.l1_unstructured(getattr(built, layer), "weight", amount=0.5)
     functional, images = Functional(first), torch.rand(1, 4, 3, 8, 8, dtype=torch.float64)
     vectors, buffers = functional.stack([second.state_dict()])
     torch.testing.assert_close(functional(vectors, buffers, images)[0], second(images[0]), rtol=1e-10, atol=1e-10)
 
 
+class Unread(Twice):
+    def forward(self, images):
+        self.norm(self.conv(images))
+        return images.sum((2, 3))
+
+
+def test_a_convolution_that_nobody_reads_is_no_error():
+    built, images = drawn(Unread()), torch.rand(4, 3, 8, 8, dtype=torch.float64)
+    assert torch.equal(evaluated(built, images), built(images))
+
+
 class Untraceable(nn.Module):
+    """Two names for one weight, too, of which a function of the network wants one."""
+
     def __init__(self):
         super().__init__()
-        self.dense = nn.Linear(3, 2)
+        self.dense, self.other = nn.Linear(3, 2), nn.Linear(3, 2)
+        self.other.weight = self.dense.weight
 
     def forward(self, images):
         features = images.flatten(1)
-        return self.dense(features) if features.sum() > 0 else self.dense(-features)
+        return self.dense(features) if features.sum() > 0 else self.other(-features)
 
 
 def test_a_network_that_cannot_be_traced_is_left_as_it_is():
     built = Untraceable()
     found = folded(built)
-    assert found.module is built and found.names == ["dense.weight", "dense.bias"] and built.training
+    assert found.module is built and found.names == ["dense.weight", "dense.bias", "other.bias"]
+    assert built.training
     functional, images = Functional(built), torch.rand(5, 3, 1, 1)
     vectors, buffers = functional.stack([built.state_dict()])
     assert torch.equal(functional(vectors, buffers, images[None])[0], built(images))
