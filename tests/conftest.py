@@ -1,6 +1,7 @@
 """What several tests share: one thread, a run left as it is, a small data set, small networks, messages of one line."""
 
 import dataclasses
+import gc
 from contextlib import contextmanager
 
 import pytest
@@ -14,6 +15,13 @@ from modeconn.datasets import Dataset
 def one_thread():
     """The number of threads decides bits."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def thawed():
+    """Programs that ran in this process have frozen what was imported: libraries report that as leaks at its end."""
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
