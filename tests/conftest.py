@@ -1,4 +1,4 @@
-"""What several tests share: one thread, a run left as it is, a small data set, small networks, messages of one line."""
+"""What tests share: one thread, equal draws, a run left as it is, small data and networks, messages of one line."""
 
 import dataclasses
 import gc
@@ -15,6 +15,12 @@ from modeconn.datasets import Dataset
 def one_thread():
     """The number of threads decides bits."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def same_draws():
+    """What a test draws does not depend on the tests before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session", autouse=True)

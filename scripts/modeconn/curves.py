@@ -23,9 +23,9 @@ def coefficients(kind, points, t):
     """
     t = torch.as_tensor(t, dtype=torch.float64).reshape(-1, 1)
     order = points - 1
-    index = torch.arange(points, dtype=torch.float64)
+    index = torch.arange(points, dtype=torch.float64, device=t.device)
     if kind == "bezier":
-        binomials = torch.tensor([comb(order, i) for i in range(points)], dtype=torch.float64)
+        binomials = torch.tensor([comb(order, i) for i in range(points)], dtype=torch.float64, device=t.device)
         return binomials * t**index * (1 - t) ** (order - index)
     if kind == "chain" or (kind == "linear" and points == 2):
         return torch.clamp(1 - (t * order - index).abs(), min=0)
@@ -47,8 +47,8 @@ def midpoints(first, last, bends):
 
 
 def random_t(generators):
-    """One t ~ U[0, 1] for each lane, (L,), from its generator of the batch."""
-    return torch.stack([torch.rand((), generator=g, device=g.device) for g in generators]).cpu()
+    """One t ~ U[0, 1] for each lane, (L,), from its generator of the batch, on its device: nobody waits for it."""
+    return torch.stack([torch.rand((), generator=g, device=g.device) for g in generators])
 
 
 def training_loss_at(functional, control_points, kind, t, batch, attack):

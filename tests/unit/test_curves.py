@@ -1,14 +1,19 @@
 """Curves as functions of their control points."""
 
+from contextlib import nullcontext
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 
-from modeconn import curves, datasets
+from modeconn import curves, datasets, optimization
+from modeconn import functional as functional_module
 from modeconn.functional import Functional
 
 T = torch.linspace(0, 1, 11, dtype=torch.float64)
+SGD = {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
 SHAPES = [("linear", 2), ("bezier", 2), ("bezier", 3), ("bezier", 5), ("chain", 2), ("chain", 3), ("chain", 5)]
 
 
@@ -152,3 +157,20 @@ def test_an_attack_on_a_curve_raises_its_loss(functional, ends, tiny_dataset):
         for of in (None, {**attack, "random_start": False})
     ]
     assert (losses[1] > losses[0]).all()
+
+
+@pytest.mark.parametrize("attack", [None, {"epsilon": 0.1, "step": 0.05, "steps": 2, "random_start": False}])
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_a_step_waits_for_no_value(tiny_network, lanes, attack, monkeypatch):
+    """On a device without values each look at one is an error: on a GPU it would be a wait, in each step."""
+    monkeypatch.setattr(functional_module, "arithmetic", lambda network, device: nullcontext())  # knows no such device
+    meta = partial(torch.empty, device="meta")
+    functional = Functional(tiny_network().to("meta"))
+    batch = meta(lanes, 5, 1, 12, 12), meta(lanes, 5, dtype=torch.long), [torch.Generator()] * lanes
+    monkeypatch.setattr(curves, "random_t", lambda generators: meta(len(generators)))
+    ends, bends = meta(lanes, 2, sum(functional.sizes)), meta(lanes, 1, sum(functional.sizes), requires_grad=True)
+    objective = curves.objective_of(functional, ends, bends, {"kind": "bezier", "weight_decay": 5e-4}, attack)
+    losses, _, _ = objective(batch)
+    gradients = torch.autograd.grad(losses.sum(), [bends])
+    optimization.descend([bends], gradients, [torch.zeros_like(bends)], 0.1, SGD)
+    assert losses.shape == (lanes,) and losses.is_meta

@@ -132,16 +132,15 @@ def test_killed_at_random_moments(checkout, name, signalled):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_asked_to_stop_it_saves_first(checkout, number):
+def test_asked_to_stop_it_saves_first(checkout, number, signalled):
     path = one(checkout, TARGETS["train (adversarially)"])
     expected = outputs_beside(path)
     command = command_of(checkout, str(path.relative_to(checkout.path)))
-    # More epochs, so that it is surely still at work: another recipe, whose state lies beside.
+    # Another recipe, whose state lies beside.
     longer = command.replace('"epochs":1', '"epochs":50')
     assert longer != command
-    process = start(checkout, longer)
-    wait_for(process, "epoch 1/50")
-    process.send_signal(number)
+    # Just before the fourth change, which puts the state of the first step in place.
+    process = start(checkout, longer, **signalled(number, ANY, 4))
     output, _ = process.communicate()
     assert process.returncode == 128 + number
     assert f"stopped by {number.name}" in output and "Traceback" not in output
@@ -199,17 +198,13 @@ def test_snakemake_killed_and_started_again(finished, tmp_path):
     assert checkout.artifacts() == expected
 
 
-def test_a_damaged_state_is_refused_by_name(checkout):
+def test_a_damaged_state_is_refused_by_name(checkout, signalled):
     path = one(checkout, TARGETS["train (adversarially)"])
     command = command_of(checkout, str(path.relative_to(checkout.path)))
-    longer = command.replace('"epochs":1', '"epochs":50')
-    process = start(checkout, longer)
-    wait_for(process, "epoch 1/50")
-    process.terminate()
-    process.communicate()
+    start(checkout, command, **signalled(signal.SIGTERM, ANY, 4)).communicate()
     (state,) = path.parent.glob("seeds1.*.state")
     state.write_bytes(state.read_bytes()[:-7])
-    again = start(checkout, longer)
+    again = start(checkout, command)
     output, _ = again.communicate()
     assert again.returncode == 1
     assert (
