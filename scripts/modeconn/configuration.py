@@ -23,6 +23,19 @@ KINDS = {
     "curve": "curves",
 }
 
+# What claims and the paper's table mean by a name: of an alignment its method and the method that it starts from, of a
+# curve its kind. Another thing of that name would get a verdict that is not its own.
+CLAIMED = {
+    "alignment": {
+        "activation": ("activation", None),
+        "weight": ("weight", None),
+        "random": ("random", None),
+        "pam": ("pam", None),
+        "pam_aligned": ("pam", "activation"),
+    },
+    "curve": {"linear": "linear", "bezier": "bezier"},
+}
+
 
 def _set_defaults(validator, properties, instance, schema):
     if isinstance(instance, dict):
@@ -140,6 +153,7 @@ def _check_names(config):
             if cell["best"] is not None:
                 _check_best(config, cell, f"{where}.best")
     _check_shown(config)
+    _check_claimed(config)
 
 
 def _check_best(config, cell, where):
@@ -172,6 +186,29 @@ def _check_shown(config):
                     f"config, studies.alignment.{position}: {' with '.join(path)} and {' with '.join(other)}"
                     f" are both shown as {' with '.join(shown)}: give one of them another shown_as"
                 )
+
+
+def _check_claimed(config):
+    """Whatever is shown by a name that claims speak of has to be what they mean."""
+
+    def method(name):
+        return config["alignments"][name]["method"] if name in config["alignments"] else None
+
+    for name, alignment in config["alignments"].items():
+        start = method(alignment.get("start"))
+        words = f"{alignment['method']} from {start}" if start else alignment["method"]
+        _means(config, "alignment", name, (alignment["method"], start), words)
+    for name, curve in config["curves"].items():
+        _means(config, "curve", name, curve["kind"], curve["kind"])
+
+
+def _means(config, kind, name, found, words):
+    shown = shown_as(config, kind, name)
+    if CLAIMED[kind].get(shown, found) != found:
+        raise ValueError(
+            f"config, {KINDS[kind]}.{name}: claims mean something else than {words} by {shown!r}: "
+            "take another name, or another shown_as"
+        )
 
 
 def _defined(config, section, name, where):

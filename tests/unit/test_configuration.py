@@ -201,6 +201,26 @@ MISTAKES = {
         {"method": "pam", "start": "pam"},
         ["alignments.pam.start", "'pam'", "another method, or none"],
     ),
+    "another method by a claimed name": (
+        "alignments.random",
+        {"method": "weight"},
+        ["alignments.random", "claims mean", "weight", "another name"],
+    ),
+    "another start by a claimed name": (
+        "alignments.pam",
+        {"method": "pam", "start": "activation"},
+        ["alignments.pam", "pam from activation", "another shown_as"],
+    ),
+    "another kind by a claimed name": (
+        "curves.bezier",
+        {"kind": "chain", "epochs": 2},
+        ["curves.bezier", "chain by 'bezier'", "another shown_as"],
+    ),
+    "another method shown by a claimed name": (
+        "alignments.mine",
+        {"method": "random", "shown_as": "pam_aligned"},
+        ["alignments.mine", "random by 'pam_aligned'", "another shown_as"],
+    ),
     "start of a matching": ("alignments.weight.start", "activation", ["alignments.weight", "'start'", "seed"]),
     "refinement without a step": (
         "alignments.pam",
@@ -459,15 +479,17 @@ def test_statistics_on_augmented_images_are_another_meaning_of_all_that_is_measu
 
 def test_a_refinement_means_its_starts_values():
     pam, other = {"method": "pam", "start": "weight"}, {"method": "weight", "seed": 3}
-    values = configuration.meanings(completed(("alignments.pam", pam)), SCHEMA)["alignment"]["pam"][1]
+    values = configuration.meanings(completed(("alignments.trained", pam)), SCHEMA)["alignment"]["trained"][1]
     assert values["start"] == {"method": "weight", "seed": 0}
-    aligned = identity("alignment", "pam", ("alignments.pam", pam))
+    aligned = identity("alignment", "trained", ("alignments.trained", pam))
     # The name of the start means nothing, its values do.
     again = ("alignments.again", CONFIG["alignments"]["weight"])
-    assert identity("alignment", "pam", again, ("alignments.pam", {**pam, "start": "again"})) == aligned
-    assert identity("alignment", "pam", ("alignments.weight", other), ("alignments.pam", pam)) != aligned
+    assert identity("alignment", "trained", again, ("alignments.trained", {**pam, "start": "again"})) == aligned
+    assert identity("alignment", "trained", ("alignments.weight", other), ("alignments.trained", pam)) != aligned
+    plain = {"method": "pam"}
     unaligned = [
-        identity("alignment", "pam", ("alignments.pam", {"method": "pam", **more})) for more in ({}, {"start": "none"})
+        identity("alignment", "trained", ("alignments.trained", values))
+        for values in (plain, {**plain, "start": "none"})
     ]
     assert unaligned[0] == unaligned[1] != aligned
 
