@@ -15,7 +15,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
-NAME = $(shell sed -n 's/^name: *//p' $(CONFIG))
 # Snakemake's keys know sources and values, not versions of libraries or the machine: those are in the folder's name.
 GPUS = $(wildcard /dev/nvidia[0-9]*)
 MACHINE = $(if $(filter default,$(PROFILE)),$(if $(GPUS),cuda,cpu),$(notdir $(PROFILE)))
@@ -24,7 +23,9 @@ ifneq ($(CACHE),)
 export SNAKEMAKE_OUTPUT_CACHE := $(abspath $(CACHE))/$(CACHE_KEY)
 CACHING = --cache
 endif
-SNAKEMAKE = snakemake --configfile $(CONFIG) --workflow-profile workflow/profiles/$(PROFILE)
+PROFILES = $(notdir $(wildcard workflow/profiles/*))
+CHOSEN = $(if $(filter $(PROFILE),$(PROFILES)),$(PROFILE),$(error no profile $(PROFILE) in workflow/profiles, but $(PROFILES)))
+OPTIONS = --configfile $(CONFIG) --workflow-profile workflow/profiles/$(CHOSEN)
 
 .PHONY: help reproduce why cost test test-cluster lint bench lock clean
 
@@ -45,24 +46,30 @@ install:
 	@echo "Installing the environment into $(VENV) (about 6 GB with torch) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -m venv --clear $(VENV)
-	@command -v uv > /dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@uv pip sync --quiet --compile-bytecode --python $(BIN)/python envs/requirements.txt
+	@command -v uv > /dev/null || "$(BIN)/python" -m pip install --quiet --disable-pip-version-check uv
+	@uv pip sync --quiet --compile-bytecode --python "$(BIN)/python" envs/requirements.txt
+
+check = python scripts/read_config.py --config $(CONFIG) > /dev/null
 
 reproduce: $(VENV)/installed ## run the study of CONFIG to its report, and say what came out
 	@$(if $(CACHE),mkdir -p "$$SNAKEMAKE_OUTPUT_CACHE")
-	@$(if $(MINUTES),workflow/run_for.sh $(MINUTES)) $(SNAKEMAKE) $(CACHING) $(ARGS)
-	@if [ -f results/$(NAME)/summary.txt ]; then echo; cat results/$(NAME)/summary.txt; echo; fi
-	@if [ -f results/$(NAME)/report.html ]; then $(MAKE) --no-print-directory where; fi
+	@$(check)
+	@$(if $(MINUTES),workflow/run_for.sh $(MINUTES)) snakemake $(CACHING) $(OPTIONS) $(ARGS)
+	@$(if $(filter -n --dry-run,$(ARGS)),,$(MAKE) --no-print-directory where)
 
 .PHONY: where
 where:
-	@if [ $(CONFIG) = config/config.yaml ]; then ln -sf $(NAME)/report.html results/report.html; fi
-	@echo "Report   results/$(NAME)/report.html"
-	@echo "Tables   results/$(NAME)/tables/"
-	@echo "Figures  results/$(NAME)/figures/"
+	@name=$$(python scripts/read_config.py --config $(CONFIG)) && results=results/$$name && \
+	if [ -f $$results/summary.txt ]; then echo; cat $$results/summary.txt; echo; fi && \
+	if [ -f $$results/report.html ]; then \
+		if [ $(CONFIG) = config/config.yaml ]; then ln -sf $$name/report.html results/report.html; fi; \
+		echo "Report   $$results/report.html"; \
+		echo "Tables   $$results/tables/"; \
+		echo "Figures  $$results/figures/"; \
+	fi
 
 # What would run, with reasons and commands, kept for a program to read; $(1): more options.
-plan = mkdir -p .snakemake && $(SNAKEMAKE) --dry-run --printshellcmds --quiet host $(1) > .snakemake/plan.txt 2>&1 || { cat .snakemake/plan.txt; exit 1; }
+plan = $(check) && mkdir -p .snakemake && snakemake $(OPTIONS) --dry-run --printshellcmds --quiet host $(1) > .snakemake/plan.txt 2>&1 || { cat .snakemake/plan.txt; exit 1; }
 
 why: $(VENV)/installed ## say which jobs of CONFIG would run, and because of what
 	@$(call plan)
@@ -94,6 +101,7 @@ lock: $(VENV)/installed ## resolve pyproject.toml anew into envs/
 	$(PYTHON) envs/make_conda.py
 
 clean: ## remove results, environment and caches, after showing the list
-	@echo "This removes:"; ls -d results/*/ results/report.html .snakemake $(VENV) 2>/dev/null || true
+	@echo "This removes:"; ls -d results/* .snakemake $(VENV) 2>/dev/null | grep -v README.md || true
 	@read -r -p "Go on? [y/N] " answer && [ "$$answer" = y ]
-	rm -rf results/*/ results/report.html .snakemake $(VENV)
+	rm -rf .snakemake $(VENV)
+	find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} + # a link goes, not what it leads to

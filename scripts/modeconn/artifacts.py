@@ -99,6 +99,19 @@ def load(path, device="cpu", rule=None):
     return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata
 
 
+class Input(str):
+    """The path of an artifact that a program reads: the type of such an argument."""
+
+
+def checksum(path):
+    """What `save` wrote about the content of the artifact at `path`; None where it has not, which `load` explains."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return _metadata(file)["checksum"]
+    except (safetensors.SafetensorError, OSError, ValueError):
+        return None
+
+
 def _metadata(file):
     """What `save` wrote beside the tensors."""
     metadata = json.loads((file.metadata() or {}).get(KEY, "null"))

@@ -45,6 +45,8 @@ def attempts(functional, vectors, buffers, images, labels, attack, generators, t
 
     if attack is None:
         return [images], losses
+    if images.shape[-2:] == (1, 1):
+        raise ValueError("an attack moves pixels between 0 and 1, and this data set has features: leave the attack out")
     # Imported here, so that the source of an attack decides only the jobs that use it.
     if attack.get("method") == "autoattack":
         from modeconn import autoattack

@@ -70,16 +70,22 @@ def complete(config, schema):
 
     Raises ValueError, one line, for the most telling mistake.
     """
-    errors = [error for error in _Validator(schema).iter_errors(config) if _is_own(error)]
+    errors = list(_Validator(schema).iter_errors(config))
+    # Which keys are known may hang on another key, of which one does not know what is meant.
+    unclear = {tuple(error.absolute_path)[:-1] for error in errors if error.validator == "enum"}
+    errors = [error for error in errors if _is_own(error, unclear)]
     if errors:
         raise ValueError(_explain(exceptions.best_match(errors)))
     config.update(plain(config))
+    _no_attack(config)
     _check_names(config)
 
 
-def _is_own(error):
+def _is_own(error, unclear):
     """Not a mere consequence: a known key with a wrong value also counts as unevaluated."""
-    return error.validator != "unevaluatedProperties" or bool(_unknown_keys(error))
+    if error.validator != "unevaluatedProperties":
+        return True
+    return tuple(error.absolute_path) not in unclear and bool(_unknown_keys(error))
 
 
 def _explain(error):
@@ -112,6 +118,15 @@ def _known_keys(schema, instance):
             branch = "then" if Draft202012Validator(part["if"]).is_valid(instance) else "else"
             known |= set(part.get(branch, {}).get("properties", {}))
     return known
+
+
+def _no_attack(config):
+    """Attacks that are called none become None, as where they are left out."""
+    studies = [cell for cells in config["studies"].values() for cell in cells]
+    best = [cell["best"] for cell in studies if cell["best"] is not None]
+    for values in (*config["recipes"].values(), *config["alignments"].values(), *studies, *best):
+        if values.get("attack") == "none":
+            values["attack"] = None
 
 
 def _check_names(config):
@@ -152,8 +167,32 @@ def _check_names(config):
                 _defined(config, "attacks", cell["attack"], f"{where}.attack")
             if cell["best"] is not None:
                 _check_best(config, cell, f"{where}.best")
+    _check_cells(config)
     _check_shown(config)
     _check_claimed(config)
+
+
+def _check_cells(config):
+    """Of one pair of networks there is one order, and on one curve between them one selection.
+
+    Backwards a pair would count as a second observation of one thing, and rows of two selections be taken for one.
+    """
+    orders, selections = {}, {}
+    for position, entry in enumerate(config["studies"]["alignment"]):
+        where = f"studies.alignment.{position}"
+        fixed = tuple(entry[kind] for kind in ("dataset", "network", "recipe"))
+        for pair in entry["pairs"]:
+            if orders.setdefault((*fixed, *sorted(pair)), pair) != pair:
+                raise ValueError(f"config, {where}.pairs: {pair} is there in the other order: give it once")
+        if entry["best"] is None:
+            continue
+        chosen = {**entry["best"], "from": entry["attack"]}
+        for (*pair,), *path in product(entry["pairs"], entry["alignments"], entry.get("curves", config["curves"])):
+            if selections.setdefault((*fixed, *pair, *path), chosen) != chosen:
+                raise ValueError(
+                    f"config, {where}.best: on {' with '.join(path)} of pair {pair} another one is selected too, under "
+                    "another attack or in another ensemble: take one of them"
+                )
 
 
 def _check_best(config, cell, where):
@@ -174,9 +213,20 @@ def _check_best(config, cell, where):
 
 
 def _check_shown(config):
-    """Of one pair of networks two alignments, or two curves, must not be shown as the same."""
+    """Of one pair of networks two alignments, or two curves, must not be shown as the same.
+
+    Nor what an alignment starts from as another alignment: permutations are compared with it too.
+    """
     seen = {}
-    for position, entry in enumerate(config["studies"].get("alignment", [])):
+    for position, entry in enumerate(config["studies"]["alignment"]):
+        for start in {config["alignments"].get(name, {}).get("start", "none") for name in entry["alignments"]}:
+            shown = shown_as(config, "alignment", start)
+            for other in entry["alignments"]:
+                if other != start and shown_as(config, "alignment", other) == shown:
+                    raise ValueError(
+                        f"config, studies.alignment.{position}: {other} and {start}, from which another one starts, "
+                        f"are both shown as {shown}: give one of them another shown_as"
+                    )
         fixed = tuple(entry[kind] for kind in ("dataset", "network", "recipe"))
         for pair, *path in product(entry["pairs"], entry["alignments"], entry.get("curves", config["curves"])):
             shown = [shown_as(config, kind, name) for kind, name in zip(("alignment", "curve"), path)]

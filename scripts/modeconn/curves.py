@@ -25,7 +25,8 @@ def coefficients(kind, points, t):
     order = points - 1
     index = torch.arange(points, dtype=torch.float64, device=t.device)
     if kind == "bezier":
-        binomials = torch.tensor([comb(order, i) for i in range(points)], dtype=torch.float64, device=t.device)
+        # Not one tensor of them all, which a GPU would have to wait for.
+        binomials = torch.stack([t.new_full((), comb(order, i)) for i in range(points)])
         return binomials * t**index * (1 - t) ** (order - index)
     if kind == "chain" or (kind == "linear" and points == 2):
         return torch.clamp(1 - (t * order - index).abs(), min=0)

@@ -33,12 +33,14 @@ ATTACKS = {"pgd": "attacks", "autoattack": "autoattack"}
 
 
 def entries(values):
-    """The rows of the tables above that a job's values name: they decide its result, the other rows do not."""
+    """What this module says of a job's values. The rest of it does not decide the job's result."""
     found = {}
     if "network" in values:
         found["family"] = FAMILIES[values["network"]["family"]]
     if "dataset" in values:
         found["source"] = SOURCES[values["dataset"]["source"]]
+    if augments(_augmentation(values)):
+        found["augments"] = True
     return found
 
 
@@ -47,12 +49,17 @@ def augments(augmentation):
     return any(value not in (0, [1, 1]) for value in augmentation.values())
 
 
+def _augmentation(values):
+    """The augmentation in a job's values, its own or its recipe's."""
+    return values.get("recipe", values).get("augmentation", {})
+
+
 def modules(values):
     """Modules of `modeconn` that a job's values name and that are imported only for them."""
     found = []
     if "dataset" in values:
         found.append(f"datasets.{SOURCES[values['dataset']['source']]}")
-    if augments(values.get("recipe", values).get("augmentation", {})):
+    if augments(_augmentation(values)):
         found.append("datasets.augmentation")
     if "network" in values:
         found.append(f"networks.{FAMILIES[values['network']['family']][0]}")

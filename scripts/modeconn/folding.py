@@ -88,7 +88,7 @@ def fold(module, names):
         conv = called(conv_node, nn.Conv2d)
         if conv is None or not conv_node.args or conv.padding_mode != "zeros" or not plain(conv):
             continue
-        if calls[conv_node.target] > 1 or len(conv_node.users) > 1:
+        if calls[conv_node.target] > 1 or calls[norm_node.target] > 1 or len(conv_node.users) > 1:
             continue
         norm_node.replace_all_uses_with(conv_node)
         graph.erase_node(norm_node)

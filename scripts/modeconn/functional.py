@@ -17,6 +17,11 @@ DRAWS = (
     "set the recipe's population to 1"
 )
 
+ALONE = (
+    "a batch of one image, the last one perhaps, cannot be normalized by its own statistics: change the batch (of "
+    "recipe, curve, alignment or recalibration), so that more are left for the last"
+)
+
 PIECE = 128  # images
 
 
@@ -122,8 +127,13 @@ class Functional:
         return self._in_evaluation(self._folded.tensors(self.unpack(vector) | buffers), images)
 
     def _in_training(self, vector, buffers, images):
-        with arithmetic(self.network, images.device):
-            output = functional_call(self.network, self.unpack(vector) | buffers, (images,))
+        try:
+            with arithmetic(self.network, images.device):
+                output = functional_call(self.network, self.unpack(vector) | buffers, (images,))
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise ValueError(ALONE) from None
         return output if isinstance(output, tuple) else (output,)
 
     def _in_evaluation(self, tensors, images):

@@ -38,12 +38,11 @@ class Pair:
 
 def add_arguments(parser):
     """Arguments that name a pair, for every program that works on one."""
-    parser.add_argument("--data", required=True, metavar="FILE", help="the data set, from prepare_data")
+    file = {"type": artifacts.Input, "metavar": "FILE"}
+    parser.add_argument("--data", required=True, **file, help="the data set, from prepare_data")
+    parser.add_argument("--networks", required=True, nargs="+", **file, help="from train, hold both networks")
     parser.add_argument(
-        "--networks", required=True, nargs="+", metavar="FILE", help="files, from train, that hold both networks"
-    )
-    parser.add_argument(
-        "--permutation", metavar="FILE", help="from align or refine, for the second network (default: identity)"
+        "--permutation", **file, help="from align or refine, for the second network (default: identity)"
     )
 
 
@@ -69,7 +68,9 @@ def unaligned(arguments, device):
 
 def add_curve_argument(parser):
     """The argument that `curve_points` reads."""
-    parser.add_argument("--curve", metavar="FILE", help="the bends, from fit_curve (default: the straight line)")
+    parser.add_argument(
+        "--curve", type=artifacts.Input, metavar="FILE", help="the bends, from fit_curve (default: the straight line)"
+    )
 
 
 def curve_points(arguments, pair, device):

@@ -17,7 +17,9 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from modeconn import cost, devices, fingerprint, resume
+from modeconn import artifacts, cost, devices, fingerprint, resume
+
+NO_MEMORY = "the machine has not as much memory as this takes: lower the batch, the population, or the data's size"
 
 
 def parser(description):
@@ -52,7 +54,9 @@ class Job:
             ask_for_equal_bits()
         self.started = time.monotonic()
         self.images = 0
-        self.state = resume.State(arguments.output, [arguments.job, arguments.code, self.device])
+        # With what it reads: a value or a source that decides an input alone is not among the job's own.
+        inputs = [artifacts.checksum(path) for path in _inputs(arguments)]
+        self.state = resume.State(arguments.output, [arguments.job, arguments.code, self.device, inputs])
 
     def progress(self, epochs, what):
         """A reporter for `optimization.minimize`: a line an epoch, or a bar on a terminal."""
@@ -96,6 +100,14 @@ class Job:
             images_per_second=round(self.images / (time.monotonic() - self.started)) if self.images else None,
             resumed=self.state.resumed,
             state=self.state.path.name,
+        )
+
+
+def _inputs(arguments):
+    """Paths of the artifacts that a program's arguments name."""
+    for value in vars(arguments).values():
+        yield from (
+            path for path in (value if isinstance(value, list) else [value]) if isinstance(path, artifacts.Input)
         )
 
 
@@ -173,6 +185,12 @@ def run(parser, main):
         sys.exit(128 + job.state.signal)
     except torch.OutOfMemoryError as error:
         sys.exit(f"{name}: {str(error).partition('. ')[0]}: lower the batch, the population, or GPU_SLOTS")
+    except MemoryError:
+        sys.exit(f"{name}: {NO_MEMORY}")
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" not in str(error):
+            raise
+        sys.exit(f"{name}: {NO_MEMORY}")
     except (ValueError, OSError) as error:
         sys.exit(f"{name}: {error}")
 

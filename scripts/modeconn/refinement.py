@@ -195,11 +195,15 @@ def candidates(spec, matrices, settings):
 def score(functional, ends, images, labels, size, attack):
     """Mean cross-entropy (nats) along the line between `ends` (2, D): t goes from 0 to 1 over the batches.
 
+    Without 0 and 1 where there are no more than two: at the ends of the line every permutation scores the same.
+
     images: uint8 (N, C, H, W), labels: (N,), in their order, `size` a batch; normalization by the batch's statistics.
     """
     parts = list(zip(datasets.in_order(images, size), labels.split(size), strict=True))
     total = 0.0
-    for t, (inputs, targets) in zip(torch.linspace(0, 1, len(parts), dtype=torch.float64), parts):
+    inner = len(parts) <= 2
+    values = torch.linspace(0, 1, len(parts) + 2 * inner, dtype=torch.float64)
+    for t, (inputs, targets) in zip(values[1:-1] if inner else values, parts):
         batch = inputs, targets[None], [generator("score", t.item(), device=ends.device)]
         _, _, entropies, _ = curves.training_loss_at(functional, ends[None], "linear", t[None], batch, attack)
         total += entropies.item() * len(targets)

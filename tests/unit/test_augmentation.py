@@ -135,9 +135,14 @@ def test_grey_images_have_no_saturation(digits):
     assert torch.equal(both, augmentation.augment(digits, {"contrast": 0.5}, generator("grey")))
 
 
-def test_colours_of_features_are_one_line(one_line):
+def test_colours_of_other_images_are_one_line(one_line):
     with one_line(ValueError, "contrast", "2 channels"):
-        augmentation.augment(torch.zeros(3, 2, 1, 1), {"contrast": 0.5}, generator("points"))
+        augmentation.augment(torch.zeros(3, 2, 4, 4), {"contrast": 0.5}, generator("colours"))
+
+
+def test_features_are_not_augmented(one_line):
+    with one_line(ValueError, "features", "leave it out of the recipe"):
+        augmentation.augment(torch.zeros(3, 2, 1, 1), {"shift": 1}, generator("points"))
 
 
 # What is drawn

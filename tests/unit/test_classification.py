@@ -144,6 +144,14 @@ def test_training_takes_the_attempt_of_the_highest_loss(functional, population, 
         assert len(set(losses.argmax(0).tolist())) == 3
 
 
+def test_features_are_not_attacked(functional, population, one_line):
+    """They lie where they like, an attack keeps within [0, 1]."""
+    points, labels = torch.randn(4, 2, 1, 1), torch.zeros(4, dtype=torch.long)
+    attack = {"epsilon": 0.1, "step": 0.1, "steps": 1, "random_start": False}
+    with one_line(ValueError, "features", "leave the attack out"):
+        classification.evaluate(functional, *stacked(functional, population), points, labels, 4, attack)
+
+
 def test_no_attack_leaves_the_images(functional, population, batch):
     images, labels, generators = batch
     found = classification.attacked(

@@ -221,6 +221,35 @@ MISTAKES = {
         {"method": "random", "shown_as": "pam_aligned"},
         ["alignments.mine", "random by 'pam_aligned'", "another shown_as"],
     ),
+    "pair in both orders": (
+        "studies.alignment.0.pairs",
+        [[1, 2], [2, 1]],
+        ["studies.alignment.0.pairs", "[2, 1]", "other order"],
+    ),
+    "seed without a name of its own": (
+        "studies.alignment.0.pairs",
+        [[1, 2**40]],
+        ["studies.alignment.0.pairs.0.1", "maximum"],
+    ),
+    "no study": ("studies", {}, ["studies", "'alignment'", "required"]),
+    "long name": ("alignments." + "a" * 41, {"method": "random"}, ["alignments", "too long"]),
+    "alignment shown as none": (
+        "alignments.mine",
+        {"method": "random", "shown_as": "none"},
+        ["alignments.mine.shown_as", "'none'", "another name"],
+    ),
+    "curve called none": ("curves.none", {"kind": "linear"}, ["curves", "'none'", "another name"]),
+    "misspelled kind": (
+        "curves.bezier",
+        {"kind": "beziers", "epochs": 2},
+        ["curves.bezier.kind", "'beziers'", "chain"],
+    ),
+    "misspelled source": ("datasets.digits", {"source": "digit", "size": 12}, ["datasets.digits.source", "'digit'"]),
+    "no samples of a refinement": (
+        "alignments.pam",
+        {"method": "pam", "samples": 0},
+        ["alignments.pam.samples", "0", "minimum"],
+    ),
     "start of a matching": ("alignments.weight.start", "activation", ["alignments.weight", "'start'", "seed"]),
     "refinement without a step": (
         "alignments.pam",
@@ -452,6 +481,28 @@ def test_a_recipe_means_its_attacks_values():
         "recipe", "robust", ("attacks.other", CONFIG["attacks"]["pgd"]), ("recipes.robust.attack", "other")
     )
     assert renamed == identity("recipe", "robust")
+
+
+def test_two_selections_on_one_curve_are_refused(one_line):
+    held = ("datasets.digits.hold_out", 100)
+    cell = {**CONFIG["studies"]["alignment"][0], "curves": ["bezier"]}
+    cells = [cell | {"best": {}}, cell | {"best": {"attack": "pgd"}}]
+    with one_line(ValueError, "studies.alignment.1.best", "none with bezier", "pair [1, 2]"):
+        completed(held, ("studies.alignment", cells))
+    completed(held, ("studies.alignment", [cell | {"best": {}}] * 2))
+
+
+def test_a_start_shown_as_another_alignment_is_refused(one_line):
+    mine = ("alignments.mine", {"method": "activation", "site": "pre", "shown_as": "activation"})
+    trained = ("alignments.trained", {"method": "pam", "start": "mine"})
+    with one_line(ValueError, "studies.alignment.0", "activation and mine", "another shown_as"):
+        completed(mine, trained, ("studies.alignment.0.alignments", ["activation", "trained"]))
+    completed(mine, trained, ("studies.alignment.0.alignments", ["mine", "trained"]))
+
+
+def test_no_attack_may_be_called_none():
+    named = completed(("recipes.standard.attack", "none"), ("studies.alignment.0.attack", "none"))
+    assert named == completed()
 
 
 def test_more_networks_than_points_are_no_ensemble(one_line):

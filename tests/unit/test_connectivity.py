@@ -34,11 +34,10 @@ def test_points_along_a_curve_are_those_of_the_curve():
     assert torch.equal(found, curves.weights_at(points[None], "bezier", torch.linspace(0, 1, 5)))
 
 
-SPREAD = torch.arange(24) * 44 // 24  # 24 of 44 images
-
-
-@pytest.mark.parametrize(("images", "used"), [(24, SPREAD), (0, torch.arange(44))])
-def test_recalibration_uses_images_that_are_evenly_spread(tiny_network, tiny_dataset, images, used):
+@pytest.mark.parametrize("images", [24, 0])
+def test_recalibration_uses_images_of_mixed_classes(tiny_network, tiny_dataset, images):
+    used = datasets.mixed(tiny_dataset.train_labels, images)
+    assert len(used) == (images or 44)
     functional = Functional(tiny_network(0))
     vectors, _ = functional.stack(tiny_network(seed).state_dict() for seed in (1, 2))
     setting = {"images": images, "batch": 10}
@@ -52,7 +51,7 @@ def test_recalibration_on_augmented_images(tiny_network, tiny_dataset):
     vectors, _ = functional.stack(tiny_network(seed).state_dict() for seed in (1, 2))
     setting, changes = {"images": 24, "batch": 10}, {"shift": 2, "flip": True}
     found = connectivity.recalibrated(functional, vectors, tiny_dataset, setting, changes)
-    parts = tiny_dataset.train_images[SPREAD].split(10)
+    parts = tiny_dataset.train_images[datasets.mixed(tiny_dataset.train_labels, 24)].split(10)
     changed = [augmentation.augment(part, changes, generator("in order", step)) for step, part in enumerate(parts)]
     assert not any(torch.equal(old, new) for old, new in zip(parts, changed, strict=True))
     expected = recalibrate(functional, vectors, (datasets.to_float(part)[None] for part in changed))

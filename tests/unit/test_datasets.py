@@ -323,18 +323,25 @@ def test_augmented_batches_are_shifted_images_of_the_same_order(numbered):
     assert torch.equal(moved[1], plain[1])
 
 
-def test_images_that_are_sorted_by_class_are_mixed():
-    """Nobody is lost, and a batch holds all classes; any other order is kept."""
-    labels = torch.arange(10).repeat_interleave(100)
+@pytest.mark.parametrize("classes", [torch.arange(10), torch.arange(10).flip(0), torch.arange(10) * 3 % 10])
+def test_images_that_lie_class_by_class_are_mixed(classes):
+    """Nobody is lost, and a batch holds all classes."""
+    labels = classes.repeat_interleave(100)
     for count in (0, 500):
         order = datasets.mixed(labels, count)
         assert len(order.unique()) == (count or 1000)
         assert all(labels[part].unique().tolist() == list(range(10)) for part in order.split(100))
         assert labels[order].bincount().tolist() == [(count or 1000) // 10] * 10
         assert torch.equal(datasets.mixed(labels, count), order)
-    labels = labels.flip(0)
+
+
+@pytest.mark.parametrize("labels", [torch.arange(1000) % 10, torch.randperm(1000, generator=generator("any")) % 10])
+def test_images_whose_classes_are_mixed_keep_their_order_and_a_part_is_drawn(labels):
     assert torch.equal(datasets.mixed(labels), torch.arange(1000))
-    assert torch.equal(datasets.mixed(labels, 4), torch.tensor([0, 250, 500, 750]))
+    # Equal steps through the first labels would meet one class alone.
+    part = datasets.mixed(labels, 100)
+    assert len(part.unique()) == 100 and len(labels[part].unique()) == 10
+    assert torch.equal(datasets.mixed(labels, 100), part)
 
 
 def test_batches_in_order_are_the_images_themselves(numbered):

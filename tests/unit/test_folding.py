@@ -146,6 +146,31 @@ def test_a_pruned_layer_computes_with_the_weights_that_it_is_given(layer):
     torch.testing.assert_close(functional(vectors, buffers, images)[0], second(images[0]), rtol=1e-10, atol=1e-10)
 
 
+class Again(Twice):
+    """A normalization that is called twice: folded into the convolution it would be gone where it is called again."""
+
+    def forward(self, images):
+        return self.norm(self.relu(self.norm(self.conv(images)))).sum((2, 3))
+
+
+class Shared(Twice):
+    """One normalization behind two convolutions."""
+
+    def __init__(self):
+        super().__init__()
+        self.other = nn.Conv2d(3, 4, 3)
+
+    def forward(self, images):
+        return (self.norm(self.conv(images)) + self.norm(self.other(images))).sum((2, 3))
+
+
+@pytest.mark.parametrize("network", [Again, Shared])
+def test_a_normalization_that_is_called_twice_is_not_folded(network):
+    built, images = drawn(network()), torch.rand(4, 3, 8, 8, dtype=torch.float64)
+    assert folded(built).convolutions == {}
+    torch.testing.assert_close(evaluated(built, images), built(images), rtol=1e-10, atol=1e-10)
+
+
 class Unread(Twice):
     def forward(self, images):
         self.norm(self.conv(images))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from modeconn import artifacts
+from modeconn import artifacts, networks
 from modeconn.datasets import channels_last
 from modeconn.folding import Folded
 from modeconn.functional import PIECE, Functional
@@ -74,6 +74,16 @@ def test_unpacked_parameters_are_views(population):
     vector, _ = functional.pack(population[0].state_dict())
     functional.unpack(vector)["network.dense.bias"].fill_(7)
     assert (vector == 7).sum() == 3
+
+
+def test_a_batch_of_one_image_that_cannot_be_normalized_says_what_to_do(one_line):
+    """A multilayer perceptron's layers have one value a channel and image."""
+    of_points = {"shape": (2, 1, 1), "classes": 2, "mean": [0.5] * 2, "std": [0.2] * 2}
+    functional = Functional(networks.build({"family": "mlp", "hidden": [8], "norm": "batch"}, **of_points))
+    vectors, buffers = functional.stack([functional.network.state_dict()])
+    functional(vectors, buffers, torch.rand(1, 2, 2, 1, 1), train=True)
+    with one_line(ValueError, "batch of one image", "change the batch"):
+        functional(vectors, buffers, torch.rand(1, 1, 2, 1, 1), train=True)
 
 
 @pytest.mark.parametrize("train", [False, True])

@@ -68,8 +68,8 @@ def test_help_says_what_a_program_is_for_and_explains_each_option(monkeypatch, c
     assert " ".join(purpose.split()) in " ".join(text.split())
     options = set(re.findall(r"(--[\w-]+)", text.partition("\n\n")[0]))
     explained = set(re.findall(r"^  (?:-\w, )?(--[\w-]+).*?(?:  |\n {10,})\S", text, re.MULTILINE))
-    # Some read a plan and print; all others read something and write something.
-    assert len(options) >= (1 if options == {"--plan"} else 2)
+    # Some read a plan or a config and print; all others read something and write something.
+    assert len(options) >= (1 if options in ({"--plan"}, {"--config"}) else 2)
     assert options <= explained
 
 
@@ -140,6 +140,45 @@ def test_a_hopeless_job_is_not_tried_again(run, tmp_path):
     assert len(tries) == 1
     assert [path.suffix for path in tmp_path.iterdir()] == [".failed"]
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
+
+
+def test_the_state_of_a_job_is_of_what_it_reads(tmp_path):
+    """An input that was made anew, by other source say, has other content under the same name."""
+    path = tmp_path / "data.safetensors"
+    parser = programs.parser("An example.")
+    parser.add_argument("--data", nargs="+", type=artifacts.Input)
+
+    def state(content):
+        artifacts.save(path, {"numbers": torch.tensor(content)}, {"rule": "prepare_data"})
+        options = arguments_of({}, output=tmp_path / "result.safetensors", data=path)
+        return programs.Job(parser.parse_args(options)).state.path
+
+    assert state([1, 2]) == state([1, 2]) != state([1, 3])
+
+
+def test_every_artifact_that_a_program_reads_is_among_its_inputs():
+    """Those that it makes are no inputs: `--statistics` of evaluate_curve, `--checkpoint`, tables."""
+    for path in PROGRAMS:
+        text = path.read_text()
+        if "programs.run(parser" not in text:
+            continue
+        parser = runpy.run_path(str(path))["parser"]
+        files = {action.dest for action in parser._actions if action.type is artifacts.Input}
+        read = {"data", "networks", "permutation", "curve"} & {action.dest for action in parser._actions}
+        if "statistics" in {action.dest for action in parser._actions} and path.stem != "evaluate_curve":
+            read.add("statistics")
+        assert files == read
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")], ids=str
+)
+def test_memory_that_the_machine_lacks_is_one_line(run, error):
+    def main(arguments, job):
+        raise error
+
+    with pytest.raises(SystemExit, match=r"^example\.py: the machine has not as much memory"):
+        run(main)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")

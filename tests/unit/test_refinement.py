@@ -10,7 +10,7 @@ from test_matching import NETWORKS, draw, pictures
 from test_optimization import Forgetful, StoppedAt
 from torch.func import functional_call
 
-from modeconn import classification, datasets, optimization, permutation, refinement, resume
+from modeconn import classification, curves, datasets, optimization, permutation, refinement, resume
 from modeconn.functional import Functional
 from modeconn.pairs import Pair
 
@@ -343,6 +343,22 @@ def test_a_score_is_the_cross_entropy_with_t_swept_over_the_batches(swapped, att
         assert found == pytest.approx(total / 44, rel=1e-4)
     else:
         assert found > total / 44
+
+
+@pytest.mark.parametrize("size", [22, 44])
+def test_few_batches_are_scored_within_the_line(swapped, size):
+    """At its ends the scores of all permutations are one."""
+    images, labels = swapped.dataset.split("train")
+    ends = swapped.ends()
+    count = 44 // size
+    t = torch.linspace(0, 1, count + 2, dtype=torch.float64)[1:-1]
+    expected = 0
+    for value, part, of in zip(t, datasets.in_order(images, size), labels.split(size), strict=True):
+        _, _, entropies, _ = curves.training_loss_at(
+            swapped.functional, ends[None], "linear", value[None], (part, of[None], [seeded(1)]), None
+        )
+        expected += entropies.item() / count
+    assert refinement.score(swapped.functional, ends, images, labels, size, None) == pytest.approx(expected)
 
 
 def test_the_lowest_of_all_candidates_is_chosen_and_equal_ones_are_scored_once(trained, spec):

@@ -19,7 +19,7 @@ from modeconn.datasets import Dataset, cifar, mnist, pictures, tiny_imagenet
 from modeconn.datasets.downloads import Archive
 from modeconn.functional import Functional
 
-SPLITS = {"alignment_fraction": 0.5, "seed": 0}
+SPLITS = {"alignment_fraction": 0.6, "seed": 0}
 
 
 def prepared(source, downloads=None):

@@ -3,8 +3,10 @@
 import copy
 import json
 
+import numpy as np
 import pytest
 
+from modeconn import artifacts
 from workflow.checkout import TINY, Checkout
 
 SHARED = copy.deepcopy(TINY)
@@ -42,6 +44,24 @@ def test_another_checkout_and_config_train_nothing_they_share(cache, tmp_path):
     # Two seeds never share an entry.
     assert networks[0].resolve() != networks[1].resolve()
     assert networks[0].read_bytes() != networks[1].read_bytes()
+
+
+def test_files_of_ones_own_are_not_shared(cache, tmp_path):
+    """Another checkout may have other images under the same path."""
+    config = copy.deepcopy(SHARED)
+    config["datasets"]["digits"] = {"source": "npz", "path": "own.npz"}
+    rng = np.random.default_rng(0)
+    made = []
+    for number in (40, 60):
+        checkout = Checkout(tmp_path / f"project{number}", config)
+        images, labels = rng.integers(0, 256, (number, 16, 16), np.uint8), np.arange(number) % 10
+        np.savez(checkout.path / "own.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+        done = checkout.snakemake("--cores", "2", "--cache", "--", "networks", env=cache)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "no cache is used" in done.stderr
+        (data,) = (checkout.path / "results/data").glob("*.safetensors")
+        made.append(artifacts.load(data)[0]["train_labels"])
+    assert [len(labels) for labels in made] == [40, 60]
 
 
 def test_edited_source_is_another_entry(cache, tmp_path):

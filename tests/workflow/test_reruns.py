@@ -35,6 +35,27 @@ def test_all_files_touched(finished, tmp_path):
     assert checkout.planned() == {}
 
 
+@pytest.mark.parametrize(
+    ("pattern", "jobs"),
+    [
+        ("results/*/summary.txt", {"judge_claims": 1}),
+        ("results/*/tables/pairs.csv", TO_TABLES | FIGURES),
+        ("results/*/figures/*/spectrum*.pdf", {"draw_spectrum": 2}),
+        ("results/best/*/*/*/1-2/none/bezier-*/*.csv", {"select_network": 1}),
+        ("results/networks/*/*/*/seeds1.safetensors", {"train": 2}),
+    ],
+)
+def test_what_is_deleted_is_made_again(finished, tmp_path, pattern, jobs):
+    checkout = finished.copy(tmp_path / "project")
+    paths = list(checkout.path.glob(pattern))
+    assert paths
+    for path in paths:
+        path.unlink()
+    planned = checkout.planned()
+    assert planned.keys() >= jobs.keys() | REPORT.keys()
+    assert {rule: planned[rule] for rule in jobs} == jobs
+
+
 def test_a_file_above_a_megabyte_touched(tmp_path):
     """Contents count, not dates, also above the size up to which Snakemake compares them by itself."""
     config = copy.deepcopy(TINY)

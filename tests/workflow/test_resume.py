@@ -193,7 +193,6 @@ def test_snakemake_killed_and_started_again(finished, tmp_path):
         os.sched_yield()
     process.kill()
     process.wait()
-    # The networks by name: for the report alone nothing would be missing.
     checkout.run("--cores", "2", "networks")
     assert checkout.artifacts() == expected
 

@@ -12,7 +12,7 @@ rule align:
         "<logs>/align/{dataset}/{network}/{recipe}/{pair}/{alignment}.log",
     wildcard_constraints:
         alignment=identities("alignment", keep=is_matched),
-    cache: True
+    cache: SHARED
     conda:
         "../../envs/torch.yaml"
     threads: config["threads"]
@@ -42,7 +42,7 @@ rule refine:
         "<logs>/refine/{dataset}/{network}/{recipe}/{pair}/{alignment}.log",
     wildcard_constraints:
         alignment=identities("alignment", keep=is_refined),
-    cache: True
+    cache: SHARED
     priority: 5
     conda:
         "../../envs/torch.yaml"

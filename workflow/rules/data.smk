@@ -6,7 +6,7 @@ rule prepare_data:
         data="results/data/{dataset}.safetensors",
     log:
         "<logs>/prepare_data/{dataset}.log",
-    cache: True
+    cache: SHARED
     conda:
         "../../envs/torch.yaml"
     threads: config["threads"]

@@ -85,7 +85,7 @@ rule write_config:
     log:
         f"<logs>/write_config/{config['name']}.log",
     params:
-        canonical(config),
+        lambda wildcards: canonical(config),  # a function's braces are no wildcards
     message:
         "write the complete config, {output}"
     template_engine:

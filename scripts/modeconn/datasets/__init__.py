@@ -94,6 +94,10 @@ def prepare(source, downloads=DOWNLOADS):
     for split, what in ((train, "training"), (test, "test")):
         _check(split, what, classes, train[0].shape[1:])
     alignment = stratified(train[1], source["alignment_fraction"], _stream("alignment split", source))
+    if not len(alignment):
+        raise ValueError(
+            f"alignment_fraction {source['alignment_fraction']} of {len(train[1])} training images is none: raise it"
+        )
 
     tensors = {"alignment": torch.from_numpy(alignment)}
     for name, split in (("train", train), ("test", test), ("hold_out", held)):
@@ -232,16 +236,20 @@ def batches(dataset, seeds, epoch, first, size, augmentation):
 
 
 def mixed(labels, count=0):
-    """Indices of `count` images (0: all), evenly spread; in random order if `labels` (N,) are sorted, else in theirs.
+    """Indices of `count` images (0: all) that hold the classes of `labels` (N,) by their shares, in mixed order.
 
-    Folders are read class by class, and a batch of one class is normalized as no batch in training was.
+    All in their own order, where classes are mixed in it; else in random order: folders are read class by class, and a
+    batch of one class is normalized as no batch in training was. A part is spread evenly over classes that lie in
+    blocks, and drawn at random of others: equal steps through labels that repeat would meet one class.
     """
     total = len(labels)
     count = min(count or total, total)
-    chosen = torch.arange(count, device=labels.device) * total // count
-    if (labels.diff() < 0).any():
-        return chosen
-    return chosen[torch.randperm(count, generator=generator("mixed")).to(labels.device)]
+    steps = labels.diff()
+    in_blocks = not (steps < 0).any() or steps.count_nonzero() < total / 4
+    if count == total and not in_blocks:
+        return torch.arange(total, device=labels.device)
+    order = torch.randperm(count if in_blocks else total, generator=generator("mixed"))[:count].to(labels.device)
+    return order * total // count if in_blocks else order
 
 
 def in_order(images, size, augmentation=None):

@@ -25,9 +25,11 @@ def augment(images, augmentation, rng):
     shift: largest move along each side, pixels. flip: mirror left and right, every other image.
     rotation: largest angle either way, degrees. scale: [least, most] factor of enlargement.
     contrast, saturation: largest change of the factor, from 1 either way but not below 0.
-    Returns uint8, or float32 in [0, 1] where colours change.
+    Returns uint8, or float32 in [0, 1] where colours change. Raises ValueError for features (N, F, 1, 1).
     """
     count, channels = images.shape[:2]
+    if images.shape[-2:] == (1, 1):
+        raise ValueError("augmentation changes images, and this data set has features: leave it out of the recipe")
 
     def uniform(low, high):
         return low + (high - low) * torch.rand(count, generator=rng, device=images.device)
