@@ -18,9 +18,9 @@ from modeconn import cost, mistakes
 from modeconn.layout import aligned
 
 FORWARD = Fraction(1, 3)
+DIGITS = 1797  # split by test_fraction, as the `count` points of moons are
 # Images of the training and the test split; of sources that bring their own number of them, the config's.
 SIZES = {
-    "digits": (1438, 359),
     "cifar10": (50_000, 10_000),
     "cifar100": (50_000, 10_000),
     "mnist": (60_000, 10_000),
@@ -45,6 +45,10 @@ def plan(text):
 def sizes(dataset):
     """(training, test) images of a data set, by its values. Raises ValueError where the config does not say."""
     known = SIZES.get(dataset["source"], (None, None))
+    if "test_fraction" in dataset:
+        total = dataset.get("count", DIGITS)
+        test = round(dataset["test_fraction"] * total)
+        known = total - test, test
     train, test = (dataset.get(key) or size for key, size in zip(("train_images", "test_images"), known))
     if train is None or test is None:
         raise ValueError(

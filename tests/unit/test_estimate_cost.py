@@ -48,6 +48,8 @@ def test_passes_of_a_job(program, job, expected):
 
 def test_sizes_of_splits():
     assert estimate_cost.sizes({"source": "tiny_imagenet", "hold_out": 1000}) == (99_000, 10_000)
+    assert estimate_cost.sizes({"source": "digits", "test_fraction": 0.2}) == (1438, 359)
+    assert estimate_cost.sizes({"source": "moons", "count": 500, "test_fraction": 0.3, "hold_out": 50}) == (300, 150)
     with pytest.raises(ValueError, match="source image_folder has is not known"):
         estimate_cost.sizes({"source": "image_folder", "train_images": 5})
 

@@ -341,6 +341,14 @@ def test_an_npz_of_floats_gives_networks_what_bytes_give(of_arrays):
     np.testing.assert_allclose(floats.std, pixels.std, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [">f4", np.longdouble, np.float16])
+def test_an_npz_of_any_floats(of_arrays, kind):
+    pixels = of_arrays(x_train=(noise(4, 5, 6) / 255).astype(kind), x_test=(noise(2, 5, 6) / 255).astype(kind))
+    torch.testing.assert_close(
+        pixels.example(4)[:, 0], torch.from_numpy(noise(4, 5, 6) / 255).float(), atol=1e-3, rtol=0
+    )
+
+
 def test_an_npz_of_features(of_arrays):
     features = np.random.default_rng(0).normal(5, 100, (4, 7))
     dataset = of_arrays(x_train=features, x_test=features[:2])
@@ -366,6 +374,8 @@ BAD_ARRAYS = {
     "two types": ({"x_test": noise(2, 5, 6, 3) / 255}, ["x_train and x_test", "float"]),
     "two sizes": ({"x_test": noise(2, 6, 6, 3)}, ["test images", "(3, 6, 6)", "(3, 5, 6)"]),
     "no images": ({"x_train": noise(0, 5, 6, 3), "y_train": np.array([], int)}, ["no training images"]),
+    "labels that are no numbers of classes": ({"y_train": np.array([0, 0, 1, 10**12])}, ["y_train", "without gaps"]),
+    "empty images": ({"x_train": noise(4, 0, 6, 3)}, ["x_train", "(4, 0, 6, 3)", "nothing"]),
     "objects": ({"y_train": np.array([0, 0, 1, None])}, ["own.npz", "plain arrays"]),
 }
 
@@ -378,7 +388,7 @@ def test_arrays_that_are_not_as_they_should_be_are_one_line(of_arrays, one_line,
 
 def test_a_file_that_is_no_npz_is_one_line(tmp_path, one_line):
     path = tmp_path / "own.npz"
-    with one_line(OSError, path):
+    with one_line(ValueError, path, "is no file"):
         prepared({"source": "npz", "path": str(path)})
     for content in (b"", b"hello", b"PK\x03\x04 and no more"):
         path.write_bytes(content)

@@ -3,16 +3,19 @@
 Images (N, H, W) or (N, H, W, C), uint8 or floats in [0, 1], or features (N, F); labels are integers from 0.
 """
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
+MOST_CLASSES = 10**6
+
 
 def read(source, downloads):
     path = Path(source["path"]).expanduser()
     names = ("x_train", "y_train", "x_test", "y_test")
+    if not path.is_file():
+        raise ValueError(f"{path} is no file: give the path of an .npz, from the folder that make is run in")
     try:
         file = np.load(path, allow_pickle=False)
         if isinstance(file, np.ndarray):
@@ -20,7 +23,7 @@ def read(source, downloads):
         with file:
             missing = [name for name in names if name not in file]
             arrays = {name: file[name] for name in names if not missing}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # whatever a damaged file lets the libraries that read it raise
         raise ValueError(f"{path} is no .npz of plain arrays: {error}") from None
     if missing:
         raise ValueError(f"{path} has no array {missing[0]}: it needs {', '.join(names)}")
@@ -42,9 +45,10 @@ def _images(array, where):
         raise ValueError(f"{where} has shape {array.shape}: it needs N×H×W, N×H×W×C or, for features, N×F")
     if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] > 4:
         raise ValueError(f"{where} has shape {array.shape}, channels first: it needs N×H×W×C")
-    tensor = torch.from_numpy(array)
+    if 0 in array.shape[1:]:
+        raise ValueError(f"{where} has shape {array.shape}: there is nothing in an image")
+    tensor = torch.from_numpy(array if array.dtype == np.uint8 else array.astype(np.float32))
     if tensor.dtype != torch.uint8:
-        tensor = tensor.float()
         if not tensor.isfinite().all():
             raise ValueError(f"{where} has values that are not finite")
         if array.ndim > 2 and len(tensor) and not 0 <= tensor.min() <= tensor.max() <= 1:
@@ -61,4 +65,6 @@ def _labels(array, count, where):
         raise ValueError(f"{where} has {len(array)} labels for {count} images")
     if len(array) and array.min() < 0:
         raise ValueError(f"{where} has the label {array.min()}: classes are numbered from 0")
+    if len(array) and array.max() >= MOST_CLASSES:
+        raise ValueError(f"{where} has the label {array.max()}: classes are numbered from 0 without gaps")
     return array.astype(np.int64)
