@@ -335,6 +335,30 @@ def artifacts():
     )
 
 
+def deleted():
+    """What a run of this name has made and is gone: Snakemake makes again only what somebody asks for.
+
+    Before the first run has come to its tables that would be all, and the report asks for all of it.
+    """
+    if not os.path.exists(RUN):
+        return []
+    made = [
+        *FIGURES,
+        *rules.write_config.output,
+        *rules.make_tables.output,
+        *rules.compare_paper.output,
+        *rules.judge_claims.output,
+        *(rules.prepare_data.output.data.format(**cell) for cell in CELLS),
+        *artifacts(),
+        *evaluations(CELLS),
+        *robust_evaluations(CELLS),
+        *selections(CELLS),
+        *planes(CELLS),
+        *activations(CELLS),
+    ]
+    return [path for path in unique(made) if not os.path.exists(path)]
+
+
 def histories():
     """Histories of all trainings, refinements and curve fits."""
     networks = [path.replace(".safetensors", ".history.csv") for cell in CELLS for path in networks_of(cell)]
