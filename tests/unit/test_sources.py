@@ -386,6 +386,12 @@ def test_arrays_that_are_not_as_they_should_be_are_one_line(of_arrays, one_line,
         of_arrays(**changes)
 
 
+def test_a_share_that_leaves_no_image_for_alignment_is_one_line(of_arrays, one_line, monkeypatch):
+    monkeypatch.setitem(SPLITS, "alignment_fraction", 0.1)
+    with one_line(ValueError, "alignment_fraction 0.1 of 4 training images", "raise it"):
+        of_arrays()
+
+
 def test_a_file_that_is_no_npz_is_one_line(tmp_path, one_line):
     path = tmp_path / "own.npz"
     with one_line(ValueError, path, "is no file"):
