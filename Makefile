@@ -24,6 +24,7 @@ export SNAKEMAKE_OUTPUT_CACHE := $(abspath $(CACHE))/$(CACHE_KEY)
 CACHING = --cache
 endif
 PROFILES = $(notdir $(wildcard workflow/profiles/*))
+# By name: Snakemake takes a profile that is not there for none.
 CHOSEN = $(if $(filter $(PROFILE),$(PROFILES)),$(PROFILE),$(error no profile $(PROFILE) in workflow/profiles, but $(PROFILES)))
 OPTIONS = --configfile $(CONFIG) --workflow-profile workflow/profiles/$(CHOSEN)
 

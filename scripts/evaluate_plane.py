@@ -10,9 +10,7 @@ from modeconn import artifacts, classification, connectivity, curves, pairs, per
 
 parser = programs.parser(__doc__)
 pairs.add_arguments(parser)
-parser.add_argument(
-    "--curve", type=artifacts.Input, metavar="FILE", help="the bends, from fit_curve (default: no curve)"
-)
+parser.add_argument("--curve", **artifacts.INPUT, help="the bends, from fit_curve (default: no curve)")
 parser.add_argument("--marks", required=True, metavar="FILE", help="coordinates of networks and curve (CSV)")
 
 # Of t, at which the curve is drawn.

@@ -5,9 +5,7 @@ from modeconn import artifacts, classification, connectivity, pairs, programs
 parser = programs.parser(__doc__)
 pairs.add_arguments(parser)
 pairs.add_curve_argument(parser)
-parser.add_argument(
-    "--statistics", required=True, type=artifacts.Input, metavar="FILE", help="from evaluate_curve, for the same points"
-)
+parser.add_argument("--statistics", required=True, **artifacts.INPUT, help="from evaluate_curve, for the same points")
 
 
 def main(arguments, job):

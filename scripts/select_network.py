@@ -13,9 +13,7 @@ from modeconn.ensembles import Ensemble
 parser = programs.parser(__doc__)
 pairs.add_arguments(parser)
 pairs.add_curve_argument(parser)
-parser.add_argument(
-    "--statistics", required=True, type=artifacts.Input, metavar="FILE", help="from evaluate_curve, for the same points"
-)
+parser.add_argument("--statistics", required=True, **artifacts.INPUT, help="from evaluate_curve, for the same points")
 parser.add_argument("--checkpoint", required=True, metavar="FILE", help="the best network (safetensors)")
 
 # What is tested: single networks, and ensembles of both ends and along the curve.

@@ -4,9 +4,7 @@ from modeconn import artifacts, classification, datasets, networks, optimization
 from modeconn.functional import Functional
 
 parser = programs.parser(__doc__)
-parser.add_argument(
-    "--data", required=True, type=artifacts.Input, metavar="FILE", help="the data set, from prepare_data"
-)
+parser.add_argument("--data", required=True, **artifacts.INPUT, help="the data set, from prepare_data")
 parser.add_argument("--history", required=True, metavar="FILE", help="loss and accuracy per epoch (CSV)")
 
 

@@ -100,7 +100,10 @@ def load(path, device="cpu", rule=None):
 
 
 class Input(str):
-    """The path of an artifact that a program reads: the type of such an argument."""
+    """The path of an artifact that a program reads."""
+
+
+INPUT = {"type": Input, "metavar": "FILE"}  # of an argument that names one
 
 
 def checksum(path):

@@ -9,6 +9,7 @@ import math
 import re
 from collections import defaultdict
 from itertools import product
+from pathlib import Path
 
 import yaml
 from jsonschema import Draft202012Validator, exceptions, validators
@@ -63,6 +64,34 @@ _Validator = validators.extend(
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine("number", _is_number),
 )
 _Deciding = validators.extend(Draft202012Validator, {"properties": _drop_neutral})
+
+
+class _Strict(yaml.SafeLoader):
+    """YAML in which a key stands once."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if str(key.value) in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def read(path):
+    """The config at `path`. Raises ValueError, one line with the place, where it is absent or no mapping in YAML."""
+    if not Path(path).is_file():
+        raise ValueError(f"{path} is no file: give the path of a config, such as CONFIG=config/config.yaml")
+    try:
+        config = yaml.load(Path(path).read_text(), _Strict)
+    except yaml.MarkedYAMLError as error:
+        place = error.problem_mark
+        raise ValueError(f"{path}, line {place.line + 1}, column {place.column + 1}: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} is empty, or no mapping of keys to values: config/README.md explains them")
+    return config
 
 
 def complete(config, schema):
@@ -323,7 +352,7 @@ def cells(config, schema):
     of_kind = meanings(config, schema)
     meaning = {kind: {name: values for name, (_, values) in names.items()} for kind, names in of_kind.items()}
     found, pairs = {}, defaultdict(set)
-    for entry in config["studies"].get("alignment", []):
+    for entry in config["studies"]["alignment"]:
         if config["recipes"][entry["recipe"]]["attack"] is not None:
             continue
         fixed = {kind: meaning[kind][entry[kind]] for kind in ("dataset", "network", "recipe")}

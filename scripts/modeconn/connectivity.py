@@ -21,7 +21,7 @@ def along(control_points, kind, count):
 
 
 def recalibrated(functional, vectors, dataset, recalibration, augmentation=None):
-    """Buffers of the networks `vectors` with statistics of `images` training images, evenly spread (0: all).
+    """Buffers of the networks `vectors` with statistics of `images` training images, see `datasets.mixed` (0: all).
 
     augmentation: the recipe's, for images that are changed as in training (Tatro et al. 2020 in their code), all
     networks' alike.

@@ -38,11 +38,12 @@ class Pair:
 
 def add_arguments(parser):
     """Arguments that name a pair, for every program that works on one."""
-    file = {"type": artifacts.Input, "metavar": "FILE"}
-    parser.add_argument("--data", required=True, **file, help="the data set, from prepare_data")
-    parser.add_argument("--networks", required=True, nargs="+", **file, help="from train, hold both networks")
+    parser.add_argument("--data", required=True, **artifacts.INPUT, help="the data set, from prepare_data")
     parser.add_argument(
-        "--permutation", **file, help="from align or refine, for the second network (default: identity)"
+        "--networks", required=True, nargs="+", **artifacts.INPUT, help="files, from train, that hold both networks"
+    )
+    parser.add_argument(
+        "--permutation", **artifacts.INPUT, help="from align or refine, for the second network (default: identity)"
     )
 
 
@@ -68,9 +69,7 @@ def unaligned(arguments, device):
 
 def add_curve_argument(parser):
     """The argument that `curve_points` reads."""
-    parser.add_argument(
-        "--curve", type=artifacts.Input, metavar="FILE", help="the bends, from fit_curve (default: the straight line)"
-    )
+    parser.add_argument("--curve", **artifacts.INPUT, help="the bends, from fit_curve (default: the straight line)")
 
 
 def curve_points(arguments, pair, device):

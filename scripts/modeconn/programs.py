@@ -104,11 +104,9 @@ class Job:
 
 
 def _inputs(arguments):
-    """Paths of the artifacts that a program's arguments name."""
-    for value in vars(arguments).values():
-        yield from (
-            path for path in (value if isinstance(value, list) else [value]) if isinstance(path, artifacts.Input)
-        )
+    """Paths of the artifacts that a program's arguments name, in the order of the arguments."""
+    given = [value if isinstance(value, list) else [value] for value in vars(arguments).values()]
+    return [value for values in given for value in values if isinstance(value, artifacts.Input)]
 
 
 def choose_device(wanted, gpus=None):

@@ -1,7 +1,7 @@
 """Long work that survives being stopped: its state is kept beside its output, and it goes on with the same bits.
 
 The state file is named by a hash of everything that decides the result, so the state of another
-recipe or source is never taken up, and undoing an edit resumes it. It is written whole or not at
+recipe, source or input is never taken up, and undoing an edit resumes it. It is written whole or not at
 all, and removed when the output is there.
 """
 
@@ -56,7 +56,7 @@ class State:
             raise ValueError(f"{self.failure.read_text().strip()} (as before: {self.failure})")
         others = [path for path in self.output.parent.glob(f"{self.output.stem}.*.state") if path != self.path]
         if others and not self.path.exists():
-            print(f"starting anew: {others[0]} is of another recipe or source and stays as it is", flush=True)
+            print(f"starting anew: {others[0]} is of another recipe, source or input and stays as it is", flush=True)
         return self
 
     def __exit__(self, kind, error, trace):

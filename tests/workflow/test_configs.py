@@ -138,6 +138,15 @@ def test_a_study_without_alignments_draws_none(checkout):
     assert not {"align", "draw_signatures", "draw_permutations"} & planned.keys()
 
 
+def test_a_key_that_stands_twice_is_refused(checkout):
+    text = yaml.safe_dump(TINY) + "name: other\n"
+    (checkout.path / "tiny.yaml").write_text(text)
+    done = checkout.snakemake("--dry-run")
+    said = [line for line in (done.stdout + done.stderr).splitlines() if "twice" in line]
+    assert done.returncode != 0
+    assert said == [f"tiny.yaml, line {text.count(chr(10))}, column 1: name is there twice"]
+
+
 def test_two_alignments_shown_as_one_are_refused(checkout):
     config = copy.deepcopy(yaml.safe_load((PROJECT / "config/paper.yaml").read_text()))
     config["studies"]["alignment"][0]["alignments"].append("activation_stem")

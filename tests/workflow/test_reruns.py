@@ -42,6 +42,8 @@ def test_all_files_touched(finished, tmp_path):
         ("results/*/tables/pairs.csv", TO_TABLES | FIGURES),
         ("results/*/figures/*/spectrum*.pdf", {"draw_spectrum": 2}),
         ("results/best/*/*/*/1-2/none/bezier-*/*.csv", {"select_network": 1}),
+        ("results/best/*/*/*/1-2/none/bezier-*/*.safetensors", {"select_network": 1}),
+        ("results/alignments/*/*/robust-*/*/activation-*.csv", {"align": 1}),
         ("results/networks/*/*/*/seeds1.safetensors", {"train": 2}),
     ],
 )

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from modeconn import artifacts
+
 # What to make again, by the rule that makes it.
 TARGETS = {
     "train": "results/networks/*/*/standard-*/seeds1.safetensors",
@@ -156,6 +158,34 @@ def test_asked_to_stop_it_saves_first(checkout, number, signalled):
     resumed.kill()
     resumed.communicate()
     state.unlink()
+
+
+def test_the_state_of_a_measurement_is_of_the_networks_that_it_measured(checkout, signalled):
+    """Networks made anew under the same name, by other source say: half of the old measurement must not be kept."""
+    path = one(checkout, TARGETS["evaluate_curve"])
+    expected = outputs_beside(path)
+    command = command_of(checkout, str(path.relative_to(checkout.path)))
+    stopped = start(checkout, command, **signalled(signal.SIGTERM, ANY, 4))
+    stopped.communicate()
+    assert stopped.returncode == 128 + signal.SIGTERM
+    (state,) = path.parent.glob("*.state")
+
+    networks = one(checkout, TARGETS["train"])
+    before = networks.read_bytes()
+    tensors, metadata = artifacts.load(networks)
+    artifacts.save(networks, {name: 2 * tensor for name, tensor in tensors.items()}, metadata)
+    again = start(checkout, command)
+    output, _ = again.communicate()
+    assert again.returncode == 0 and "starting anew" in output, output
+    assert not json.loads(path.with_suffix(".cost.json").read_text())["resumed"]
+    assert outputs_beside(path).items() - expected.items()
+
+    networks.write_bytes(before)
+    resumed = start(checkout, command)
+    output, _ = resumed.communicate()
+    assert resumed.returncode == 0, output
+    assert json.loads(path.with_suffix(".cost.json").read_text())["resumed"]
+    assert outputs_beside(path) == expected and not state.exists()
 
 
 def test_a_twin_waits_and_nothing_is_written_twice_at_once(checkout, signalled):

@@ -25,6 +25,9 @@ from modeconn.identity import canonical, digest
 
 SCHEMA = yaml.safe_load(Path(workflow.basedir, "schemas/config.schema.yaml").read_text())
 try:
+    # Again, and strictly: Snakemake has taken a key that stands twice for its last value.
+    for path in workflow.overwrite_configfiles:
+        configuration.read(path)
     configuration.complete(config, SCHEMA)
 except ValueError as error:
     sys.exit(str(error))
@@ -117,7 +120,7 @@ def attack_of(name):
 
 def cells(study):
     """One dict of wildcards, and the measures, for each (pair, alignment, curve) that the study names."""
-    for entry in config["studies"].get(study, []):
+    for entry in config["studies"][study]:
         fixed = {kind: MEANINGS[kind][entry[kind]][0] for kind in ("dataset", "network", "recipe")}
         fixed["attack"] = attack_of(entry["attack"])
         fixed["measures"] = entry["measures"]
@@ -335,30 +338,6 @@ def artifacts():
     )
 
 
-def deleted():
-    """What a run of this name has made and is gone: Snakemake makes again only what somebody asks for.
-
-    Before the first run has come to its tables that would be all, and the report asks for all of it.
-    """
-    if not os.path.exists(RUN):
-        return []
-    made = [
-        *FIGURES,
-        *rules.write_config.output,
-        *rules.make_tables.output,
-        *rules.compare_paper.output,
-        *rules.judge_claims.output,
-        *(rules.prepare_data.output.data.format(**cell) for cell in CELLS),
-        *artifacts(),
-        *evaluations(CELLS),
-        *robust_evaluations(CELLS),
-        *selections(CELLS),
-        *planes(CELLS),
-        *activations(CELLS),
-    ]
-    return [path for path in unique(made) if not os.path.exists(path)]
-
-
 def histories():
     """Histories of all trainings, refinements and curve fits."""
     networks = [path.replace(".safetensors", ".history.csv") for cell in CELLS for path in networks_of(cell)]
@@ -404,7 +383,7 @@ def selection(wildcards):
 
 def figures():
     """All figures of this config; beside the one of all alignments the unaligned and the aligned pairs, to switch."""
-    for entry in config["studies"].get("alignment", []):
+    for entry in config["studies"]["alignment"]:
         studied = "-".join(entry[kind] for kind in ("dataset", "network", "recipe"))
         alignments = [configuration.shown_as(config, "alignment", name) for name in entry["alignments"]]
         aligned = [name for name in alignments if name != "none"][:1]

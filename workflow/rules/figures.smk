@@ -299,6 +299,26 @@ use rule draw_curves as draw_best with:
 FIGURES = unique(figures())
 
 
+def deleted():
+    """What a finished run of this name has made and is gone: Snakemake makes again only what somebody asks for.
+
+    Of a run that has come to no end the report asks for all.
+    """
+    if not any(os.path.exists(f"{RUN}/{end}") for end in ("report.html", "summary.txt", "figures")):
+        return []
+    made = [
+        *FIGURES,
+        *rules.write_config.output,
+        *rules.make_tables.output,
+        *rules.compare_paper.output,
+        *rules.judge_claims.output,
+        *(rules.prepare_data.output.data.format(**cell) for cell in CELLS),
+        *(path for paths in MEASUREMENTS.values() for path in paths),
+        *(path.replace(".csv", ".safetensors") for path in selections(CELLS)),
+    ]
+    return [path for path in unique(made) if not os.path.exists(path)]
+
+
 rule write_report:
     """Snakemake's own report, asked for by the complete config, so that it shows what this run has made."""
     input:

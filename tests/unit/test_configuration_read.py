@@ -2,7 +2,7 @@
 
 import pytest
 
-import read_config
+from modeconn import configuration
 
 
 @pytest.mark.parametrize(
@@ -20,16 +20,16 @@ def test_what_is_no_config_is_one_line(tmp_path, one_line, text, words):
     path = tmp_path / "my.yaml"
     path.write_text(text)
     with one_line(ValueError, path, *words):
-        read_config.read(path)
+        configuration.read(path)
 
 
 def test_an_absent_config_is_one_line(tmp_path, one_line):
     for path in (tmp_path / "my.yaml", tmp_path):
         with one_line(ValueError, path, "is no file", "CONFIG="):
-            read_config.read(path)
+            configuration.read(path)
 
 
 def test_merged_keys_and_comments_are_read(tmp_path):
     path = tmp_path / "my.yaml"
     path.write_text("name: one # my run\nfirst: &first {a: 1, b: 2}\nsecond: {<<: *first, b: 3}\n")
-    assert read_config.read(path) == {"name": "one", "first": {"a": 1, "b": 2}, "second": {"a": 1, "b": 3}}
+    assert configuration.read(path) == {"name": "one", "first": {"a": 1, "b": 2}, "second": {"a": 1, "b": 3}}
