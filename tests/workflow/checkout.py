@@ -49,9 +49,14 @@ class Checkout:
     def copy(self, path):
         """Another checkout with everything in it, results and Snakemake's records too."""
         shutil.copytree(self.path, path, symlinks=True)
-        other = object.__new__(Checkout)
-        other.path = Path(path)
-        return other
+        return Checkout.at(path)
+
+    @classmethod
+    def at(cls, path):
+        """The checkout that is at `path` already."""
+        checkout = object.__new__(cls)
+        checkout.path = Path(path)
+        return checkout
 
     @property
     def environment(self):
