@@ -24,6 +24,7 @@ def main(arguments, job):
         report=job.progress(curve["epochs"], f"fit {names['curve']}"),
         state=job.state,
         after_step=optimization.nearness([bends], curve["proximal"]) if curve.get("proximal") else None,
+        steps_per_epoch=datasets.steps_per_epoch(pair.dataset, curve["batch"]),
     )
 
     artifacts.save(

@@ -27,6 +27,7 @@ def main(arguments, job):
         report=job.progress(recipe["epochs"], f"train {values['names']['recipe']}"),
         state=job.state,
         buffers=buffers,
+        steps_per_epoch=datasets.steps_per_epoch(dataset, recipe["batch"]),
     )
 
     _, accuracy = classification.evaluate(

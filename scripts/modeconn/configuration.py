@@ -107,6 +107,7 @@ def complete(config, schema):
         raise ValueError(_explain(exceptions.best_match(errors)))
     config.update(plain(config))
     _no_attack(config)
+    _check_schedules(config)
     _check_names(config)
 
 
@@ -156,6 +157,22 @@ def _no_attack(config):
     for values in (*config["recipes"].values(), *config["alignments"].values(), *studies, *best):
         if values.get("attack") == "none":
             values["attack"] = None
+
+
+def _check_schedules(config):
+    """Warm-up and milestones have to fit the schedule and the epochs of what is trained."""
+    trained = [(f"recipes.{name}", recipe) for name, recipe in config["recipes"].items()]
+    trained += [(f"curves.{name}", curve) for name, curve in config["curves"].items() if "schedule" in curve]
+    for where, training in trained:
+        schedule, milestones, epochs = training["schedule"], training["milestones"], training["epochs"]
+        if (schedule == "milestones") != bool(milestones):
+            raise ValueError(f"config, {where}: schedule milestones goes with a list milestones: give both or neither")
+        if milestones != sorted(milestones) or (milestones and milestones[-1] >= epochs):
+            raise ValueError(f"config, {where}.milestones: {milestones} must ascend, and stay below epochs, {epochs}")
+        if training["warmup"] >= epochs:
+            raise ValueError(f"config, {where}.warmup: {training['warmup']} of {epochs} epochs: lower it")
+        if training["warmup"] and schedule == "one_cycle":
+            raise ValueError(f"config, {where}.warmup: one_cycle has a warm-up of its own: leave one of them out")
 
 
 def _check_names(config):

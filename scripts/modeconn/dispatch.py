@@ -64,6 +64,9 @@ def modules(values):
     if "network" in values:
         found.append(f"networks.{FAMILIES[values['network']['family']][0]}")
     alignment = values.get("alignment", {})
+    if "recipe" in values:  # a job that trains: a curve, a permutation (which names no optimizer: sgd) or networks
+        trained = values.get("curve") or alignment or values["recipe"]
+        found.append(f"optimizers.{trained.get('optimizer', {}).get('method', 'sgd')}")
     attacks = [part.get("attack") for part in (values, values.get("recipe", {}), alignment)]
     attacks += values.get("attacks", {}).values()
     found += dict.fromkeys(ATTACKS[attack.get("method", "pgd")] for attack in attacks if attack)

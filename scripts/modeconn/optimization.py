@@ -1,51 +1,46 @@
 """The training loop: networks, adversarial networks and curves are all "minimize this loss over these tensors"."""
 
-import math
+from functools import partial
 
 import torch
-from torch.optim.sgd import sgd
 
+from modeconn import optimizers, schedules
 from modeconn.resume import Hopeless
 
 
-def learning_rate_factor(schedule, epoch, epochs):
-    """Factor on the learning rate in `epoch` (from 0) of `epochs`.
-
-    constant: 1. cosine: half a cosine, from 1 towards 0. halving: 0.5^(epoch // 20) 0.9996^epoch
-    (endpoints and curves of Tatro et al. 2020). plateau: 1 for the first half, then linear to 0.01
-    at nine tenths (Garipov et al. 2018; the robust study of Tatro et al.).
-    """
-    progress = epoch / epochs
-    if schedule == "constant":
-        return 1.0
-    if schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * progress))
-    if schedule == "halving":
-        return 0.5 ** (epoch // 20) * 0.9996**epoch
-    if schedule == "plateau":
-        return min(1.0, max(0.01, 1 - 0.99 * (progress - 0.5) / 0.4))
-    raise ValueError(f"schedule {schedule}: expected constant, cosine, halving or plateau")
-
-
-def minimize(objective, variables, epoch_batches, training, *, lanes, report, state, buffers=None, after_step=None):
+def minimize(
+    objective,
+    variables,
+    epoch_batches,
+    training,
+    *,
+    lanes,
+    report,
+    state,
+    buffers=None,
+    after_step=None,
+    steps_per_epoch=1,
+):
     """Minimize a sum of losses, one a lane, and return the history.
 
     objective: batch -> (losses (L,) to descend, cross-entropy (L,) and correct answers (L,) to report).
     variables: leaf tensors (L, ...), changed in place; lane l's loss depends on slice l alone.
     epoch_batches: (epoch, first step) -> iterable of batches (images (L, N, ...), labels (L, N), generators).
-    training: {"epochs", "schedule", "optimizer": {"learning_rate", ...}}.
+    training: {"epochs", "schedule", ... (see `schedules`), "optimizer": {"learning_rate", ... (see `optimizers`)}}.
     lanes: a name for each lane, for messages. report: called with each epoch's row.
     state: a `resume.State`; work goes on from it at the step where it stopped.
     buffers: tensors by name that the objective changes in place.
     after_step: called with the learning rate after each step, to change the variables in place (`nearness`).
+    steps_per_epoch: how many batches an epoch has, for schedules that go step by step.
     Returns rows {"epoch", "learning_rate", "loss" and "accuracy" per lane, "images"}.
     Raises Hopeless, where the loss is not finite, with epoch, step, learning rate and lane.
     """
-    base = training["optimizer"]["learning_rate"]
-    momenta = [torch.zeros_like(variable) for variable in variables]
+    settings = training["optimizer"]
+    optimizer = optimizers.of(settings)
+    remembered = optimizer.state(variables)
     changing = dict(buffers or {})
-    for i, (variable, momentum) in enumerate(zip(variables, momenta)):
-        changing |= {f"variable {i}": variable.data, f"momentum {i}": momentum}
+    for name, tensors in {"variable": [variable.data for variable in variables], **remembered}.items():
+        changing |= {f"{name} {i}": tensor for i, tensor in enumerate(tensors)}
 
     history, steps, images = [], [], 0
     saved = state.load()
@@ -57,22 +52,28 @@ def minimize(objective, variables, epoch_batches, training, *, lanes, report, st
             tensor.copy_(tensors[name])
         print(f"resumed after epoch {len(history)}, step {len(steps)}", flush=True)
 
+    def rate_in(epoch, step):
+        return settings["learning_rate"] * schedules.learning_rate_factor(training, epoch, step, steps_per_epoch)
+
     def snapshot():
         return changing | ({"steps": torch.stack(steps)} if steps else {}), {"history": history, "images": images}
 
     for epoch in range(len(history), training["epochs"]):
-        rate = base * learning_rate_factor(training["schedule"], epoch, training["epochs"])
         for batch in epoch_batches(epoch, len(steps)):
+            rate, momentum = (
+                rate_in(epoch, len(steps)),
+                schedules.momentum(training, epoch, len(steps), steps_per_epoch),
+            )
             losses, entropies, correct = objective(batch)
             gradients = torch.autograd.grad(losses.sum(), variables)
-            descend(variables, gradients, momenta, rate, training["optimizer"])
+            optimizer.step(variables, gradients, remembered, rate, momentum, settings)
             if after_step is not None:
                 after_step(rate)
             count = batch[1].shape[1]
             steps.append(torch.stack([losses.detach(), entropies * count, correct]))
             images += count
             state.offer(snapshot)
-        history.append(_summary(torch.stack(steps), epoch, rate, images, lanes))
+        history.append(_summary(torch.stack(steps), epoch, partial(rate_in, epoch), images, lanes))
         steps, images = [], 0
         report(history[-1])
     if not all(variable.isfinite().all() for variable in variables):
@@ -103,26 +104,6 @@ def history_rows(history, kind, names, seeds, alignment="", curve=""):
     ]
 
 
-@torch.no_grad()
-def descend(variables, gradients, momenta, rate, optimizer):
-    """One step of stochastic gradient descent, in place; optimizer: {"momentum", "nesterov", "weight_decay"}.
-
-    torch's own update, without its optimizer class: that one imports the compiler, which takes
-    longer than a small network trains.
-    """
-    sgd(
-        variables,
-        list(gradients),
-        momenta,
-        lr=rate,
-        momentum=optimizer["momentum"],
-        nesterov=optimizer["nesterov"],
-        weight_decay=optimizer["weight_decay"],
-        dampening=0,
-        maximize=False,
-    )
-
-
 def nearness(variables, nu):
     """A function for `minimize` that holds the variables near their values of now, nu > 0: the larger, the looser.
 
@@ -139,14 +120,18 @@ def nearness(variables, nu):
     return approach
 
 
-def _summary(steps, epoch, rate, images, lanes):
-    """One epoch's row from steps (S, 3, L) of losses, summed cross-entropies and correct answers."""
+def _summary(steps, epoch, rate_in, images, lanes):
+    """One epoch's row from steps (S, 3, L) of losses, summed cross-entropies and correct answers.
+
+    rate_in: step -> its learning rate; the row has that of the last one.
+    """
     bad = ~steps[:, 0].isfinite()
     if bad.any():
         step, lane = bad.nonzero()[0].tolist()
         raise Hopeless(
             f"loss of {lanes[lane]} is not finite in epoch {epoch + 1}, step {step + 1}, "
-            f"at learning rate {rate:g}: lower the learning rate in the config"
+            f"at learning rate {rate_in(step):g}: lower the learning rate in the config"
         )
     _, entropy, correct = (steps.double().sum(0) / images).tolist()
+    rate = rate_in(len(steps) - 1)
     return {"epoch": epoch + 1, "learning_rate": rate, "loss": entropy, "accuracy": correct, "images": images}

@@ -104,6 +104,17 @@ MISTAKES = {
     ),
     "unknown family": ("networks.tinyten.family", "tiny", ["networks.tinyten.family", "'tiny'", "tinyten", "mlp"]),
     "unknown schedule": ("recipes.standard.schedule", "step", ["recipes.standard.schedule", "'step'", "halving"]),
+    "key of another optimizer": (
+        "recipes.standard.optimizer",
+        {"method": "adamw", "nesterov": True},
+        ["recipes.standard.optimizer", "'nesterov'", "beta2"],
+    ),
+    "milestones of another schedule": (
+        "recipes.standard.milestones",
+        [1],
+        ["recipes.standard", "schedule milestones", "both or neither"],
+    ),
+    "warm-up as long as the training": ("curves.bezier.warmup", 4, ["curves.bezier.warmup", "lower it"]),
     "unknown device": ("device", "gpu", ["device", "'gpu'", "cuda"]),
     "unusable name": ("datasets.my data", {"source": "digits"}, ["datasets", "'my data'", "Letters"]),
     "alignment called none": (
@@ -309,7 +320,15 @@ def test_defaults_are_filled_in_at_every_depth():
         "epochs": 3,
         "batch": 128,
         "schedule": "cosine",
-        "optimizer": {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.0005},
+        "warmup": 0,
+        "milestones": [],
+        "optimizer": {
+            "method": "sgd",
+            "learning_rate": 0.1,
+            "momentum": 0.9,
+            "nesterov": True,
+            "weight_decay": 0.0005,
+        },
         "augmentation": {
             "shift": 0,
             "flip": False,
@@ -339,6 +358,27 @@ def test_defaults_are_filled_in_at_every_depth():
     }
     assert config["curves"]["linear"] == {"kind": "linear"}
     assert config["curves"]["bezier"]["optimizer"]["learning_rate"] == 0.01
+
+
+def test_each_optimizer_has_keys_and_defaults_of_its_own():
+    def optimizer(where, **values):
+        section, name = where.split(".")
+        return completed((f"{where}.optimizer", values))[section][name]["optimizer"]
+
+    adamw = {"method": "adamw", "learning_rate": 0.001, "momentum": 0.9, "beta2": 0.999, "epsilon": 1e-8}
+    assert optimizer("recipes.standard", method="adamw") == adamw | {"weight_decay": 0.01}
+    # On a curve decay acts on its point, not on its bends.
+    assert optimizer("curves.bezier", method="adamw") == adamw | {"learning_rate": 0.01, "weight_decay": 0}
+    rmsprop = {"method": "rmsprop", "momentum": 0, "alpha": 0.99, "epsilon": 1e-8, "weight_decay": 0}
+    assert optimizer("recipes.standard", method="rmsprop") == rmsprop | {"learning_rate": 0.01}
+    adagrad = {"method": "adagrad", "learning_rate": 0.01, "epsilon": 1e-10, "weight_decay": 0}
+    assert optimizer("recipes.standard", method="adagrad") == adagrad
+
+
+@pytest.mark.parametrize("milestones", [[2, 1], [1, 5]])
+def test_milestones_ascend_within_the_epochs(one_line, milestones):
+    with one_line(ValueError, "recipes.standard.milestones", milestones, "ascend", "below epochs, 3"):
+        completed(("recipes.standard.schedule", "milestones"), ("recipes.standard.milestones", milestones))
 
 
 def test_what_is_given_is_not_overwritten_by_defaults():

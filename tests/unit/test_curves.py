@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 
-from modeconn import curves, datasets, optimization
+from modeconn import curves, datasets
 from modeconn import functional as functional_module
 from modeconn.functional import Functional
+from modeconn.optimizers import sgd
 
 T = torch.linspace(0, 1, 11, dtype=torch.float64)
 SGD = {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
@@ -172,5 +173,5 @@ def test_a_step_waits_for_no_value(tiny_network, lanes, attack, monkeypatch):
     objective = curves.objective_of(functional, ends, bends, {"kind": "bezier", "weight_decay": 5e-4}, attack)
     losses, _, _ = objective(batch)
     gradients = torch.autograd.grad(losses.sum(), [bends])
-    optimization.descend([bends], gradients, [torch.zeros_like(bends)], 0.1, SGD)
+    sgd.step([bends], gradients, sgd.state([bends]), 0.1, SGD["momentum"], SGD)
     assert losses.shape == (lanes,) and losses.is_meta

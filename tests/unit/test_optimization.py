@@ -5,11 +5,12 @@ import signal
 import pytest
 import torch
 
-from modeconn import artifacts, classification, datasets, optimization, resume
+from modeconn import artifacts, classification, datasets, optimization, resume, schedules
 from modeconn.functional import Functional
 
 OPTIMIZER = {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
 PLAIN = {"learning_rate": 0.1, "momentum": 0, "nesterov": False, "weight_decay": 0}
+ADAMW = {"method": "adamw", "learning_rate": 0.01, "momentum": 0.9, "beta2": 0.99, "epsilon": 1e-8, "weight_decay": 0.1}
 ATTACK = {"epsilon": 0.1, "step": 0.05, "steps": 2, "random_start": True}
 
 
@@ -21,25 +22,6 @@ class Forgetful:
 
     def offer(self, snapshot):
         pass
-
-
-@pytest.mark.parametrize(
-    ("schedule", "epochs", "values"),
-    [
-        ("constant", 10, {0: 1, 9: 1}),
-        ("cosine", 8, {0: 1, 2: (1 + 0.5**0.5) / 2, 4: 0.5, 6: (1 - 0.5**0.5) / 2}),
-        ("halving", 250, {0: 1, 1: 0.9996, 19: 0.9996**19, 20: 0.5 * 0.9996**20, 40: 0.25 * 0.9996**40}),
-        ("plateau", 100, {0: 1, 49: 1, 50: 1, 70: 0.505, 80: 0.2575, 90: 0.01, 99: 0.01}),
-    ],
-)
-def test_learning_rates_follow_their_schedules(schedule, epochs, values):
-    found = {epoch: optimization.learning_rate_factor(schedule, epoch, epochs) for epoch in values}
-    assert found == pytest.approx(values)
-
-
-def test_an_unknown_schedule_is_refused(one_line):
-    with one_line(ValueError, "linear", "constant, cosine, halving or plateau"):
-        optimization.learning_rate_factor("linear", 0, 10)
 
 
 def labelled(*sizes, lanes=1):
@@ -162,12 +144,42 @@ def test_a_loss_that_is_not_finite_is_named_with_its_place(one_line, value):
         minimize(objective, variable, labelled(*[4] * 5, lanes=2), epochs=2, schedule="cosine")
 
 
+def test_each_step_has_its_own_learning_rate_where_the_schedule_goes_by_steps():
+    variable = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)
+    rates = []
+    history = minimize(
+        slope(variable),
+        variable,
+        labelled(4, 4, 4),
+        epochs=2,
+        schedule="one_cycle",
+        after_step=rates.append,
+        steps_per_epoch=3,
+    )
+    training = {"schedule": "one_cycle", "epochs": 2}
+    expected = [
+        0.1 * schedules.learning_rate_factor(training, epoch, step, 3) for epoch in (0, 1) for step in (0, 1, 2)
+    ]
+    assert rates == expected and len(set(rates)) == 6
+    # The history has each epoch's last one.
+    assert [row["learning_rate"] for row in history] == [expected[2], expected[5]]
+
+
 @pytest.fixture
 def training(tiny_dataset, tiny_network):
     """Train a population, how: in turn as on a CPU, or at once as on a GPU; returns vectors, buffers and history."""
 
     def train(
-        seeds, recipe=None, dtype=torch.float32, attack=None, state=None, epochs=2, norm="batch", how="_in_turn", **more
+        seeds,
+        recipe=None,
+        dtype=torch.float32,
+        attack=None,
+        state=None,
+        epochs=2,
+        norm="batch",
+        how="_in_turn",
+        schedule="constant",
+        **more,
     ):
         population = [tiny_network(seed, norm, dtype) for seed in seeds]
         vars(population[0]).update(more)
@@ -180,6 +192,8 @@ def training(tiny_dataset, tiny_network):
             vectors,
             lambda epoch, first: datasets.batches(tiny_dataset, seeds, epoch, first, 16, {"shift": 1}),
             epochs=epochs,
+            schedule=schedule,
+            steps_per_epoch=datasets.steps_per_epoch(tiny_dataset, 16),
             optimizer=recipe or OPTIMIZER,
             lanes=[f"seed {seed}" for seed in seeds],
             state=state or Forgetful(),
@@ -261,12 +275,13 @@ class StoppedAt(resume.State):
 
 # Epochs have three steps: the first, one within the first epoch, its last, one within the second.
 @pytest.mark.parametrize("step", [1, 2, 3, 5])
-def test_a_stopped_run_goes_on_with_the_same_bits(training, tmp_path, step):
-    whole = training([1, 2], attack=ATTACK, epochs=3)
+@pytest.mark.parametrize("how", [{"attack": ATTACK}, {"recipe": ADAMW, "schedule": "one_cycle"}], ids=["sgd", "adamw"])
+def test_a_stopped_run_goes_on_with_the_same_bits(training, tmp_path, how, step):
+    whole = training([1, 2], epochs=3, **how)
     with pytest.raises(resume.Stopped), StoppedAt(tmp_path / "networks", step) as state:
-        training([1, 2], attack=ATTACK, epochs=3, state=state)
+        training([1, 2], epochs=3, state=state, **how)
     with resume.State(tmp_path / "networks", "identity") as state:
-        found = training([1, 2], attack=ATTACK, epochs=3, state=state)
+        found = training([1, 2], epochs=3, state=state, **how)
         assert state.resumed
     assert_same(found, whole)
     assert found[2] == whole[2]

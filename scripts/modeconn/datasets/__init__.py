@@ -10,6 +10,7 @@ where the source has none of its own, and statistics, (mean, std) per channel, i
 to be estimated.
 """
 
+import math
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -233,6 +234,11 @@ def batches(dataset, seeds, epoch, first, size, augmentation):
         if augment is not None:
             images = torch.stack([augment(lane, augmentation, g) for lane, g in zip(images, generators)])
         yield to_float(images), dataset.train_labels[index], generators
+
+
+def steps_per_epoch(dataset, size):
+    """How many batches of `size` images `batches` makes of the training split."""
+    return math.ceil(len(dataset.train_labels) / size)
 
 
 def mixed(labels, count=0):
