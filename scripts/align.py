@@ -2,6 +2,7 @@
 
 from modeconn import artifacts, pairs, permutation, programs, signatures
 from modeconn.matching import activation
+from modeconn.permutation import proof
 from modeconn.randomness import generator
 
 parser = programs.parser(__doc__)
@@ -14,7 +15,7 @@ def main(arguments, job):
     alignment = values["alignment"]
     pair = pairs.load(arguments, job.device)
     spec = pair.spec()
-    permutation.verify(pair.functional.network, spec, pair.dataset.example(), generator("verify"))
+    proof.verify(pair.functional.network, spec, pair.dataset.example(), generator("verify"))
     correlations = signatures.correlate(pair, spec, alignment)
     found = match(alignment, pair, spec, correlations["alignment", alignment.get("site", "post")])
     artifacts.save(

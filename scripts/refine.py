@@ -5,6 +5,7 @@ permutation of the network as it was trained.
 """
 
 from modeconn import artifacts, optimization, pairs, permutation, programs, refinement, signatures
+from modeconn.permutation import proof
 from modeconn.randomness import generator
 
 parser = programs.parser(__doc__)
@@ -19,7 +20,7 @@ def main(arguments, job):
     settings, recipe, names = values["alignment"], values["recipe"], values["names"]
     original = pairs.unaligned(arguments, job.device)
     spec = original.spec()
-    permutation.verify(original.functional.network, spec, original.dataset.example(), generator("verify"))
+    proof.verify(original.functional.network, spec, original.dataset.example(), generator("verify"))
     start = permutation.identity(spec)
     if arguments.permutation is not None:
         start, _ = artifacts.load(arguments.permutation, rule="align")

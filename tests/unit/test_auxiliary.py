@@ -12,6 +12,7 @@ from modeconn import attacks, classification, curves, datasets, networks, optimi
 from modeconn.batchnorm import recalibrate
 from modeconn.functional import Functional
 from modeconn.matching import activation, weight
+from modeconn.permutation.proof import verify
 
 ATTACK = {"epsilon": 0.1, "step": 0.03, "steps": 2, "random_start": True}
 OPTIMIZER = {"learning_rate": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
@@ -86,7 +87,7 @@ def test_permuting_changes_neither_logits_nor_auxiliary_logits(found, googlenet,
 def test_the_spec_is_proved(found, tiny_dataset):
     network, spec = found
     assert len(spec.groups) == 3 + 9 * 6 + 2 * 2
-    proof = permutation.verify(network, spec, tiny_dataset.example(), seeded())
+    proof = verify(network, spec, tiny_dataset.example(), seeded())
     assert proof.invariance < 1e-5 and min(proof.reactions.values()) > 1e-2
 
 

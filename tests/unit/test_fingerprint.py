@@ -121,6 +121,12 @@ def test_refining_counts_for_refined_permutations_only():
     assert "refinement" not in names("align") | names("fit_curve") | names("evaluate_curve")
 
 
+def test_a_proof_counts_where_it_is_made_and_decides_no_other_result():
+    assert "permutation.proof" in names("align") & names("refine")
+    for program in ("train", "fit_curve", "evaluate_curve", "evaluate_plane", "select_network"):
+        assert "permutation.proof" not in names(program)
+
+
 def test_a_data_set_names_the_module_of_its_source():
     assert dispatch.modules({"dataset": {"source": "cifar100"}}) == ["datasets.cifar"]
     for module in dispatch.SOURCES.values():

@@ -17,6 +17,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from torchvision.models.inception import BasicConv2d
 
 from modeconn import networks, permutation
+from modeconn.permutation.proof import verify
 
 
 def seeded(seed=0):
@@ -135,7 +136,7 @@ def architecture(name):
 def test_an_architecture_has_all_its_groups_and_they_are_proved(name):
     network, example, spec = architecture(name)
     assert (len(spec.groups), sum(spec.groups.values())) == ARCHITECTURES[name][2:]
-    proof = permutation.verify(network, spec, example, seeded())
+    proof = verify(network, spec, example, seeded())
     assert proof.invariance < 1e-5
     assert list(proof.reactions) == list(spec.groups)
     assert min(proof.reactions.values()) > 1e-2
@@ -251,7 +252,7 @@ def family(name, norm):
 def test_our_families_have_all_their_groups_and_they_are_proved(name, norm):
     network, example, spec = family(name, norm)
     assert (len(spec.groups), sum(spec.groups.values())) == FAMILIES[name][1:]
-    proof = permutation.verify(network, spec, example, seeded())
+    proof = verify(network, spec, example, seeded())
     assert proof.invariance < 1e-5 and min(proof.reactions.values()) > 1e-2
 
 
@@ -613,7 +614,7 @@ def test_rule(rule):
     network, example = net(forward, **modules), torch.rand(2, 3, 8, 8, generator=seeded())
     spec = permutation.discover(network, example)
     assert spec.groups == groups
-    permutation.verify(network, spec, example, seeded())
+    verify(network, spec, example, seeded())
 
 
 def test_concatenation_and_flatten_give_segments_with_repeats():
@@ -628,7 +629,7 @@ def test_shared_modules_and_weights_have_one_group_under_all_names():
     network, example = Shared(), torch.rand(2, 3, 8, 8)
     spec = permutation.discover(network, example)
     assert spec.groups == {"open": 6}
-    permutation.verify(network, spec, example, seeded())
+    verify(network, spec, example, seeded())
     carrying = {(axis.tensor, axis.dim) for axis in spec.axes}
     assert {(f"{name}.weight", dim) for name in ("twice", "again", "other") for dim in (0, 1)} <= carrying
     permuted = permutation.apply(spec, permutation.random(spec, seeded()), network.state_dict())
@@ -685,7 +686,7 @@ def test_verify_catches_each_axis_that_is_forgotten(norm):
     for forgotten in spec.axes:
         axes = tuple(axis for axis in spec.axes if axis != forgotten)
         with pytest.raises(ValueError, match=r"^Normalized: the permutation spec is wrong"):
-            permutation.verify(network, replace(spec, axes=axes), example, seeded())
+            verify(network, replace(spec, axes=axes), example, seeded())
 
 
 def test_verify_names_the_group_that_is_wrong():
@@ -693,14 +694,14 @@ def test_verify_names_the_group_that_is_wrong():
     wrong = next(axis for axis in spec.axes if axis.tensor == "network.stages.1.1.first.norm.running_var")
     axes = tuple(axis for axis in spec.axes if axis != wrong)
     with pytest.raises(ValueError, match=r"wrong: .* group network\.stages\.1\.1\.first\.conv$"):
-        permutation.verify(network, replace(spec, axes=axes), example, seeded())
+        verify(network, replace(spec, axes=axes), example, seeded())
 
 
 def test_verify_catches_an_auxiliary_head_that_is_forgotten():
     network, example, spec = architecture("googlenet")
     axes = tuple(axis for axis in spec.axes if (axis.tensor, axis.dim) != ("aux2.fc1.weight", 1))
     with pytest.raises(ValueError, match=r"GoogLeNet: the permutation spec is wrong: .* group aux2\.conv\.conv$"):
-        permutation.verify(network, replace(spec, axes=axes), example, seeded())
+        verify(network, replace(spec, axes=axes), example, seeded())
 
 
 def test_verify_catches_groups_that_should_be_tied():
@@ -713,7 +714,7 @@ def test_verify_catches_groups_that_should_be_tied():
     )
     spec = replace(spec, groups={"a": 6, "b": 6}, axes=untied)
     with pytest.raises(ValueError, match="Net: the permutation spec is wrong"):
-        permutation.verify(network, spec, example, seeded())
+        verify(network, spec, example, seeded())
 
 
 def test_verify_does_not_call_valid_what_no_output_feels():
@@ -726,7 +727,7 @@ def test_verify_does_not_call_valid_what_no_output_feels():
     )
     example = torch.rand(2, 3, 8, 8)
     with pytest.raises(ValueError, match=r"^Net: the permutation spec cannot be verified: no output reacts to b$"):
-        permutation.verify(network, permutation.discover(network, example), example, seeded())
+        verify(network, permutation.discover(network, example), example, seeded())
 
 
 def test_verify_does_not_depend_on_weights_that_hide_mistakes():
@@ -736,7 +737,7 @@ def test_verify_does_not_depend_on_weights_that_hide_mistakes():
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
-    proof = permutation.verify(network, spec, example, seeded())
+    proof = verify(network, spec, example, seeded())
     assert min(proof.reactions.values()) > 1e-2
 
 
@@ -756,7 +757,7 @@ def test_the_network_and_the_random_state_are_left_as_they_were():
 
     spec = permutation.discover(network, example)
     permutation.capture(network, ["network_stem_relu"], example)(example)
-    permutation.verify(network, spec, example, seeded())
+    verify(network, spec, example, seeded())
 
     assert all(tensor is tensors[name] for name, tensor in state(network).items())
     assert_equal(state(network), values)
@@ -768,7 +769,7 @@ def test_the_network_and_the_random_state_are_left_as_they_were():
 
 def test_verify_is_a_function_of_its_generator():
     network, example, spec = family("mlp", "batch")
-    proofs = [permutation.verify(network, spec, example, seeded(seed)) for seed in (1, 1, 2)]
+    proofs = [verify(network, spec, example, seeded(seed)) for seed in (1, 1, 2)]
     assert proofs[0] == proofs[1] != proofs[2]
 
 

@@ -1,0 +1,23 @@
+"""Permutations of hidden neurons: `discover` finds where a network has them, `apply` renumbers.
+
+`capture` hands out activations on the way. That a spec is right is shown by `permutation.proof`, which decides no
+result and is imported by who proves.
+"""
+
+from modeconn.permutation.discovery import discover
+from modeconn.permutation.graphs import capture
+from modeconn.permutation.spec import Axis, PermutationSpec, Segment, Site, apply, compose, identity, invert, random
+
+__all__ = [
+    "Axis",
+    "PermutationSpec",
+    "Segment",
+    "Site",
+    "apply",
+    "capture",
+    "compose",
+    "discover",
+    "identity",
+    "invert",
+    "random",
+]

@@ -1,0 +1,340 @@
+"""Discovery: the permutation spec of a network, read off its graphs."""
+
+import re
+from collections import defaultdict
+from dataclasses import replace
+from itertools import chain
+from typing import NamedTuple
+
+import torch
+from torch import fx, nn
+
+from modeconn.permutation.graphs import DROPOUT, graphs_of, kind_of, twin_of, words
+from modeconn.permutation.spec import Axis, PermutationSpec, Segment, Site
+
+
+def discover(network, example):
+    """The PermutationSpec of `network`, found by one walk over its graph in eval and one in train mode.
+
+    example: one batch of at least two inputs, such as (N, C, H, W). The network is left as it was.
+    What the walk does not understand is pinned to the identity: a spec may be less free than it could be.
+    Raises ValueError where the network cannot be traced or run, or has a parameter that neither graph uses.
+    """
+    name = type(network).__name__
+    twin = twin_of(network, network.parameters())
+    groups = _Groups()
+    walks = [_Walk(graph, groups) for graph in graphs_of(twin)]
+    try:
+        with torch.no_grad():
+            for walk in walks:
+                walk.run(example)
+    except Exception as error:
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise ValueError(f"{name} does not run on an example of shape {tuple(example.shape)}: {reason}") from error
+    for parameter_name, parameter in twin.named_parameters():
+        if id(parameter) not in groups.reached:
+            raise ValueError(f"{name}: parameter {parameter_name} takes no part in the forward pass; use or remove it")
+    roots = sorted({groups.find(group) for group in range(1, len(groups.names))} - {0})
+    sites, pre_sites = (_sites(walks, groups, before) for before in (False, True))
+    return PermutationSpec(
+        groups={groups.names[root]: groups.sizes[root] for root in roots},
+        axes=_axes(twin, groups),
+        sites={groups.names[root]: sites.get(root, ()) for root in roots},
+        pre_sites={groups.names[root]: pre_sites.get(root, ()) for root in roots},
+    )
+
+
+def _axes(network, groups):
+    names = {}  # several for one tensor where modules share it: a state dict holds it under each
+    members = (network.named_parameters(remove_duplicate=False), network.named_buffers(remove_duplicate=False))
+    for name, tensor in chain(*members):
+        names.setdefault(id(tensor), []).append(name)
+    axes = []
+    for (tensor, dim), (runs, output) in groups.axes.items():
+        segments = tuple(Segment(groups.names[groups.find(run.group)], run.size, run.repeat) for run in runs)
+        if any(segment.group for segment in segments):
+            axes += [Axis(name, dim, segments, output) for name in names[tensor]]
+    return tuple(axes)
+
+
+def _sites(walks, groups, before):
+    """Number of a group -> its sites after the nonlinearities, or `before` them, in the first graph that has it.
+
+    walks: of the eval graph and, where it differs, the train graph.
+    """
+    sites = {}
+    for training, walk in zip((False, True), walks):
+        nonlinear, alone = defaultdict(tuple), {}
+        for node, label in walk.labels.items():
+            if walk.kind(node) in _NONLINEAR:
+                value = node.all_input_nodes[0] if before else node
+                for group, site in _carried(value, walk.labels[value], groups):
+                    nonlinear[group] += (replace(site, training=training),)
+            if label and len(label.runs) == 1:
+                for group, site in _carried(node, label, groups):
+                    alone[group] = (replace(site, training=training),)
+        sites = alone | nonlinear | sites
+    return sites
+
+
+def _carried(node, label, groups):
+    """(number of a group, its site) for the groups whose channels are single entries of the node's value."""
+    offset = 0
+    for run in label.runs if label else ():
+        if run.repeat == 1:
+            yield groups.find(run.group), Site(node.name, label.dim, offset, run.size)
+        offset += run.size * run.repeat
+
+
+class _Run(NamedTuple):
+    """A segment while groups are still being tied: `group` is a number of `_Groups`."""
+
+    group: int
+    size: int
+    repeat: int = 1
+
+
+class _Label(NamedTuple):
+    """What a value carries: groups along one of its axes."""
+
+    dim: int
+    runs: tuple[_Run, ...]
+
+
+def _pinned(size):
+    return (_Run(0, size),)
+
+
+class _Groups:
+    """Union-find over groups, and the axes that carry them.
+
+    Group 0 is the identity: what must not move is merged into it. The oldest member stands for its set,
+    which therefore has the name of its first opener.
+    """
+
+    def __init__(self):
+        self.names, self.sizes, self.parents = [None], [0], [0]
+        self.axes = {}  # (id of a tensor, dim) -> (runs, output)
+        self.reached = set()  # ids of tensors
+
+    def open(self, name, size):
+        if size == 1:
+            return _pinned(1)
+        self.names.append(name)
+        self.sizes.append(size)
+        self.parents.append(len(self.parents))
+        return (_Run(self.parents[-1], size),)
+
+    def find(self, group):
+        while self.parents[group] != group:
+            group = self.parents[group]
+        return group
+
+    def union(self, first, second):
+        oldest, other = sorted((self.find(first), self.find(second)))
+        self.parents[other] = oldest
+
+    def pin(self, runs):
+        for run in runs:
+            self.union(0, run.group)
+
+    def tie(self, first, second):
+        """One axis has both cuts. Cuts into different lengths leave it no freedom that is easily told: pinned."""
+        if [run[1:] for run in first] == [run[1:] for run in second]:
+            for one, other in zip(first, second):
+                self.union(one.group, other.group)
+        else:
+            self.pin(first + second)
+
+    def bind(self, tensor, dim, runs, output):
+        """Axis `dim` of a tensor carries `runs`; what it carries from another use is tied to them."""
+        self.reached.add(id(tensor))
+        self.tie(self.axes.setdefault((id(tensor), dim), (runs, output))[0], runs)
+
+    def fix(self, tensors):
+        """No axis of the tensors may be permuted."""
+        for tensor in tensors:
+            self.reached.add(id(tensor))
+            for dim, size in enumerate(tensor.shape):
+                self.bind(tensor, dim, _pinned(size), output=False)
+
+
+# Operations as `kind_of` names them.
+_NONLINEAR = words("""
+    relu relu6 prelu rrelu leakyrelu elu selu celu gelu silu mish hardswish sigmoid hardsigmoid logsigmoid
+    tanh hardtanh softplus softsign softshrink hardshrink tanhshrink threshold clamp clampmin
+""")
+# The last three see a whole axis, but no order in it.
+_CARRYING = words("""
+    add iadd sub isub mul imul div truediv itruediv pow neg abs square sqrt rsqrt exp log maximum minimum
+    identity contiguous clone detach float double half softmax logsoftmax normalize
+""")
+_CONCATENATE = words("cat concat concatenate")
+_RESHAPE = words("flatten unflatten view reshape")
+# Axes moved, or reduced regardless of order: after a mean over the channels there is nothing left to permute.
+_MOVE = words("""
+    permute transpose swapaxes swapdims movedim moveaxis squeeze unsqueeze t
+    mean sum prod amax amin std var norm logsumexp
+""")
+_SHAPE = words("size dim ndimension numel stride getattr")
+_SPATIAL = re.compile(r"(?:pool|pad)([123])d$")
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+_CHANNEL_NORMS = (*_BATCH_NORMS, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm, nn.PReLU)
+
+
+class _Walk(fx.Interpreter):
+    """Runs a graph once and labels each value with the groups that one of its axes carries.
+
+    In the methods `inputs` are a node's tensors as (shape, label), label None where nothing may be permuted.
+    """
+
+    def __init__(self, graph, groups):
+        super().__init__(graph)
+        self.extra_traceback = False
+        self.groups = groups
+        self.labels = {}
+
+    def kind(self, node):
+        return kind_of(self.fetch_attr(node.target) if node.op == "call_module" else node.target)
+
+    def run_node(self, node):
+        sources = [(self.env[source], self.labels[source]) for source in node.all_input_nodes]
+        inputs = [(source.shape, label) for source, label in sources if isinstance(source, torch.Tensor)]
+        value = super().run_node(node)
+        self.labels[node] = self._label(node, inputs, value)
+        return value
+
+    def _label(self, node, inputs, value):
+        if node.op == "call_module":
+            return self._module(node, self.fetch_attr(node.target), inputs, value)
+        if node.op == "get_attr" and isinstance(value, torch.Tensor):
+            self.groups.fix([value])
+        if not any(label for _, label in inputs):
+            return None
+        if node.op == "output" or not isinstance(value, torch.Tensor):
+            return self._unknown(inputs if self.kind(node) not in _SHAPE else ())
+        return self._operation(node, inputs, value)
+
+    def _module(self, node, module, inputs, value):
+        own = {name for name in ("weight", "bias") if getattr(module, name, None) is not None}
+        # Pruning and parametrizations compute the weight from parameters of other names, which no rule here knows.
+        if own == {name for name, _ in module.named_parameters()} and len(inputs) == 1:
+            if type(module) in LAYERS:
+                return self._layer(node.target, module, *inputs[0], value)
+            if type(module) in _CHANNEL_NORMS and getattr(module, "num_groups", 1) == 1:
+                return self._channel_norm(module, *inputs[0])
+            if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
+                return self._layer_norm(module, *inputs[0])
+        self.groups.fix(chain(module.parameters(), module.buffers()))
+        known = isinstance(value, torch.Tensor) and any(label for _, label in inputs)
+        return self._operation(node, inputs, value) if known else self._unknown(inputs)
+
+    def _operation(self, node, inputs, value):
+        """The label of a value that an operation without parameters of its own makes of `inputs`."""
+        args, kwargs = self.fetch_args_kwargs_from_env(node)
+        kind = self.kind(node)
+        if kind in _NONLINEAR | DROPOUT | _CARRYING:
+            return self._elementwise(inputs, value.ndim)
+        if kind in _CONCATENATE and args and isinstance(node.args[0], (list, tuple)):
+            return self._concatenate(node, args, kwargs)
+        (shape, label), *others = inputs
+        if label is None or others:
+            return self._unknown(inputs)
+        if kind in _RESHAPE:
+            return self._reshape(shape, label, value.shape)
+        # Not in place: the value before has its label already.
+        if kind in _MOVE and args and not (node.op == "call_method" and node.target.endswith("_")):
+            return self._move(node, shape, label, args, kwargs)
+        if match := _SPATIAL.search(kind):
+            mixed = int(match[1])
+        elif kind == "pad" and len(args) > 1:
+            mixed = len(args[1]) // 2
+        else:
+            mixed = value.ndim - 2 if kind in ("interpolate", "upsample") else value.ndim
+        return label if label.dim < value.ndim - mixed else self._unknown(inputs)
+
+    def _unknown(self, inputs):
+        for _, label in inputs:
+            self.groups.pin(label.runs if label else ())
+
+    def _layer(self, name, module, shape, label, value):
+        """Linear and convolution: closes the groups of the input, opens one on the output; depthwise, carries them."""
+        spatial = module.weight.ndim - 2
+        dim_in, dim_out = len(shape) - spatial - 1, value.ndim - spatial - 1
+        if label is not None and label.dim == dim_in:
+            runs = label.runs
+        else:
+            self._unknown([(shape, label)])
+            runs = _pinned(shape[dim_in])
+        if getattr(module, "groups", 1) == 1:
+            self.groups.bind(module.weight, 1, runs, output=False)
+            runs = self.groups.open(name, value.shape[dim_out])
+        elif not module.groups == module.in_channels == module.out_channels:
+            self.groups.pin(runs)
+            runs = _pinned(value.shape[dim_out])
+            self.groups.fix([module.weight])
+        for tensor in module.parameters():
+            self.groups.bind(tensor, 0, runs, output=True)
+        return _Label(dim_out, runs) if value.shape[dim_out] > 1 else None
+
+    def _channel_norm(self, module, shape, label):
+        """Batch normalization, group normalization with one group, PReLU: parameters along axis 1."""
+        for tensor in chain(module.parameters(), module.buffers()):
+            if label is not None and label.dim == 1 and tensor.shape == shape[1:2]:
+                self.groups.bind(tensor, 0, label.runs, output=True)
+            else:
+                self.groups.fix([tensor])
+        return label
+
+    def _layer_norm(self, module, shape, label):
+        """Layer normalization and its subclasses, which may move axes about: the weight's first axis is looked for."""
+        parameters = {name: torch.zeros_like(parameter) for name, parameter in module.named_parameters()}
+        if label is not None and shape[label.dim] == module.normalized_shape[0] and "weight" in parameters:
+            # With the weights of all channels but one switched off, the output must be zero but there.
+            parameters["weight"][0] = 1
+            probe = torch.arange(shape.numel()).sin().view(shape).to(module.weight)
+            on = torch.func.functional_call(module, parameters, (probe,)).nonzero()
+            if len(on) and not on[:, label.dim].any():
+                for tensor in module.parameters():
+                    self.groups.bind(tensor, 0, label.runs, output=True)
+                return label
+        self.groups.fix(module.parameters())
+        return self._unknown([(shape, label)])
+
+    def _elementwise(self, inputs, rank):
+        """Entries that meet carry the same group; an input that is broadcast along the axis does not restrict it."""
+        dims = {label.dim + rank - len(shape) for shape, label in inputs if label}
+        if len(dims) > 1:
+            return self._unknown(inputs)
+        (dim,) = dims
+        runs = next(label.runs for _, label in inputs if label)
+        for shape, label in inputs:
+            size = shape[dim - rank] if rank - dim <= len(shape) else 1
+            if size > 1:
+                self.groups.tie(runs, label.runs if label else _pinned(size))
+        return _Label(dim, runs)
+
+    def _concatenate(self, node, args, kwargs):
+        inputs = [(self.env[source].shape, self.labels[source]) for source in node.args[0]]
+        rank = len(inputs[0][0])
+        dim = (args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis", 0))) % rank
+        if {label.dim for _, label in inputs if label} != {dim}:
+            return self._elementwise(inputs, rank)
+        return _Label(dim, tuple(chain(*(label.runs if label else _pinned(shape[dim]) for shape, label in inputs))))
+
+    def _reshape(self, shape, label, result):
+        """The axis stays, or is merged with those that follow it: its entries are repeated."""
+        before, size = shape[: label.dim].numel(), shape[label.dim]
+        for dim, merged in enumerate(result):
+            if result[:dim].numel() == before and merged >= size and merged % size == 0:
+                return _Label(dim, tuple(run._replace(repeat=run.repeat * merged // size) for run in label.runs))
+        return self._unknown([(shape, label)])
+
+    def _move(self, node, shape, label, args, kwargs):
+        """The axis is followed by its size, in a shape whose sizes all differ."""
+        sizes = [1 if size == 1 else dim + 2 for dim, size in enumerate(shape)]
+        probe = torch.empty(sizes, device="meta")
+        function = getattr(torch.Tensor, node.target) if node.op == "call_method" else node.target
+        moved = function(probe, *args[1:], **kwargs).shape
+        return _Label(moved.index(sizes[label.dim]), label.runs) if sizes[label.dim] in moved else None

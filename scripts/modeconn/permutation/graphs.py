@@ -1,0 +1,133 @@
+"""A network's torch.fx graphs, in eval and in train mode, and the activations on their way."""
+
+import copy
+from itertools import chain
+
+import torch
+from torch import fx, nn
+
+
+def words(text):
+    """A set of names as `kind_of` gives them."""
+    return frozenset(text.split())
+
+
+DROPOUT = words("dropout dropout1d dropout2d dropout3d alphadropout featurealphadropout stochasticdepth")
+
+
+def kind_of(target):
+    """An operation's name in lower case without underscores; empty for what is not torch's own, whatever its name.
+
+    target: a node's function, method's name or module. nn.ReLU, F.relu and Tensor.relu_ are all "relu".
+    """
+    if not isinstance(target, str):
+        target = type(target) if isinstance(target, nn.Module) else target
+        library = (target.__module__ or "").split(".")[0]
+        target = target.__name__ if library in ("torch", "torchvision", "_operator", "builtins") else ""
+    return target.replace("_", "").lower()
+
+
+class _Tracer(fx.Tracer):
+    """torch.fx's tracer, with the innermost module in which it failed."""
+
+    proxy_buffer_attributes = True  # otherwise what is computed from a buffer would be a constant of the graph
+    failed = None
+
+    def is_leaf_module(self, module, name):
+        return isinstance(module, nn.LayerNorm) or super().is_leaf_module(module, name)
+
+    def call_module(self, module, forward, args, kwargs):
+        try:
+            return super().call_module(module, forward, args, kwargs)
+        except Exception:
+            self.failed = self.failed or f"{self.path_of_module(module)} ({type(module).__name__})"
+            raise
+
+
+def twin_of(network, shared):
+    """A copy that shares the tensors `shared`: tracing switches modes and leaves constants in what it traces."""
+    return copy.deepcopy(network, {id(tensor): tensor for tensor in shared})
+
+
+def trace(network, training):
+    """The graph of `network` in train or eval mode, as a module in eval mode that has all of the network's tensors.
+
+    Nothing is ever dropped out, and normalization is by running statistics, in the train graph too.
+    """
+    tracer = _Tracer()
+    network.train(training)
+    try:
+        graph = fx.GraphModule(network, tracer.trace(network))
+    except Exception as error:
+        name, mode = tracer.failed or type(network).__name__, "train" if training else "eval"
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise ValueError(f"{name}: torch.fx cannot trace its forward pass in {mode} mode: {reason}") from error
+    finally:
+        network.eval()
+    for node in graph.graph.nodes:
+        # A dropout that is a module is in eval mode; a function has the mode of the trace written into it.
+        if node.op == "call_function" and kind_of(node.target) in DROPOUT:
+            node.replace_all_uses_with(node.all_input_nodes[0])
+            graph.graph.erase_node(node)
+            graph.recompile()
+    # A GraphModule keeps what its graph uses; functional_call with a whole state dict wants every name.
+    for table in ("_modules", "_parameters", "_buffers"):
+        getattr(graph, table).update(getattr(network, table))
+    return graph.eval()
+
+
+def graphs_of(network):
+    """The eval graph and, where it differs, the train graph."""
+    graphs = [trace(network, training) for training in (False, True)]
+    return graphs if graphs[0].code != graphs[1].code else graphs[:1]
+
+
+def capture(network, nodes, example, training=False):
+    """A module from images to (values of `nodes`, output of the network), in eval mode.
+
+    nodes: names as in `Site.node`, of the eval graph or, with `training`, of the train graph. The output of that one
+    holds the logits of auxiliary heads too; its modules are in eval mode all the same. The values are a tuple of what
+    the nodes returned, whatever later works on it in place; which of them need a copy for that is found by one run on
+    `example`, a batch of images.
+    The module has the network's own parameters and buffers under their names, so that
+    `torch.func.functional_call(captured, tensors, (images,))` computes with others.
+    Raises ValueError for unknown nodes.
+    """
+    captured = trace(twin_of(network, chain(network.parameters(), network.buffers())), training)
+    graph = captured.graph
+    known = {node.name: node for node in graph.nodes}
+    if missing := [name for name in nodes if name not in known]:
+        mode = "train" if training else "eval"
+        raise ValueError(f"{type(network).__name__} has no node {', '.join(missing)} in its graph in {mode} mode")
+    versions = _Versions(captured)
+    with torch.no_grad():
+        versions.run(example)
+    values = []
+    for name in nodes:
+        value = known[name]
+        if name in versions.overwritten():
+            with graph.inserting_after(value):
+                value = graph.call_method("clone", (value,))
+        values.append(value)
+    (output,) = graph.find_nodes(op="output")
+    output.args = ((tuple(values), output.args[0]),)
+    captured.recompile()
+    return captured
+
+
+class _Versions(fx.Interpreter):
+    """Runs a graph and notes the version of each value: torch counts up at every operation in place, on views too."""
+
+    def __init__(self, graph):
+        super().__init__(graph)
+        self.values = {}
+
+    def run_node(self, node):
+        value = super().run_node(node)
+        if isinstance(value, torch.Tensor):
+            self.values[node.name] = (value, value._version)
+        return value
+
+    def overwritten(self):
+        """Names of the nodes whose values are no longer what the nodes returned."""
+        return {name for name, (value, version) in self.values.items() if value._version != version}
