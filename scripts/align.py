@@ -13,6 +13,7 @@ parser.add_argument("--signature", required=True, metavar="FILE", help="correlat
 def main(arguments, job):
     values = arguments.job
     alignment = values["alignment"]
+    match = method_of(alignment)
     pair = pairs.load(arguments, job.device)
     spec = pair.spec()
     proof.verify(pair.functional.network, spec, pair.dataset.example(), generator("verify"))
@@ -26,17 +27,31 @@ def main(arguments, job):
     signatures.write(arguments.signature, values["names"], alignment, correlations, found)
 
 
-def match(alignment, pair, spec, correlations):
-    """The permutation of the pair's second network by the method that `alignment` names."""
-    method = alignment["method"]
-    if method == "activation":
-        kernel = alignment.get("kernel", "correlation")
-        return activation.match_correlations(spec, correlations, alignment["statistic"], kernel)
-    if method == "weight":
-        from modeconn.matching import weight  # here, so that its source decides only its own alignments
+def by_activation(alignment, pair, spec, correlations):
+    kernel = alignment.get("kernel", "correlation")
+    return activation.match_correlations(spec, correlations, alignment["statistic"], kernel)
 
-        return weight.match_weights(spec, pair.first, pair.second, pair.functional.shapes, alignment["seed"])
+
+def by_weight(alignment, pair, spec, correlations):
+    from modeconn.matching import weight  # here, so that its source decides only its own alignments
+
+    return weight.match_weights(spec, pair.first, pair.second, pair.functional.shapes, alignment["seed"])
+
+
+def at_random(alignment, pair, spec, correlations):
     return permutation.random(spec, generator("random permutation", alignment["seed"]))
+
+
+# How an alignment finds the permutation of the pair's second network.
+METHODS = {"activation": by_activation, "weight": by_weight, "random": at_random}
+
+
+def method_of(alignment):
+    """The function of METHODS that `alignment` names. Raises ValueError where there is none."""
+    name = alignment["method"]
+    if name not in METHODS:
+        raise ValueError(f"alignment method {name!r} is unknown to align, which knows {', '.join(METHODS)}")
+    return METHODS[name]
 
 
 if __name__ == "__main__":

@@ -98,6 +98,14 @@ def test_a_group_that_the_network_does_not_have_is_one_line_with_those_it_has(al
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_method_that_is_unknown_is_refused(align, tmp_path):
+    with pytest.raises(SystemExit) as caught:
+        align({"method": "wieght", "seed": 1})
+    expected = "align.py: alignment method 'wieght' is unknown to align, which knows activation, weight, random"
+    assert caught.value.code == expected
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_fingerprint_of_an_alignment_under_attack_names_all_that_it_loads(tiny_pair, tmp_path):
     files, values = tiny_pair
     values = values | {"alignment": ACTIVATION | {"attack": PGD}}
