@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import nn
 from torch.func import functional_call
+
+from modeconn.forward import hooked, trace
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,19 @@ class Folded:
 
 
 def folded(network):
-    """`network`, which is left as it was, in evaluation mode. One that torch.fx cannot trace is not folded."""
+    """`network`, which is left as it was, in evaluation mode.
+
+    One that torch.fx cannot trace, or with hooks of its own, which a graph would not have, is not folded.
+    """
     training = network.training
     try:
-        module = fx.symbolic_trace(network.eval())
-    except Exception:  # whatever a forward pass may raise when it meets torch.fx's proxies
-        return Folded(network, _read(network, network.state_dict()), {})
+        module = None if hooked(network) else trace(network.eval())
+    except ValueError:
+        module = None
     finally:
         network.train(training)
+    if module is None:
+        return Folded(network, _read(network, network.state_dict()), {})
     return fold(module, network.state_dict())
 
 
@@ -71,7 +78,9 @@ def fold(module, names):
     owners = Counter(id(tensor) for _, tensor in module.named_parameters(remove_duplicate=False))
 
     def called(node, *kinds):
-        return modules[node.target] if node.op == "call_module" and type(modules[node.target]) in kinds else None
+        """The module that a node calls, if it is one of these kinds and computes just what they do."""
+        module = modules[node.target] if node.op == "call_module" else None
+        return module if type(module) in kinds and not hooked(module) else None
 
     def plain(layer):
         """Whether weight and bias are parameters of the layer alone: not shared, nor made of others by pruning."""

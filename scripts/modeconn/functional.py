@@ -11,6 +11,7 @@ from torch.func import functional_call
 from modeconn import compiler
 from modeconn.datasets import channels_last
 from modeconn.folding import folded
+from modeconn.forward import check_network, logits_of, takes_channels_last
 
 DRAWS = (
     "a network that draws random numbers in training (dropout) cannot be trained together with others: "
@@ -32,10 +33,13 @@ class Functional:
     logits: (L, N, classes), of the network itself and, in train mode, of auxiliary heads it may have.
     The network's own parameters and buffers are never read or written, except buffers outside its
     state dict (constants such as the normalization of pixels).
+    Raises ValueError for a network that is no such function, or that returns anything but logits.
     """
 
     def __init__(self, network):
+        check_network(network)
         self.network = network
+        self._takes_channels_last = takes_channels_last(network)
         self.shapes = {name: p.shape for name, p in network.named_parameters()}
         self.sizes = [shape.numel() for shape in self.shapes.values()]
         self.buffer_shapes = {name: t.shape for name, t in network.state_dict().items() if name not in self.shapes}
@@ -86,6 +90,8 @@ class Functional:
         """
         if self.network.training != train:
             self.network.train(train)
+        if not self._takes_channels_last:
+            images = images.contiguous()
         in_turn = vectors.device.type == "cpu" or len(vectors) == 1
         outputs = (self._in_turn if in_turn else self._at_once)(vectors, buffers, images)
         return tuple(logits.to(vectors.dtype) for logits in outputs)
@@ -96,7 +102,8 @@ class Functional:
         outputs = []
         for lane, vector in enumerate(vectors.unbind()):
             of_lane = {name: b[lane] for name, b in buffers.items()}
-            outputs.append(self._one(vector, of_lane, channels_last(images[lane])))
+            of_images = channels_last(images[lane]) if self._takes_channels_last else images[lane]
+            outputs.append(self._one(vector, of_lane, of_images))
         if state is not None and not torch.equal(state, torch.get_rng_state()):
             raise ValueError(DRAWS)
         return tuple(torch.stack(logits) for logits in zip(*outputs))
@@ -134,12 +141,12 @@ class Functional:
             if "more than 1 value per channel" not in str(error):
                 raise
             raise ValueError(ALONE) from None
-        return output if isinstance(output, tuple) else (output,)
+        return logits_of(output, training=True)
 
     def _in_evaluation(self, tensors, images):
         with arithmetic(self.network, images.device):
             output = self._folded(tensors, images)
-        return output if isinstance(output, tuple) else (output,)
+        return logits_of(output, training=False)
 
 
 def arithmetic(network, device):

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import fx, nn
 
-from modeconn.permutation.graphs import DROPOUT, graphs_of, kind_of, twin_of, words
+from modeconn import forward
+from modeconn.permutation.graphs import DROPOUT, attempt, graphs_of, kind_of, words
 from modeconn.permutation.spec import Axis, PermutationSpec, Segment, Site
 
 
@@ -18,19 +19,16 @@ def discover(network, example):
 
     example: one batch of at least two inputs, such as (N, C, H, W). The network is left as it was.
     What the walk does not understand is pinned to the identity: a spec may be less free than it could be.
-    Raises ValueError where the network cannot be traced or run, or has a parameter that neither graph uses.
+    Raises ValueError where the network cannot be traced or run, computes something else than its graphs or returns
+    anything but logits, or has a parameter that neither graph uses.
     """
     name = type(network).__name__
-    twin = twin_of(network, network.parameters())
+    forward.check_network(network)
+    twin = forward.copied(network, network.parameters())
     groups = _Groups()
-    walks = [_Walk(graph, groups) for graph in graphs_of(twin)]
-    try:
-        with torch.no_grad():
-            for walk in walks:
-                walk.run(example)
-    except Exception as error:
-        reason = (str(error) or repr(error)).splitlines()[0]
-        raise ValueError(f"{name} does not run on an example of shape {tuple(example.shape)}: {reason}") from error
+    walks = [_Walk(graph, groups) for graph in graphs_of(twin, example)]
+    for walk in walks:
+        attempt(walk.run, example, name)
     for parameter_name, parameter in twin.named_parameters():
         if id(parameter) not in groups.reached:
             raise ValueError(f"{name}: parameter {parameter_name} takes no part in the forward pass; use or remove it")

@@ -1,10 +1,11 @@
 """A network's torch.fx graphs, in eval and in train mode, and the activations on their way."""
 
-import copy
 from itertools import chain
 
 import torch
 from torch import fx, nn
+
+from modeconn import forward
 
 
 def words(text):
@@ -12,6 +13,7 @@ def words(text):
     return frozenset(text.split())
 
 
+ALIKE = 1e-4  # of the largest logit: other kernels, not other operations
 DROPOUT = words("dropout dropout1d dropout2d dropout3d alphadropout featurealphadropout stochasticdepth")
 
 
@@ -27,41 +29,17 @@ def kind_of(target):
     return target.replace("_", "").lower()
 
 
-class _Tracer(fx.Tracer):
-    """torch.fx's tracer, with the innermost module in which it failed."""
-
-    proxy_buffer_attributes = True  # otherwise what is computed from a buffer would be a constant of the graph
-    failed = None
-
-    def is_leaf_module(self, module, name):
-        return isinstance(module, nn.LayerNorm) or super().is_leaf_module(module, name)
-
-    def call_module(self, module, forward, args, kwargs):
-        try:
-            return super().call_module(module, forward, args, kwargs)
-        except Exception:
-            self.failed = self.failed or f"{self.path_of_module(module)} ({type(module).__name__})"
-            raise
-
-
-def twin_of(network, shared):
-    """A copy that shares the tensors `shared`: tracing switches modes and leaves constants in what it traces."""
-    return copy.deepcopy(network, {id(tensor): tensor for tensor in shared})
-
-
-def trace(network, training):
+def trace(network, training, example=None):
     """The graph of `network` in train or eval mode, as a module in eval mode that has all of the network's tensors.
 
     Nothing is ever dropped out, and normalization is by running statistics, in the train graph too.
+    example: a batch of images, on which the graph has to compute in this mode what the network does.
+    Raises ValueError where it does not, or where either does not run on it or returns anything but logits.
     """
-    tracer = _Tracer()
-    network.train(training)
     try:
-        graph = fx.GraphModule(network, tracer.trace(network))
-    except Exception as error:
-        name, mode = tracer.failed or type(network).__name__, "train" if training else "eval"
-        reason = (str(error) or repr(error)).splitlines()[0]
-        raise ValueError(f"{name}: torch.fx cannot trace its forward pass in {mode} mode: {reason}") from error
+        graph = forward.trace(network.train(training))
+        if example is not None:
+            _compare(network, graph, example)
     finally:
         network.eval()
     for node in graph.graph.nodes:
@@ -76,9 +54,39 @@ def trace(network, training):
     return graph.eval()
 
 
-def graphs_of(network):
-    """The eval graph and, where it differs, the train graph."""
-    graphs = [trace(network, training) for training in (False, True)]
+def _compare(network, graph, example):
+    buffers = list(network.buffers())
+    before = [buffer.clone() for buffer in buffers]
+    computed = []
+    for module in (network, graph):
+        with torch.random.fork_rng([example.device] if example.is_cuda else []):  # for the same dropout in both
+            torch.manual_seed(0)
+            output = attempt(module, example.contiguous(), type(network).__name__)
+        computed.append(torch.cat(forward.logits_of(output, network.training)))
+        for buffer, value in zip(buffers, before):
+            buffer.copy_(value)
+    expected, found = computed
+    if not torch.allclose(found, expected, rtol=0, atol=ALIKE * expected.abs().max().item(), equal_nan=True):
+        mode = "train" if network.training else "eval"
+        raise ValueError(
+            f"{type(network).__name__}: in {mode} mode it computes other logits than its graph by torch.fx, which has "
+            "no hooks of the network's own, and no choices that hang on values: let its forward do all that it does"
+        )
+
+
+@torch.no_grad()
+def attempt(module, example, name):
+    """What `module` returns for images. Raises ValueError, with the name and the reason, where it fails."""
+    try:
+        return module(example)
+    except Exception as error:
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise ValueError(f"{name} does not run on an example of shape {tuple(example.shape)}: {reason}") from error
+
+
+def graphs_of(network, example=None):
+    """The eval graph and, where it differs, the train graph; example as in `trace`."""
+    graphs = [trace(network, training, example) for training in (False, True)]
     return graphs if graphs[0].code != graphs[1].code else graphs[:1]
 
 
@@ -93,7 +101,7 @@ def capture(network, nodes, example, training=False):
     `torch.func.functional_call(captured, tensors, (images,))` computes with others.
     Raises ValueError for unknown nodes.
     """
-    captured = trace(twin_of(network, chain(network.parameters(), network.buffers())), training)
+    captured = trace(forward.copied(network, chain(network.parameters(), network.buffers())), training)
     graph = captured.graph
     known = {node.name: node for node in graph.nodes}
     if missing := [name for name in nodes if name not in known]:

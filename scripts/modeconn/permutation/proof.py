@@ -1,12 +1,12 @@
 """The proof that a permutation spec leaves what its network computes unchanged, and could have failed."""
 
-import copy
 from dataclasses import dataclass, replace
 from itertools import chain
 
 import torch
 from torch.utils._pytree import tree_leaves
 
+from modeconn import forward
 from modeconn.permutation.discovery import LAYERS
 from modeconn.permutation.graphs import graphs_of
 from modeconn.permutation.spec import apply, identity
@@ -38,7 +38,7 @@ def verify(network, spec, example, generator):
     seed = int(torch.randint(2**31, (), generator=generator))
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        twin = copy.deepcopy(network).to("cpu", torch.float64)
+        twin = forward.copied(network).to("cpu", torch.float64)
         shape = (max(8, len(example)), *example.shape[1:])
         # Each image is noise around a colour of its own: of noise alone, global pooling leaves little.
         colours = torch.rand(shape[:2] + (1,) * len(shape[2:]), dtype=torch.float64)

@@ -1,0 +1,138 @@
+"""What the project asks of a network's forward pass, and the torch.fx graph of it."""
+
+import copy
+import inspect
+
+import torch
+from torch import fx, nn
+
+WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def check_network(network):
+    """Raises ValueError where `network` takes more than images, or has tensors that others cannot take the place of."""
+    values = inspect.signature(network.forward).parameters.values()
+    needed = [value.name for value in values if value.default is value.empty and value.kind < value.VAR_POSITIONAL]
+    if len(needed) > 1:
+        raise ValueError(f"{type(network).__name__} takes {', '.join(needed)}: a network here takes images alone")
+    for name, module in network.named_modules():
+        where = name or "the network"
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ValueError(f"{where} is TorchScript, whose tensors cannot be replaced: give the module it is made of")
+        if isinstance(module, WRAPPERS):
+            raise ValueError(f"{where} is a {type(module).__name__}: give the network that it wraps, its .module")
+
+
+def logits_of(output, training):
+    """The logits (N, classes) that a network returned, as a tuple; in train mode those of auxiliary heads follow.
+
+    Raises ValueError, with what it is, where the output is anything else.
+    """
+    heads = output if training and isinstance(output, tuple) else (output,)
+    shapes = {value.shape if isinstance(value, torch.Tensor) else () for value in heads}
+    if len(shapes) == 1 and len(*shapes) == 2:
+        return heads
+    mode, more = ("train", ", or a tuple of them and those of auxiliary heads") if training else ("eval", "")
+    raise ValueError(
+        f"in {mode} mode the network returns {_described(output)}: let it return a tensor of logits, (N, classes){more}"
+    )
+
+
+def _described(output):
+    if isinstance(output, torch.Tensor):
+        return f"a tensor of shape {tuple(output.shape)}"
+    if isinstance(output, tuple | list) and all(isinstance(value, torch.Tensor) for value in output):
+        shapes = ", ".join(str(tuple(value.shape)) for value in output)
+        return f"a {type(output).__name__} of tensors of shapes {shapes}"
+    return f"a {type(output).__name__}"
+
+
+def hooked(module):
+    """Whether hooks take part in the module's forward or backward pass."""
+    return any(getattr(module, hooks) for hooks in HOOKS)
+
+
+def copied(network, shared=()):
+    """A copy that shares the tensors `shared`.
+
+    Tensors that a module computes and keeps as attributes, as torch.nn.utils' pruning and weight_norm do, are copied
+    by value: those of a graph of gradients cannot be copied otherwise.
+    """
+    kept = [value for module in network.modules() for value in vars(module).values()]
+    computed = [value for value in kept if isinstance(value, torch.Tensor) and not value.is_leaf]
+    known = {id(tensor): tensor.detach().clone() for tensor in computed} | {id(tensor): tensor for tensor in shared}
+    return copy.deepcopy(network, known)
+
+
+class _Tracer(fx.Tracer):
+    """torch.fx's tracer, with the innermost module in which it failed."""
+
+    proxy_buffer_attributes = True  # otherwise what is computed from a buffer would be a constant of the graph
+    failed = None
+
+    def __init__(self):
+        super().__init__()
+        self.context = _context()
+
+    def is_leaf_module(self, module, name):
+        return isinstance(module, nn.LayerNorm) or super().is_leaf_module(module, name)
+
+    def call_module(self, module, forward, args, kwargs):
+        try:
+            return super().call_module(module, forward, args, kwargs)
+        except Exception:
+            self.failed = self.failed or f"{self.path_of_module(module)} ({type(module).__name__})"
+            raise
+
+    def create_node(self, *arguments, **options):
+        if _context() != self.context:
+            raise ValueError("it computes a part under autocast or without gradients, which a graph does not keep")
+        return super().create_node(*arguments, **options)
+
+
+def _context():
+    """What contexts, as `with torch.autocast(...)`, change in how operations compute."""
+    devices = ("cpu", "cuda")
+    return torch.is_grad_enabled(), *(torch.is_autocast_enabled(device) for device in devices)
+
+
+def trace(network):
+    """The graph of `network` in the mode it is in, as a module that shares its submodules and tensors.
+
+    A `view` is a `reshape` in it: the same wherever a view can be had, and of channels-last images it often cannot.
+    Hooks on the network itself are not in it. Raises ValueError where torch.fx cannot trace the forward pass.
+    """
+    tracer = _Tracer()
+    try:
+        graph = tracer.trace(network)
+    except Exception as error:
+        name, mode = tracer.failed or type(network).__name__, "train" if network.training else "eval"
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise ValueError(f"{name}: torch.fx cannot trace its forward pass in {mode} mode: {reason}") from error
+    for node in views(graph):
+        node.target = "reshape"
+    return fx.GraphModule(network, graph)
+
+
+def views(graph):
+    """The nodes of a graph that give a tensor another shape without a copy, which not all strides allow."""
+    return [
+        node
+        for node in graph.find_nodes(op="call_method", target="view")
+        if not any(isinstance(value, torch.dtype) for value in (*node.args, *node.kwargs.values()))
+    ]
+
+
+def takes_channels_last(network):
+    """Whether `network` computes on images that have the channels last in memory.
+
+    Not where a `view` in its forward pass asks for contiguous ones; nor where it cannot be traced: nobody knows then.
+    """
+    training = network.training
+    try:
+        return not any(views(_Tracer().trace(network.train(mode))) for mode in (False, True))
+    except Exception:  # whatever a forward pass may raise when it meets torch.fx's proxies
+        return False
+    finally:
+        network.train(training)
