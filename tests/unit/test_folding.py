@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import prune
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -66,7 +67,31 @@ def test_without_gradients_convolutions_rectify_what_they_write_to_the_same_bits
     with torch.no_grad(), Calls() as calls:
         found = functional(vectors, buffers, images)
     # In ResNet-20 those that open a block, and the first; the others are rectified after the sum.
-    assert calls.rectifying == {"tinyten": 8, "resnet20": 10, "vgg16": 13}[family]
+    all_of_them = {"tinyten": 8, "resnet20": 10, "vgg16": 13}[family]
+    known = precision == "float32" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    assert calls.rectifying == (all_of_them if known else 0)
+    assert torch.equal(found, expected)
+
+
+def test_a_cpu_with_bfloat16_leaves_rectifying_to_onednn(monkeypatch):
+    """Also where this one has none: what oneDNN would be asked is computed in its place."""
+    asked = []
+
+    def pointwise(images, weight, bias, padding, stride, dilation, groups, *what):
+        asked.append((images.dtype, weight.dtype, bias.dtype, *what))
+        return F.relu(F.conv2d(images, weight, bias, stride, padding, dilation, groups))
+
+    network = {"family": "tinyten", "width": 0.25, "precision": "bfloat16"}
+    built = drawn(networks.build(network, shape=(3, 32, 32), classes=5, mean=[0.4] * 3, std=[0.2] * 3)).float()
+    functional = Functional(built)
+    vectors, buffers = functional.stack([built.state_dict()])
+    images = torch.rand(1, 5, 3, 32, 32)
+    expected = functional(vectors, buffers, images)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, "_convolution_pointwise", pointwise)
+    with torch.no_grad():
+        found = functional(vectors, buffers, images)
+    assert asked == 8 * [(*3 * [torch.bfloat16], "relu", [], "")]
     assert torch.equal(found, expected)
 
 
