@@ -1,21 +1,16 @@
-"""The look of all figures, and the command line that the programs drawing them share.
+"""The look of all figures, and what several of them draw.
 
 One visual language: an alignment has the same colour and line style everywhere, thin lines are single pairs or
 networks, a thick line is their mean. Colours can be told apart by colour-blind readers, line styles also in grey.
 """
 
-import argparse
 import contextlib
-import gc
-import io
 import itertools
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-
-from modeconn import cost, files, mistakes, tables
 
 LOOK = {
     "font.size": 8,
@@ -38,8 +33,6 @@ LOOK = {
     "pdf.fonttype": 42,  # text stays text
     "svg.hashsalt": "modeconn",  # the same rows give the same bytes
 }
-# Undated, for the same reason.
-METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 # Colours of Okabe and Ito; the line styles repeat the distinction for who sees no colours.
 STYLES = {
@@ -204,48 +197,3 @@ def select(rows, chosen):
         rows = rows[rows[name] == (value or present[0])]
         chosen = chosen | {name: value or present[0]}
     return rows, " / ".join(TITLES.get(value, value) for value in chosen.values())
-
-
-def program(description, table, draw, *extra, **more):
-    """The command line of a program that draws one figure of one study: `draw(rows, title, **options)`.
-
-    Reads `--table` as `table`, selects by dataset, network and recipe, and writes the figure as SVG and as PDF.
-    extra: "split" or "curve" to select by that too; "alignment" to hand that option on to `draw`. more: name -> a
-    further table, read from the option of that name, selected alike and handed on to `draw`. What is wrong with a
-    table or the selection is said in one line.
-    """
-    gc.freeze()  # what is imported stays, and need not be looked through for garbage
-    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
-    for name in ("table", *more):
-        parser.add_argument(f"--{name}", required=True, metavar="CSV", help="from make_tables.py")
-    selectors = ["dataset", "network", "recipe", *(["curve"] if "curve" in extra else [])]
-    for name in selectors:
-        parser.add_argument(f"--{name}", help=f"the {name} to draw; needed if the table has several")
-    if "split" in extra:
-        selectors.append("split")
-        parser.add_argument("--split", default="test", choices=["train", "test"], help="default: test")
-    if "alignment" in extra:
-        parser.add_argument("--alignment", help="draw only this one, with the axes' limits of all")
-    parser.add_argument("--svg", required=True, metavar="SVG", help="output")
-    parser.add_argument("--pdf", required=True, metavar="PDF", help="output")
-    arguments = vars(parser.parse_args())
-    options = {name: arguments[name] for name in extra if name not in selectors}
-    with mistakes.in_one_line():
-        chosen = {name: arguments[name] for name in selectors}
-        rows, title = select(tables.read([arguments["table"]], table), chosen)
-        for name, further in more.items():
-            options[name], _ = select(tables.read([arguments[name]], further), chosen)
-        with look():
-            figure = draw(rows, title, **options)
-            outputs = {arguments["svg"]: _bytes(figure, "svg")}
-            figure.set_layout_engine("none")  # laid out by now, and text is as large in either format
-            outputs[arguments["pdf"]] = _bytes(figure, "pdf")
-        for path, content in outputs.items():
-            files.write_bytes(path, content)
-        cost.write(arguments["svg"])
-
-
-def _bytes(figure, kind):
-    file = io.BytesIO()
-    figure.savefig(file, format=kind, metadata=METADATA[kind])
-    return file.getvalue()

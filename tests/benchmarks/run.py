@@ -254,7 +254,7 @@ def starts():
     """Seconds of what each job and each call of the workflow pays before it works."""
     commands = {
         "start of a program": ["python", "scripts/train.py", "--help"],
-        "start of a figure": ["python", "scripts/draw_curves.py", "--help"],
+        "start of a figure": ["python", "scripts/draw.py", "--help"],
         "dry run of the default config": ["snakemake", "--dry-run", "--quiet", "all"],
     }
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

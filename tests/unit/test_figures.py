@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,31 +13,35 @@ import pytest
 import synthetic_tables
 from synthetic_tables import SAG, SCRIPTS, run
 
-import draw_best
-import draw_candidates
-import draw_curves
-import draw_layers
-import draw_permutations
-import draw_planes
-import draw_robustness
-import draw_signatures
-import draw_similarity
-import draw_spectrum
-import draw_training
 from modeconn import agreement, drawing, tables
+from modeconn.figures import (
+    best,
+    candidates,
+    curves,
+    layers,
+    permutations,
+    planes,
+    registry,
+    robustness,
+    signatures,
+    similarity,
+    spectrum,
+    training,
+)
 
-PROGRAMS = {
-    "draw_curves": ["curves", "--recipe", "standard"],
-    "draw_robustness": ["curves", "--recipe", "robust", "--alignment", "activation"],
-    "draw_signatures": ["signatures"],
-    "draw_best": ["best", "--recipe", "robust"],
-    "draw_training": ["training"],
-    "draw_spectrum": ["spectrum", "--recipe", "standard"],
-    "draw_planes": ["planes", "--curve", "bezier", "--marks"],
-    "draw_similarity": ["activations", "--curve", "bezier"],
-    "draw_layers": ["activations"],
-    "draw_candidates": ["candidates"],
-    "draw_permutations": ["permutations"],
+# Figure -> options that select one of it from the synthetic tables.
+OPTIONS = {
+    "curves": ["--recipe", "standard"],
+    "robustness": ["--recipe", "robust", "--alignment", "activation"],
+    "signatures": [],
+    "best": ["--recipe", "robust"],
+    "training": [],
+    "spectrum": ["--recipe", "standard"],
+    "planes": ["--curve", "bezier"],
+    "similarity": ["--curve", "bezier"],
+    "layers": [],
+    "candidates": [],
+    "permutations": [],
 }
 CAPTIONS = sorted((Path(__file__).parents[2] / "workflow" / "report").glob("*.rst"))
 
@@ -49,7 +54,7 @@ def study(tmp_path_factory):
 def clean(alignment=None, recipe="standard"):
     rows = synthetic_tables.evaluations().query(f"split == 'test' and recipe == '{recipe}'")
     with drawing.look():
-        return draw_curves.draw(rows, "title", alignment)
+        return curves.draw(rows, "title", alignment)
 
 
 def heavy(axes):
@@ -57,17 +62,16 @@ def heavy(axes):
     return [line for line in axes.get_lines() if line.get_linewidth() > 1]
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_two_processes_write_the_same_bytes_and_never_load_torch(program, study, tmp_path):
-    table, *selection = PROGRAMS[program]
-    selection += [study["marks"]] if selection[-1:] == ["--marks"] else []
+@pytest.mark.parametrize("figure", registry.FIGURES)
+def test_two_processes_write_the_same_bytes_and_never_load_torch(figure, study, tmp_path):
+    drawn_from = [study[table] for table in registry.FIGURES[figure].tables]
     watch = "import runpy, sys; runpy.run_path(sys.argv[0], run_name='__main__'); assert 'torch' not in sys.modules"
     written = []
     for attempt in ("1", "2"):
         svg, pdf = tmp_path / f"{attempt}.svg", tmp_path / f"{attempt}.pdf"
-        options = ["--table", study[table], *selection, "--svg", svg, "--pdf", pdf]
+        options = ["--figure", figure, "--tables", *drawn_from, *OPTIONS[figure], "--svg", svg, "--pdf", pdf]
         script = f"import sys; sys.argv = sys.argv[1:]; sys.path.insert(0, {str(SCRIPTS)!r}); {watch}"
-        command = [sys.executable, "-c", script, SCRIPTS / f"{program}.py", *options]
+        command = [sys.executable, "-c", script, SCRIPTS / "draw.py", *options]
         environment = os.environ | {"PYTHONHASHSEED": attempt, "SOURCE_DATE_EPOCH": attempt}
         subprocess.run([str(part) for part in command], check=True, env=environment)
         written.append((svg.read_bytes(), pdf.read_bytes()))
@@ -132,7 +136,7 @@ def test_the_limits_of_a_panel_fit_its_own_curves():
 
 def test_robustness_stands_beside_clean_accuracy():
     rows = synthetic_tables.evaluations().query("split == 'test' and recipe == 'robust'")
-    figure = draw_robustness.draw(rows, "title", None)
+    figure = robustness.draw(rows, "title", None)
     titles = [panel.get_title() for panel in figure.axes if panel.get_title()]
     assert titles == ["straight line", "straight line, under pgd", "Bézier curve", "Bézier curve, under pgd"]
 
@@ -140,14 +144,14 @@ def test_robustness_stands_beside_clean_accuracy():
 def test_signatures_show_what_all_alignments_can_be_compared_by():
     rows = synthetic_tables.signatures()
     others = [rows.assign(site="pre", before=0.3), rows.assign(images="attacked", before=0.4)]
-    figures = [draw_signatures.draw(pd.concat(frames), "title") for frames in ([rows], [*others, rows])]
+    figures = [signatures.draw(pd.concat(frames), "title") for frames in ([rows], [*others, rows])]
     alone, among = ([line.get_ydata().tolist() for axes in figure.axes for line in axes.lines] for figure in figures)
     assert alone == among
 
 
 def test_signatures_show_mean_and_standard_deviation_over_pairs():
     rows = synthetic_tables.signatures().query("alignment != 'weight'")
-    panel = draw_signatures.draw(rows, "title").axes[0]
+    panel = signatures.draw(rows, "title").axes[0]
     first = rows.query("split == 'alignment' and position == 0 and alignment == 'activation'")["after"]
     drawn = [bars for bars in panel.containers if bars.lines[0].get_ydata()[0] == pytest.approx(first.mean())]
     assert len(drawn) == 1
@@ -157,18 +161,18 @@ def test_signatures_show_mean_and_standard_deviation_over_pairs():
 
 def test_best_networks_stand_beside_both_ends_and_ensembles():
     rows = synthetic_tables.selections().query("recipe == 'robust'")
-    figure = draw_best.draw(rows, "title")
+    figure = best.draw(rows, "title")
     titles = [panel.get_title() for panel in figure.axes if panel.get_title()]
     assert titles == ["clean", "under pgd", "under strong"]
     assert len(figure.axes) == 2 * 3
     panel = figure.axes[5]  # the Bézier curve under the strong attack
     test = rows.query("split == 'test' and curve == 'bezier' and attack == 'strong'")
     lines = [line for line in panel.get_lines() if len(line.get_xdata())]
-    means = [line for line in lines if line.get_markersize() == draw_best.MEAN["markersize"]]
+    means = [line for line in lines if line.get_markersize() == best.MEAN["markersize"]]
     alignments = ("none", "activation", "pam", "pam_aligned")
     assert len(means) == len(alignments)
     for line, alignment in zip(means, alignments):
-        one = test[test["alignment"] == alignment].assign(row=lambda rows: rows["mark"].map(draw_best.ROWS))
+        one = test[test["alignment"] == alignment].assign(row=lambda rows: rows["mark"].map(best.ROWS))
         expected = 100 * one.groupby("row")["accuracy"].mean()
         drawn = {round(y): x for x, y in zip(line.get_xdata(), line.get_ydata())}
         labels = [label.get_text() for label in figure.axes[3].get_yticklabels()]
@@ -179,7 +183,7 @@ def test_best_networks_stand_beside_both_ends_and_ensembles():
 
 
 def test_training_has_panels_for_networks_and_for_each_curve():
-    figure = draw_training.draw(synthetic_tables.histories(), "title")
+    figure = training.draw(synthetic_tables.histories(), "title")
     titles = [panel.get_title() for panel in figure.axes if panel.get_title()]
     assert titles == ["training of the networks", "fit of the Bézier curve"]
 
@@ -187,7 +191,7 @@ def test_training_has_panels_for_networks_and_for_each_curve():
 def test_permutations_that_are_refined_are_a_training_of_their_own():
     histories = synthetic_tables.histories()
     refined = histories[histories["alignment"] == "none"].assign(kind="alignment", alignment="pam", curve="")
-    figure = draw_training.draw(pd.concat([histories, refined]), "title")
+    figure = training.draw(pd.concat([histories, refined]), "title")
     titles = [panel.get_title() for panel in figure.axes if panel.get_title()]
     assert titles == ["training of the networks", "training of the permutations", "fit of the Bézier curve"]
     (label,) = {line.get_label() for line in figure.axes[1].get_lines() if line.get_linewidth() > 1}
@@ -196,7 +200,7 @@ def test_permutations_that_are_refined_are_a_training_of_their_own():
 
 def test_the_spectrum_shows_the_mean_over_pairs_of_each_alignment():
     rows = tables.spectrum_table(synthetic_tables.evaluations().query("split == 'test' and recipe == 'standard'"))
-    figure = draw_spectrum.draw(rows, "title")
+    figure = spectrum.draw(rows, "title")
     assert [panel.get_title() for panel in figure.axes] == ["straight line", "Bézier curve"]
     expected = rows.query("curve == 'bezier' and alignment == 'none'").groupby("wave")["amplitude"].mean()
     assert list(heavy(figure.axes[1])[0].get_ydata()) == pytest.approx(list(expected))
@@ -204,7 +208,7 @@ def test_the_spectrum_shows_the_mean_over_pairs_of_each_alignment():
 
 def test_planes_share_a_scale_of_colours_that_holds_every_value():
     rows, marks = (rows[rows["curve"] == "bezier"] for rows in (synthetic_tables.planes(), synthetic_tables.marks()))
-    figure = draw_planes.draw(rows, "title", marks)
+    figure = planes.draw(rows, "title", marks)
     *panels, _, _ = figure.axes  # and the two bars
     assert [panel.get_title() for panel in panels] == ["unaligned", "aligned by activations", "", ""]
     for row, values in ((panels[:2], 100 * rows["accuracy"]), (panels[2:], rows["loss"])):
@@ -214,7 +218,7 @@ def test_planes_share_a_scale_of_colours_that_holds_every_value():
     # Levels of the loss grow with it where it ranges over decades, and are many enough where it does not.
     for low, high in ((1.2, 2.3), (0.01, 8)):
         ranging = rows.assign(loss=np.linspace(low, high, len(rows)))
-        levels = draw_planes.draw(ranging, "title", marks).axes[2].collections[0].levels
+        levels = planes.draw(ranging, "title", marks).axes[2].collections[0].levels
         assert len(levels) > 5
         assert np.allclose(np.diff(levels), levels[1] - levels[0]) == (high < 10 * low)
     curve = panels[0].get_lines()[1]
@@ -223,7 +227,7 @@ def test_planes_share_a_scale_of_colours_that_holds_every_value():
 
 def test_the_plane_of_an_alignment_has_three_networks_and_no_curve():
     rows, marks = (rows[rows["curve"] == "none"] for rows in (synthetic_tables.planes(), synthetic_tables.marks()))
-    figure = draw_planes.draw(rows, "title", marks)
+    figure = planes.draw(rows, "title", marks)
     places = [(line.get_xdata()[0], line.get_ydata()[0]) for line in figure.axes[0].get_lines()]
     assert places == [(0, 0), (1, 0), (0.5, 1)]
 
@@ -231,7 +235,7 @@ def test_the_plane_of_an_alignment_has_three_networks_and_no_curve():
 def test_similarity_is_the_mean_over_layers_without_the_logits():
     rows = synthetic_tables.activations()
     rows.loc[rows["group"] == "logits", ["before", "after"]] = 0
-    figure = draw_similarity.draw(rows, "title")
+    figure = similarity.draw(rows, "title")
     to_first = figure.axes[0]
     assert list(heavy(to_first)[0].get_ydata()) == pytest.approx([0.99, 0.54, 0.09])
     aligned = [line for line in to_first.get_lines() if line.get_marker() == "o"]
@@ -239,7 +243,7 @@ def test_similarity_is_the_mean_over_layers_without_the_logits():
 
 
 def test_layers_are_drawn_from_the_input_down_on_one_scale():
-    figure = draw_layers.draw(synthetic_tables.activations(), "title")
+    figure = layers.draw(synthetic_tables.activations(), "title")
     *panels, _ = figure.axes
     assert [panel.collections[0].get_clim() for panel in panels] == [(0, 1)] * 4
     (first, second) = panels[0].collections[0], panels[2].collections[0]
@@ -251,7 +255,7 @@ def test_layers_are_drawn_from_the_input_down_on_one_scale():
 
 
 def test_the_candidate_with_the_lowest_loss_is_marked():
-    figure = draw_candidates.draw(synthetic_tables.scores(), "title")
+    figure = candidates.draw(synthetic_tables.scores(), "title")
     for panel, chosen in zip(figure.axes, (0.9, 0.09)):
         marked = [line.get_ydata()[0] for line in panel.get_lines() if line.get_markersize() == 9]
         assert marked == pytest.approx([chosen] * 3)
@@ -259,40 +263,59 @@ def test_the_candidate_with_the_lowest_loss_is_marked():
 
 def test_permutations_are_compared_with_the_aligned_one(tmp_path):
     rows = agreement.table(synthetic_tables.write_permutations(tmp_path), synthetic_tables.signatures())
-    panel = draw_permutations.draw(rows, "title").axes[0]
+    panel = permutations.draw(rows, "title").axes[0]
     drawn = {bars.get_label(): list(bars.lines[0].get_ydata()) for bars in panel.containers}
     assert drawn == {"unaligned": [100] * 7 + [0], "PAM, unaligned": [25] + [0] * 7}
 
 
 @pytest.mark.parametrize(
-    ("program", "table", "options", "message"),
+    ("figure", "table", "options", "message"),
     [
-        ("draw_curves", "curves", [], "several values of recipe, robust, standard: choose with --recipe"),
-        ("draw_curves", "curves", ["--recipe", "fast"], "no rows of recipe 'fast'; it has robust, standard"),
+        ("curves", "curves", [], "several values of recipe, robust, standard: choose with --recipe"),
+        ("curves", "curves", ["--recipe", "fast"], "no rows of recipe 'fast'; it has robust, standard"),
         (
-            "draw_curves",
+            "curves",
             "curves",
             ["--recipe", "robust", "--alignment", "quadratic"],
             "no alignment 'quadratic' here; it has none,",
         ),
-        ("draw_robustness", "curves", ["--recipe", "standard"], "no rows under attack"),
-        ("draw_signatures", "curves", [], "lacks the column group, position, site, images, before, after"),
-        ("draw_best", "curves", ["--recipe", "robust"], "lacks the column mark, members"),
-        ("draw_training", "absent", [], "No such file"),
+        ("robustness", "curves", ["--recipe", "standard"], "no rows under attack"),
+        ("signatures", "curves", [], "lacks the column group, position, site, images, before, after"),
+        ("best", "curves", ["--recipe", "robust"], "lacks the column mark, members"),
+        ("training", "absent", [], "No such file"),
     ],
 )
-def test_errors_are_one_line_and_leave_nothing(program, table, options, message, study, tmp_path):
+def test_errors_are_one_line_and_leave_nothing(figure, table, options, message, study, tmp_path):
     path = study.get(table, tmp_path / "absent.csv")
-    process = run(program, "--table", path, *options, "--svg", tmp_path / "a.svg", "--pdf", tmp_path / "a.pdf")
+    outputs = ["--svg", tmp_path / "a.svg", "--pdf", tmp_path / "a.pdf"]
+    process = run("draw", "--figure", figure, "--tables", path, *options, *outputs)
     assert process.returncode == 1
     assert message in process.stderr
     assert process.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
+def test_every_figure_has_its_module_its_entry_and_its_caption():
+    modules = {path.stem for path in (SCRIPTS / "modeconn/figures").glob("*.py")} - {"__init__", "registry"}
+    assert modules == registry.FIGURES.keys() == OPTIONS.keys()
+    assert modules <= {caption.stem for caption in CAPTIONS}
+    for name, figure in registry.FIGURES.items():
+        module = import_module(f"modeconn.figures.{name}")
+        assert set(figure.by) <= set(module.BY), name
+        assert len(figure.tables) == len(module.TABLES), name
+
+
+def test_the_name_of_a_figure_says_what_is_selected():
+    assert registry.parts_of("curves", "-test-all") == {"split": "test", "alignment": "all"}
+    assert registry.parts_of("planes", "-bezier") == {"curve": "bezier"}
+    assert registry.parts_of("training", "") == {}
+
+
 @pytest.mark.parametrize("caption", CAPTIONS, ids=lambda path: path.stem)
 def test_captions_are_valid(caption):
     jinja2, docutils = pytest.importorskip("jinja2"), pytest.importorskip("docutils.core")
-    text = jinja2.Template(caption.read_text()).render(snakemake=SimpleNamespace(config={"name": "digits"}))
+    text = jinja2.Template(caption.read_text()).render(
+        snakemake=SimpleNamespace(config={"name": "digits"}, params=SimpleNamespace(caption="Text of a figure."))
+    )
     html = docutils.publish_parts(text, writer="html", settings_overrides={"halt_level": 2})["body"]
     assert "<p>" in html

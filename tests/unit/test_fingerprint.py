@@ -93,7 +93,7 @@ def test_a_job_counts_what_it_runs_and_nothing_else():
     assert {"train", "optimization", "classification", "functional", "networks", "networks.layers"} <= plain
     assert not plain & {"attacks", "curves", "matching.activation", "networks.resnet", "drawing", "batchnorm"}
     assert names("train", ["networks.tinyten", "attacks"]) == plain | {"attacks"}
-    assert "torch" not in names("draw_curves") and "optimization" not in names("draw_curves")
+    assert "torch" not in names("draw", ["figures.curves"]) and "optimization" not in names("draw", ["figures.curves"])
 
 
 def test_the_values_of_a_job_name_its_modules():

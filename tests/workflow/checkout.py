@@ -14,19 +14,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 PARTS = ("config", "envs", "scripts", "workflow", "pyproject.toml")
 TINY = yaml.safe_load((PROJECT / "tests/workflow/tiny.yaml").read_text())
 # Jobs that draw the figures of the tiny config.
-FIGURES = {
-    "draw_curves": 8,
-    "draw_robustness": 3,
-    "draw_best": 1,
-    "draw_signatures": 2,
-    "draw_training": 2,
-    "draw_spectrum": 2,
-    "draw_planes": 2,
-    "draw_similarity": 1,
-    "draw_layers": 1,
-    "draw_candidates": 1,
-    "draw_permutations": 2,
-}
+FIGURES = {"draw": 25}
 
 
 class Checkout:

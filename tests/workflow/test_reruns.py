@@ -40,7 +40,7 @@ def test_all_files_touched(finished, tmp_path):
     [
         ("results/*/summary.txt", {"judge_claims": 1}),
         ("results/*/tables/pairs.csv", TO_TABLES | FIGURES),
-        ("results/*/figures/*/spectrum*.pdf", {"draw_spectrum": 2}),
+        ("results/*/figures/*/spectrum*.pdf", {"draw": 2}),
         ("results/best/*/*/*/1-2/none/bezier-*/*.csv", {"select_network": 1}),
         ("results/best/*/*/*/1-2/none/bezier-*/*.safetensors", {"select_network": 1}),
         ("results/alignments/*/*/robust-*/*/activation-*.csv", {"align": 1}),
@@ -180,10 +180,28 @@ SOURCE_EDITS = {
         {"evaluate_curve": 14, "evaluate_robustness": 4, "select_network": 4} | BESIDES | DOWNSTREAM,
     ),
     "one figure": (
-        "scripts/draw_signatures.py",
+        ROOM + "figures/signatures.py",
         '"training images"',
         '"images of training"',
-        {"draw_signatures": 2} | REPORT,
+        {"draw": 2} | REPORT,
+    ),
+    "a label of a figure in the report": (
+        ROOM + "figures/registry.py",
+        '"planes", ["planes", "marks"]',
+        '"planes of loss", ["planes", "marks"]',
+        REPORT,
+    ),
+    "the caption of a table": (
+        "workflow/report/summary.rst",
+        "one row each",
+        "a row each",
+        REPORT,
+    ),
+    "the caption of a figure": (
+        "workflow/report/planes.rst",
+        "Bright is good.",
+        "Bright is better.",
+        {"draw": 2} | REPORT,
     ),
     "the barriers": (
         ROOM + "barriers.py",

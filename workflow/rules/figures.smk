@@ -1,5 +1,7 @@
 """Tables, verdicts, figures and the report of this config, under results/<name>/. Nothing here imports torch."""
 
+from modeconn.figures import registry
+
 PUBLISHED = ROOT / "config/published" / f"{config['name']}.csv"
 # Writes the params of a rule, one a line.
 LINES = os.path.relpath(Path(workflow.basedir, "templates/lines.txt"))
@@ -151,152 +153,78 @@ rule judge_claims:
         " --comparison-table {output.comparison:q} --text {output.text:q} > {log:q} 2>&1"
 
 
-rule draw_curves:
+FIGURES = [f"{RUN}/figures/{path}.{kind}" for path in registry.of(config) for kind in ("svg", "pdf")]
+# Beside the name of a figure, what its file is named by: dataset-network-recipe, and -test-activation, say.
+STUDIED, PART = r"\w+-\w+-\w+", r"(-\w+)*"
+
+
+def drawn_from(wildcards):
+    """The tables that a figure is drawn from."""
+    return [rules.make_tables.output[table] for table in registry.FIGURES[wildcards.figure].tables]
+
+
+def page(wildcards):
+    """Figures of one alignment have a page of their own, with a switch between unaligned and aligned."""
+    alignment = registry.parts_of(wildcards.figure, wildcards.part).get("alignment", registry.ALL)
+    return "all alignments" if alignment == registry.ALL else "switch"
+
+
+def labels(wildcards):
+    """What names a figure on its page of the report."""
+    parts = registry.parts_of(wildcards.figure, wildcards.part)
+    if (alignment := parts.pop("alignment", registry.ALL)) != registry.ALL:
+        # Those of one alignment are of the test split.
+        parts = {key: value for key, value in parts.items() if key != "split"}
+        parts["alignment"] = {"none": "unaligned", "activation": "aligned by activations"}.get(
+            alignment, alignment
+        )
+    return {"figure": registry.FIGURES[wildcards.figure].label, **parts}
+
+
+def selection(wildcards):
+    """The options that select what a figure shows from its tables."""
+    dataset, network, recipe = wildcards.studied.split("-")
+    chosen = {"dataset": dataset, "network": network, "recipe": recipe}
+    chosen |= registry.parts_of(wildcards.figure, wildcards.part)
+    return " ".join(f"--{key} {value}" for key, value in chosen.items() if value != registry.ALL)
+
+
+def caption(wildcards):
+    return Path(workflow.basedir, "report", f"{wildcards.figure}.rst").read_text(encoding="utf-8")
+
+
+rule draw:
     input:
-        rules.make_tables.output.curves,
+        drawn_from,
     output:
-        **figure("curves-{split}-{alignment_shown}", "along the curves"),
+        svg=report(
+            f"{RUN}/figures/{{studied}}/{{figure}}{{part}}.svg",
+            caption="../report/figure.rst",
+            category="{studied}",
+            subcategory=page,
+            labels=labels,
+        ),
+        pdf=f"{RUN}/figures/{{studied}}/{{figure}}{{part}}.pdf",
     log:
-        f"<logs>/draw_curves/{config['name']}/{{studied}}-{{split}}-{{alignment_shown}}.log",
+        f"<logs>/draw/{config['name']}/{{studied}}-{{figure}}{{part}}.log",
+    wildcard_constraints:
+        studied=STUDIED,
+        figure="|".join(registry.FIGURES),
+        part=PART,
     conda:
         "../../envs/figures.yaml"
     params:
-        program=program("draw_curves"),
-        code=fingerprint("draw_curves"),
+        program=program("draw"),
+        code=lambda wildcards: fingerprint("draw", [f"figures.{wildcards.figure}"]),
+        figure="{figure}",
         selection=selection,
+        # Of the report, which shows it as it was when the figure was drawn.
+        caption=caption,
     message:
         "draw {output.svg}"
     shell:
-        "python {params.program:q} --table {input:q} {params.selection}"
+        "python {params.program:q} --figure {params.figure} --tables {input:q} {params.selection}"
         " --svg {output.svg:q} --pdf {output.pdf:q} > {log:q} 2>&1"
-
-
-use rule draw_curves as draw_robustness with:
-    output:
-        **figure("robustness-{alignment_shown}", "clean and under attack"),
-    log:
-        f"<logs>/draw_robustness/{config['name']}/{{studied}}-{{alignment_shown}}.log",
-    params:
-        program=program("draw_robustness"),
-        code=fingerprint("draw_robustness"),
-
-
-use rule draw_curves as draw_signatures with:
-    input:
-        rules.make_tables.output.signatures,
-    output:
-        **figure("signatures", "correlation by layer"),
-    log:
-        f"<logs>/draw_signatures/{config['name']}/{{studied}}.log",
-    params:
-        program=program("draw_signatures"),
-        code=fingerprint("draw_signatures"),
-
-
-use rule draw_curves as draw_training with:
-    input:
-        rules.make_tables.output.training,
-    output:
-        **figure("training", "training"),
-    log:
-        f"<logs>/draw_training/{config['name']}/{{studied}}.log",
-    params:
-        program=program("draw_training"),
-        code=fingerprint("draw_training"),
-
-
-use rule draw_curves as draw_spectrum with:
-    input:
-        rules.make_tables.output.spectrum,
-    output:
-        **figure("spectrum", "spectrum of the loss"),
-    log:
-        f"<logs>/draw_spectrum/{config['name']}/{{studied}}.log",
-    params:
-        program=program("draw_spectrum"),
-        code=fingerprint("draw_spectrum"),
-
-
-rule draw_planes:
-    input:
-        planes=rules.make_tables.output.planes,
-        marks=rules.make_tables.output.marks,
-    output:
-        **figure("planes-{curve_shown}", "planes"),
-    log:
-        f"<logs>/draw_planes/{config['name']}/{{studied}}-{{curve_shown}}.log",
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        program=program("draw_planes"),
-        code=fingerprint("draw_planes"),
-        selection=selection,
-    message:
-        "draw {output.svg}"
-    shell:
-        "python {params.program:q} --table {input.planes:q} --marks {input.marks:q} {params.selection}"
-        " --svg {output.svg:q} --pdf {output.pdf:q} > {log:q} 2>&1"
-
-
-use rule draw_curves as draw_similarity with:
-    input:
-        rules.make_tables.output.activations,
-    output:
-        **figure("similarity-{curve_shown}", "similarity to the endpoints"),
-    log:
-        f"<logs>/draw_similarity/{config['name']}/{{studied}}-{{curve_shown}}.log",
-    params:
-        program=program("draw_similarity"),
-        code=fingerprint("draw_similarity"),
-
-
-use rule draw_similarity as draw_layers with:
-    output:
-        **figure("layers-{curve_shown}", "similarity by layer"),
-    log:
-        f"<logs>/draw_layers/{config['name']}/{{studied}}-{{curve_shown}}.log",
-    params:
-        program=program("draw_layers"),
-        code=fingerprint("draw_layers"),
-
-
-use rule draw_curves as draw_candidates with:
-    input:
-        rules.make_tables.output.candidates,
-    output:
-        **figure("candidates", "candidates of the refinement"),
-    log:
-        f"<logs>/draw_candidates/{config['name']}/{{studied}}.log",
-    params:
-        program=program("draw_candidates"),
-        code=fingerprint("draw_candidates"),
-
-
-use rule draw_curves as draw_permutations with:
-    input:
-        rules.make_tables.output.permutations,
-    output:
-        **figure("permutations", "permutations compared"),
-    log:
-        f"<logs>/draw_permutations/{config['name']}/{{studied}}.log",
-    params:
-        program=program("draw_permutations"),
-        code=fingerprint("draw_permutations"),
-
-
-use rule draw_curves as draw_best with:
-    input:
-        rules.make_tables.output.best,
-    output:
-        **figure("best", "the best network on the path"),
-    log:
-        f"<logs>/draw_best/{config['name']}/{{studied}}.log",
-    params:
-        program=program("draw_best"),
-        code=fingerprint("draw_best"),
-
-
-FIGURES = unique(figures())
 
 
 def deleted():
@@ -327,6 +255,7 @@ rule write_report:
         rules.judge_claims.output,
         rules.compare_paper.output,
         config=rules.write_config.output,
+        captions=sorted(os.path.relpath(path) for path in Path(workflow.basedir, "report").glob("*.rst")),
     output:
         f"{RUN}/report.html",
     log:
@@ -336,6 +265,7 @@ rule write_report:
         "../../envs/figures.yaml"
     params:
         snakefile=os.path.relpath(workflow.main_snakefile),
+        labels={name: figure.label for name, figure in registry.FIGURES.items()},
     message:
         "write the report, {output}"
     shell:

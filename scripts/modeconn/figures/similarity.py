@@ -6,6 +6,9 @@ beside both, what they are if the network at that point is aligned to the endpoi
 
 from modeconn import drawing, tables
 
+TABLES = [tables.ACTIVATIONS]
+BY = ["curve"]
+
 QUANTITIES = (
     ("post", "before", "after", "mean correlation"),
     ("pre", "distance_before", "distance_after", "L2 distance"),
@@ -35,7 +38,3 @@ def draw(rows, title):
     aligned = {"label": "if aligned at t", "color": "0.4", **ALIGNED}
     drawing.legend(figure, title, [*(style | drawing.THICK for style in styles.values()), drawing.SINGLE, aligned])
     return figure
-
-
-if __name__ == "__main__":
-    drawing.program(__doc__, tables.ACTIVATIONS, draw, "curve")

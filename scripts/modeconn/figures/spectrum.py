@@ -4,6 +4,9 @@ from matplotlib.figure import Figure
 
 from modeconn import drawing, tables
 
+TABLES = [tables.SPECTRUM]
+BY = ["split"]
+
 
 def draw(rows, title):
     """A figure of clean loss from the spectra of one study and split (`tables.SPECTRUM`)."""
@@ -22,7 +25,3 @@ def draw(rows, title):
     panels[0].set_ylabel("share of the loss's norm")
     drawing.legend(figure, title, [*(style | drawing.THICK for style in styles.values()), drawing.SINGLE])
     return figure
-
-
-if __name__ == "__main__":
-    drawing.program(__doc__, tables.SPECTRUM, draw, "split")

@@ -5,6 +5,9 @@ Without --alignment all alignments lie over each other; with it only that one is
 
 from modeconn import drawing, tables
 
+TABLES = [tables.EVALUATION]
+BY = ["split", "alignment"]
+
 
 def draw(rows, title, alignment):
     """A figure from the rows of one study and split (`tables.EVALUATION`). ValueError if none is under attack."""
@@ -17,7 +20,3 @@ def draw(rows, title, alignment):
         for attack in drawing.in_order(rows.loc[rows["curve"] == curve, "attack"], ["none"])
     ]
     return drawing.along_curves(rows, title, columns, only=alignment)
-
-
-if __name__ == "__main__":
-    drawing.program(__doc__, tables.EVALUATION, draw, "split", "alignment")

@@ -8,6 +8,9 @@ from matplotlib.figure import Figure
 
 from modeconn import drawing, tables
 
+TABLES = [tables.SIGNATURE]
+BY = []
+
 SPLITS = {"alignment": "images of the alignment", "train": "training images", "test": "test images"}
 
 
@@ -35,7 +38,3 @@ def _draw_layers(panel, rows, quantity, style):
     # The logits are no channels that a permutation could match: their point stands alone.
     for layers in (rows[rows["group"] != "logits"], rows[rows["group"] == "logits"]):
         drawing.draw_bars(panel, layers, quantity, style)
-
-
-if __name__ == "__main__":
-    drawing.program(__doc__, tables.SIGNATURE, draw)

@@ -5,6 +5,9 @@ That are permutations, where PAM refines them, and each kind of curve.
 
 from modeconn import drawing, tables
 
+TABLES = [tables.HISTORY]
+BY = []
+
 NETWORK = {"label": "networks", "color": "0.15", "linestyle": "-"}
 SINGLE = drawing.SINGLE | {"label": "a single network or pair"}
 
@@ -31,7 +34,3 @@ def draw(rows, title):
             panel.margins(x=0)
     drawing.legend(figure, title, [*(style | drawing.THICK for style in styles.values()), SINGLE])
     return figure
-
-
-if __name__ == "__main__":
-    drawing.program(__doc__, tables.HISTORY, draw)

@@ -10,6 +10,9 @@ from matplotlib.figure import Figure
 
 from modeconn import drawing, tables
 
+TABLES = [tables.BEST]
+BY = []
+
 # The alignments' own markers, for who sees no colours.
 MARKERS = "osD^vP"
 MEAN = {"markersize": 4, "linestyle": ""}
@@ -63,7 +66,3 @@ def draw(rows, title):
             panel.set_ylabel(drawing.CURVES.get(curve, curve))
     drawing.legend(figure, title, [*styles.values(), {"label": "a single pair", "color": "0.4", **SINGLE}])
     return figure
-
-
-if __name__ == "__main__":
-    drawing.program(__doc__, tables.BEST, draw)

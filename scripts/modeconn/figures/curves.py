@@ -5,13 +5,12 @@ Without --alignment all alignments lie over each other; with it only that one is
 
 from modeconn import drawing, tables
 
+TABLES = [tables.EVALUATION]
+BY = ["split", "alignment"]
+
 
 def draw(rows, title, alignment):
     """A figure of clean accuracy and loss from the rows of one study and split (`tables.EVALUATION`)."""
     rows = rows[rows["attack"] == "none"]
     curves = drawing.in_order(rows["curve"], drawing.CURVES)
     return drawing.along_curves(rows, title, [(curve, "none") for curve in curves], only=alignment)
-
-
-if __name__ == "__main__":
-    drawing.program(__doc__, tables.EVALUATION, draw, "split", "alignment")

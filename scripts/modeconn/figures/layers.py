@@ -5,6 +5,9 @@ from matplotlib.figure import Figure
 
 from modeconn import drawing, tables
 
+TABLES = [tables.ACTIVATIONS]
+BY = ["curve"]
+
 
 def draw(rows, title):
     """A figure from the activations of one study and curve (`tables.ACTIVATIONS`): alignments by endpoints."""
@@ -31,7 +34,3 @@ def draw(rows, title):
     bar.outline.set_linewidth(0.6)
     drawing.legend(figure, title, [])
     return figure
-
-
-if __name__ == "__main__":
-    drawing.program(__doc__, tables.ACTIVATIONS, draw, "curve")

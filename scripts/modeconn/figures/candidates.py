@@ -5,6 +5,9 @@ from matplotlib.figure import Figure
 
 from modeconn import drawing, tables
 
+TABLES = [tables.CANDIDATES]
+BY = []
+
 # With the place beside one another; of equal losses the first is chosen.
 SHOWN = {
     "start": (-0.35, {"label": "where it started", "marker": "s", "color": "#D55E00", "markersize": 5}),
@@ -43,7 +46,3 @@ def _draw_pair(panel, place, candidates):
         drawn += zip(losses, places)
     loss, where = min(drawn, key=lambda point: point[0])
     panel.plot([where], [loss], linestyle="", **CHOSEN)
-
-
-if __name__ == "__main__":
-    drawing.program(__doc__, tables.CANDIDATES, draw)

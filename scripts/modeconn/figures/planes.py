@@ -15,6 +15,9 @@ from matplotlib.ticker import MaxNLocator
 
 from modeconn import drawing, tables
 
+TABLES = [tables.PLANE, tables.MARKS]
+BY = ["curve"]
+
 # Of accuracy so many levels at most; of loss these in each decade, where it ranges over several.
 LEVELS = 10
 DECADE = (1, 1.5, 2, 3, 5, 7)
@@ -84,7 +87,3 @@ def _mark(panel, marks):
     for name, mark in MARKS.items():
         if name in places.index:
             panel.plot(places.loc[name, "x"], places.loc[name, "y"], **MARK | mark)
-
-
-if __name__ == "__main__":
-    drawing.program(__doc__, tables.PLANE, draw, "curve", marks=tables.MARKS)

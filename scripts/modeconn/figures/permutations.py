@@ -9,6 +9,9 @@ from matplotlib.figure import Figure
 
 from modeconn import drawing, tables
 
+TABLES = [tables.PERMUTATIONS]
+BY = []
+
 
 def draw(rows, title):
     """A figure from the permutations of one study (`tables.PERMUTATIONS`).
@@ -30,7 +33,3 @@ def draw(rows, title):
     panel.set_ylabel(f"neurons placed unlike\n“{drawing.LABELS.get(reference, reference)}” (%)")
     drawing.legend(figure, title, [style | drawing.THICK for style in styles.values()])
     return figure
-
-
-if __name__ == "__main__":
-    drawing.program(__doc__, tables.PERMUTATIONS, draw)

@@ -1,0 +1,128 @@
+"""Which figures there are, and which of them a study has. Without matplotlib: the workflow asks when it plans.
+
+To add a figure is its module in this package, its entry in `FIGURES`, and its caption, `workflow/report/<name>.rst`.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from modeconn.configuration import shown_as
+
+ALL = "all"  # alignments over one another, in place of the name of one
+
+
+class Study(NamedTuple):
+    """What one entry of the alignment study shows, by the names that tables and figures use."""
+
+    alignments: list[str]
+    curves: list[str]
+    bent: list[str]  # curves that are trained
+    matched: bool  # whether there is an alignment by matching
+    refined: bool  # whether there is one by PAM
+    attacked: bool
+    selected: bool  # whether a best network is selected on curves
+    measures: list[str]
+
+    @property
+    def aligned(self) -> list[str]:
+        """The first alignment that permutes neurons, if there is one."""
+        return [name for name in self.alignments if name != "none"][:1]
+
+    @property
+    def switch(self) -> list[str]:
+        """All alignments together, then the unaligned and the aligned pairs by themselves, to switch between."""
+        return [ALL, "none", *self.aligned] if "none" in self.alignments else [ALL]
+
+    @property
+    def planes(self) -> list[str]:
+        """Curves whose planes are drawn, and none: the plane of the alignment itself."""
+        return [*self.bent, *(["none"] if self.matched else [])] if "planes" in self.measures else []
+
+    @property
+    def compared(self) -> list[str]:
+        """Curves along which activations are compared with the endpoints'."""
+        return self.curves if "activations" in self.measures else []
+
+
+def study(config: dict, entry: dict) -> Study:
+    """The `Study` of one entry of the alignment study of a complete config."""
+    curves = entry.get("curves", list(config["curves"]))
+    methods = [config["alignments"][name]["method"] for name in entry["alignments"] if name != "none"]
+    return Study(
+        alignments=[shown_as(config, "alignment", name) for name in entry["alignments"]],
+        curves=[shown_as(config, "curve", name) for name in curves],
+        bent=[shown_as(config, "curve", name) for name in curves if config["curves"][name]["kind"] != "linear"],
+        matched=any(method != "pam" for method in methods),
+        refined="pam" in methods,
+        attacked=bool(entry["attack"]),
+        selected=bool(entry["best"]),
+        measures=entry["measures"],
+    )
+
+
+class Figure(NamedTuple):
+    """A figure: its label in the report, the tables it is drawn from, and for which parts of a study it is drawn.
+
+    tables: outputs of the rule make_tables. by: what tells several of a study apart, in the order in which it stands
+    in the name of the file. parts: study -> the values of `by`, a tuple a figure; () alone is one figure, no tuple is
+    none.
+    """
+
+    label: str
+    tables: list[str]
+    by: list[str]
+    parts: Callable[[Study], Iterable[tuple[str, ...]]]
+
+
+def _each(names):
+    return [(name,) for name in names]
+
+
+def _once(wanted):
+    return [()] if wanted else []
+
+
+FIGURES = {
+    "curves": Figure(
+        "along the curves",
+        ["curves"],
+        ["split", "alignment"],
+        lambda study: [("train", ALL), *(("test", name) for name in study.switch)],
+    ),
+    "robustness": Figure(
+        "clean and under attack",
+        ["curves"],
+        ["alignment"],
+        lambda study: _each(study.switch if study.attacked else []),
+    ),
+    "best": Figure("the best network on the path", ["best"], [], lambda study: _once(study.selected)),
+    "signatures": Figure("correlation by layer", ["signatures"], [], lambda study: _once(study.aligned)),
+    "training": Figure("training", ["training"], [], lambda study: _once(True)),
+    "spectrum": Figure("spectrum of the loss", ["spectrum"], [], lambda study: _once(True)),
+    "planes": Figure("planes", ["planes", "marks"], ["curve"], lambda study: _each(study.planes)),
+    "similarity": Figure(
+        "similarity to the endpoints", ["activations"], ["curve"], lambda study: _each(study.compared)
+    ),
+    "layers": Figure("similarity by layer", ["activations"], ["curve"], lambda study: _each(study.compared)),
+    "candidates": Figure("candidates of the refinement", ["candidates"], [], lambda study: _once(study.refined)),
+    "permutations": Figure("permutations compared", ["permutations"], [], lambda study: _once(study.aligned)),
+}
+
+
+def of(config: dict) -> list[str]:
+    """Every figure of a complete config, by its path without folder and ending: <dataset>-<network>-<recipe>/<name>."""
+    found = {}
+    for entry in config["studies"]["alignment"]:
+        studied = "-".join(entry[kind] for kind in ("dataset", "network", "recipe"))
+        for name, figure in FIGURES.items():
+            for part in figure.parts(study(config, entry)):
+                found["-".join([f"{studied}/{name}", *part])] = None
+    return list(found)
+
+
+def parts_of(name: str, part: str) -> dict[str, str]:
+    """What tells a figure `name` apart, from the rest of its file's name.
+
+    parts_of("curves", "-test-all") -> {"split": "test", "alignment": "all"}.
+    """
+    return dict(zip(FIGURES[name].by, part.split("-")[1:]))
