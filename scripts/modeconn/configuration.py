@@ -5,17 +5,21 @@ Every mistake that can be seen before work starts is one line: where, what, what
 
 import copy
 import difflib
+import json
 import math
 import re
 from collections import defaultdict
 from itertools import product
 from pathlib import Path
+from typing import ClassVar
 
 import yaml
 from jsonschema import Draft202012Validator, exceptions, validators
 
+from modeconn.dispatch import augments
 from modeconn.identity import digest, plain
 
+SCHEMA = Path(__file__).parents[2] / "workflow/schemas/config.schema.yaml"
 KINDS = {
     "dataset": "datasets",
     "network": "networks",
@@ -36,6 +40,14 @@ CLAIMED = {
     },
     "curve": {"linear": "linear", "bezier": "bezier"},
 }
+
+
+# Folders of results/ that all configs share: no run can have their names.
+SHARED_FOLDERS = (
+    *["activations", "alignments", "archive", "benchmarks", "best", "curves", "data", "downloads", "evaluations"],
+    *["logs", "measures", "networks", "planes", "populations", "report"],
+)
+LEAST_NU = 1e-6  # of a proximal term; what is below overflows
 
 
 def _set_defaults(validator, properties, instance, schema):
@@ -67,31 +79,93 @@ _Deciding = validators.extend(Draft202012Validator, {"properties": _drop_neutral
 
 
 class _Strict(yaml.SafeLoader):
-    """YAML in which a key stands once."""
+    """Plain scalars as YAML 1.2 and JSON read them, keys as text, each key once, and nothing that has two readings.
+
+    YAML 1.1, PyYAML's own, takes 1e-4 for text, 010 for 8, 1:30 for 90, and no, off, on and yes for booleans.
+    """
+
+    yaml_implicit_resolvers: ClassVar = {}
 
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key, _ in node.value:
-            if str(key.value) in seen and key.tag != "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
-            seen.add(str(key.value))
+            if not isinstance(key, yaml.ScalarNode):
+                _refuse("a key has to be text", key)
+            if key.tag == MERGE:
+                continue
+            if key.value in seen:
+                _refuse(f"{key.value} is there twice", key)
+            if key.value in YTE:
+                _refuse(f"{key.value} would let the config run code: a config holds values only", key)
+            key.tag = TEXT
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_number(self, node):
+        text = node.value
+        if re.fullmatch(r"[-+]?[0-9]+", text):
+            return int(text)
+        number = float(text)
+        if not math.isfinite(number):
+            _refuse(f"{text} is no finite number", node)
+        return number
+
+    def refuse_number(self, node):
+        _refuse(
+            f"{node.value} can be read in more than one way: write a decimal number without leading zeros, underscores "
+            "and colons, or quotes around it if it is text",
+            node,
+        )
+
+
+MERGE, TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
+# With these Snakemake would evaluate a config as a template (YTE).
+YTE = ("__use_yte__", "__definitions__", "__variables__")
+# Tag -> the plain scalars that have it. YAML 1.2.2, core schema, without what JSON does not know.
+SCALARS = {
+    "tag:yaml.org,2002:null": r"~|null|Null|NULL|",
+    "tag:yaml.org,2002:bool": r"true|True|TRUE|false|False|FALSE",
+    "!number": r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|[-+]?\.[0-9]+([eE][-+]?[0-9]+)?",
+    "!unclear": r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9_]+)?|0[xob][0-9a-fA-F_]+"
+    r"|[0-9_]+(:[0-5]?[0-9])+(\.[0-9_]*)?|\.inf|\.Inf|\.INF|\.nan|\.NaN|\.NAN)",
+    MERGE: r"<<",
+}
+for tag, pattern in SCALARS.items():
+    _Strict.add_implicit_resolver(tag, re.compile(rf"(?:{pattern})\Z"), None)
+_Strict.add_constructor("!number", _Strict.construct_number)
+_Strict.add_constructor("!unclear", _Strict.refuse_number)
+for tag in ("int", "float", "timestamp", "binary", "omap", "pairs", "set"):
+    _Strict.add_constructor(f"tag:yaml.org,2002:{tag}", _Strict.construct_undefined)
+
+
+def _refuse(problem, node):
+    raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 def read(path):
-    """The config at `path`. Raises ValueError, one line with the place, where it is absent or no mapping in YAML."""
+    """The config at `path`, YAML or JSON: a dict of what JSON can hold.
+
+    Numbers are read as YAML 1.2 and JSON do. Raises ValueError, one line with the place, where the file is absent, is
+    no mapping in YAML, or holds what can be read in two ways or would run code.
+    """
     if not Path(path).is_file():
         raise ValueError(f"{path} is no file: give the path of a config, such as CONFIG=config/config.yaml")
     try:
-        config = yaml.load(Path(path).read_text(), _Strict)
+        config = yaml.load(Path(path).read_text(encoding="utf-8-sig"), _Strict)
+        json.dumps(config)  # an anchor may refer to what it is in
     except yaml.MarkedYAMLError as error:
         place = error.problem_mark
         raise ValueError(f"{path}, line {place.line + 1}, column {place.column + 1}: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML: {str(error).splitlines()[0]}") from None
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(config, dict):
         raise ValueError(f"{path} is empty, or no mapping of keys to values: config/README.md explains them")
     return config
+
+
+def schema():
+    """The schema of configs, as a dict."""
+    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
 
 
 def complete(config, schema):
@@ -107,6 +181,7 @@ def complete(config, schema):
         raise ValueError(_explain(exceptions.best_match(errors)))
     config.update(plain(config))
     _no_attack(config)
+    _check_values(config)
     _check_schedules(config)
     _check_names(config)
 
@@ -131,8 +206,10 @@ def _explain(error):
     if error.validator == "not":
         return f"config, {where}: {error.instance!r} means something already: take another name"
     hint = f" ({error.schema['description']})" if "description" in error.schema else ""
-    if error.validator == "type" and re.fullmatch(r"[+-]?\d+e[+-]?\d+", str(error.instance), re.IGNORECASE):
-        hint = " (to YAML it is text without a point: write 1.0e-3 for 1e-3)"
+    if error.validator == "type" and error.schema.get("type") == "boolean":
+        hint = " (write true or false)"
+    if error.validator == "type" and error.absolute_path and list(error.absolute_path)[-2:-1] == ["pairs"]:
+        hint = " (a list of pairs of seeds, such as [[1, 2], [3, 4]])"
     return f"config, {where}: {error.message}{hint}"
 
 
@@ -157,6 +234,52 @@ def _no_attack(config):
     for values in (*config["recipes"].values(), *config["alignments"].values(), *studies, *best):
         if values.get("attack") == "none":
             values["attack"] = None
+
+
+def _check_values(config):
+    """What values have to be that a schema cannot say."""
+    if config["name"] in SHARED_FOLDERS:
+        raise ValueError(
+            f"config, name: results/{config['name']}/ holds what all configs share: take another name than "
+            f"{', '.join(SHARED_FOLDERS)}"
+        )
+    for axis in ("x", "y", "y_curve"):
+        first, last = config["plane"][axis]
+        if first >= last:
+            raise ValueError(f"config, plane.{axis}: [{first}, {last}] has to ascend")
+    for name, recipe in config["recipes"].items():
+        least, most = recipe["augmentation"]["scale"]
+        if least > most:
+            raise ValueError(f"config, recipes.{name}.augmentation.scale: [{least}, {most}] has to ascend")
+    for name, curve in config["curves"].items():
+        if 0 < curve.get("proximal", 0) < LEAST_NU:
+            raise ValueError(f"config, curves.{name}.proximal: {curve['proximal']} is neither 0 nor {LEAST_NU} or more")
+    for where, path in [("downloads", config["downloads"])] + [
+        (f"datasets.{name}.path", dataset["path"]) for name, dataset in config["datasets"].items() if "path" in dataset
+    ]:
+        if "\0" in path:
+            raise ValueError(f"config, {where}: {path!r} cannot be a path")
+    for position, cell in enumerate(config["studies"]["alignment"]):
+        _check_images(config, cell, f"studies.alignment.{position}")
+
+
+def _check_images(config, cell, where):
+    """Points in the plane have no pixels to move or attack within [0, 1], and images move within their size."""
+    dataset, recipe = config["datasets"].get(cell["dataset"], {}), config["recipes"].get(cell["recipe"], {})
+    augmentation = recipe.get("augmentation", {})
+    if dataset.get("source") == "moons":
+        attacks = [recipe.get("attack"), cell["attack"]]
+        if augments(augmentation) or any(attacks):
+            raise ValueError(
+                f"config, {where}: {cell['dataset']} are points, not images: take a recipe without augmentation and "
+                "attack, and no attack"
+            )
+    size = dataset.get("size")
+    if size and augmentation.get("shift", 0) >= size:
+        raise ValueError(
+            f"config, {where}: recipe {cell['recipe']} shifts by {augmentation['shift']} pixels, and images of "
+            f"{cell['dataset']} have {size} along a side"
+        )
 
 
 def _check_schedules(config):

@@ -1,5 +1,6 @@
 """The config: each mistake is one line with the key's path, defaults are filled in, identities follow the meaning."""
 
+import re
 from copy import deepcopy
 from pathlib import Path
 
@@ -114,6 +115,35 @@ MISTAKES = {
         [1],
         ["recipes.standard", "schedule milestones", "both or neither"],
     ),
+    "a pair that is no list of pairs": (
+        "studies.alignment.0.pairs",
+        [1, 2],
+        ["studies.alignment.0.pairs.1", "[[1, 2], [3, 4]]"],
+    ),
+    "the name of a shared folder": ("name", "networks", ["name", "results/networks/", "take another name"]),
+    "a name that ends in a newline": ("name", "digits\n", ["name", "Letters"]),
+    "a recipe's name that ends in a newline": ("recipes.standard\n", {"epochs": 1}, ["recipes", "Letters"]),
+    "a word for a truth value": ("datasets.digits.source", "digit", ["datasets.digits.source", "'digit'"]),
+    "yes for true": (
+        "recipes.standard.optimizer",
+        {"nesterov": "yes"},
+        ["recipes.standard.optimizer.nesterov", "write true or false"],
+    ),
+    "a plane from right to left": ("plane", {"x": [1, 0]}, ["plane.x", "[1, 0]", "ascend"]),
+    "a scale from large to small": (
+        "recipes.standard.augmentation",
+        {"scale": [1.2, 0.8]},
+        ["recipes.standard.augmentation.scale", "ascend"],
+    ),
+    "a shift out of the image": (
+        "recipes.standard.augmentation",
+        {"shift": 100},
+        ["studies.alignment.0", "shifts by 100 pixels", "16"],
+    ),
+    "a path that is none": ("downloads", "a\0b", ["downloads", "cannot be a path"]),
+    "too many bends": ("curves.bezier.bends", 200, ["curves.bezier.bends", "200", "maximum of 30"]),
+    "a tiny proximal term": ("curves.bezier.proximal", 1e-300, ["curves.bezier.proximal", "neither 0 nor"]),
+    "a huge weight decay": ("curves.bezier.weight_decay", 1e300, ["curves.bezier.weight_decay", "maximum"]),
     "warm-up as long as the training": ("curves.bezier.warmup", 4, ["curves.bezier.warmup", "lower it"]),
     "unknown device": ("device", "gpu", ["device", "'gpu'", "cuda"]),
     "unusable name": ("datasets.my data", {"source": "digits"}, ["datasets", "'my data'", "Letters"]),
@@ -300,13 +330,6 @@ def test_an_undefined_attack_says_so_where_none_is_defined(one_line):
         completed(("attacks", {}))
 
 
-def test_numbers_that_yaml_takes_for_text_are_explained(one_line):
-    value = yaml.safe_load("1e-3")
-    assert value == "1e-3"
-    with one_line(ValueError, "recipes.standard.optimizer.learning_rate", "'1e-3'", "number", "1.0e-3"):
-        completed(("recipes.standard.optimizer", {"learning_rate": value}))
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_numbers_that_are_not_finite_are_refused(one_line, value):
     with one_line(ValueError, "recipes.standard.optimizer.learning_rate"):
@@ -373,6 +396,36 @@ def test_each_optimizer_has_keys_and_defaults_of_its_own():
     assert optimizer("recipes.standard", method="rmsprop") == rmsprop | {"learning_rate": 0.01}
     adagrad = {"method": "adagrad", "learning_rate": 0.01, "epsilon": 1e-10, "weight_decay": 0}
     assert optimizer("recipes.standard", method="adagrad") == adagrad
+
+
+@pytest.mark.parametrize(
+    "change", [("studies.alignment.0.recipe", "robust"), ("recipes.standard.augmentation", {"shift": 1})]
+)
+def test_points_in_the_plane_are_neither_augmented_nor_attacked(one_line, change):
+    with one_line(ValueError, "studies.alignment.0: digits are points, not images"):
+        completed(("datasets.digits", {"source": "moons"}), change)
+
+
+def test_every_number_has_a_range():
+    """Of both ends something was tried; what lies outside overflows, or means nothing."""
+
+    def unbounded(schema, where=""):
+        if isinstance(schema, list):
+            return [found for number, part in enumerate(schema) for found in unbounded(part, f"{where}.{number}")]
+        if not isinstance(schema, dict):
+            return []
+        ends = {"minimum", "exclusiveMinimum"} & schema.keys(), {"maximum", "exclusiveMaximum"} & schema.keys()
+        own = [where] if schema.get("type") in ("number", "integer") and not all(ends) else []
+        return own + [found for key, part in schema.items() for found in unbounded(part, f"{where}.{key}")]
+
+    assert unbounded({"a": {"type": "integer", "minimum": 1}}) == [".a"]
+    assert unbounded(SCHEMA) == []
+
+
+def test_no_run_has_the_name_of_a_folder_that_all_share():
+    text = "".join(path.read_text() for path in (ROOT / "workflow").rglob("*.smk"))
+    folders = set(re.findall(r"results/([a-z_]+)/", text)) | {"logs", "downloads"}
+    assert {"data", "networks", "curves"} < folders <= set(configuration.SHARED_FOLDERS)
 
 
 @pytest.mark.parametrize("milestones", [[2, 1], [1, 5]])

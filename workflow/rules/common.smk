@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
-import yaml
+from snakemake.utils import update_config
 
 ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -23,11 +23,16 @@ from modeconn import alone, configuration, devices, dispatch, files
 from modeconn.fingerprint import fingerprint
 from modeconn.identity import canonical, digest
 
-SCHEMA = yaml.safe_load(Path(workflow.basedir, "schemas/config.schema.yaml").read_text())
+SCHEMA = configuration.schema()
+# Read again, since Snakemake reads numbers as YAML 1.1 and a key that stands twice as its last value; then, as it does,
+# later files and --config change what is there.
+FILES = workflow.overwrite_configfiles or [workflow.source_path("../../config/config.yaml")]
 try:
-    # Again, and strictly: Snakemake has taken a key that stands twice for its last value.
-    for path in workflow.overwrite_configfiles:
-        configuration.read(path)
+    found = {}
+    for values in (*map(configuration.read, FILES), workflow.config_settings.config):
+        update_config(found, values)
+    config.clear()
+    config.update(found)
     configuration.complete(config, SCHEMA)
 except ValueError as error:
     sys.exit(str(error))
