@@ -7,9 +7,18 @@ numbers. A claim that does not show is a finding, not an error.
 """
 
 import argparse
+import textwrap
 from pathlib import Path
 
 from modeconn import claims, cost, files, mistakes, tables
+
+
+def remarks(lines):
+    """What the text ends with where there is something to know about the data, one line each."""
+    if not lines:
+        return ""
+    wrapped = (textwrap.fill(line, claims.WIDTH, initial_indent="  ", subsequent_indent="      ") for line in lines)
+    return "\n".join(["", "Look at the data, before believing these numbers:", *wrapped, ""])
 
 
 def main():
@@ -22,6 +31,7 @@ def main():
     inputs.add_argument("--claims", required=True, metavar="CSV", help="claims and their formulas (config/claims.csv)")
     inputs.add_argument("--published", metavar="CSV", help="rows of a summary table to compare with")
     inputs.add_argument("--paper", metavar="TXT", help="from compare_paper.py: what the text ends with")
+    inputs.add_argument("--remarks", nargs="*", default=[], metavar="TXT", help="from prepare_data.py")
     made = parser.add_argument_group("outputs")
     made.add_argument("--verdicts-table", required=True, metavar="CSV", help="one row a claim and recipe")
     made.add_argument("--comparison-table", required=True, metavar="CSV", help="one row a published number")
@@ -38,6 +48,7 @@ def main():
     text = claims.text(summary, verdicts, comparison)
     if arguments.paper is not None:
         text += f"\n{Path(arguments.paper).read_text()}"
+    text += remarks("".join(Path(path).read_text() for path in arguments.remarks).splitlines())
     outputs = {
         arguments.verdicts_table: tables.csv(verdicts),
         arguments.comparison_table: tables.csv(comparison),

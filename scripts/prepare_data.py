@@ -1,6 +1,10 @@
 """Turn a source of images or points into one file of tensors: its splits, and what alignment uses of them."""
 
-from modeconn import artifacts, datasets, programs
+import warnings
+from pathlib import Path
+
+from modeconn import artifacts, datasets, files, programs
+from modeconn.datasets import remarks
 
 parser = programs.parser(__doc__)
 parser.add_argument(
@@ -9,11 +13,20 @@ parser.add_argument(
     metavar="FOLDER",
     help=f"where archives are kept, and put by hand (default: {datasets.DOWNLOADS})",
 )
+parser.add_argument("--remarks", metavar="TXT", help="what a user should know about the data, one line each")
 
 
 def main(arguments, job):
-    tensors, metadata = datasets.prepare(arguments.job["dataset"], arguments.downloads)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", remarks.Remark)
+        tensors, metadata = datasets.prepare(arguments.job["dataset"], arguments.downloads)
+        remarks.inspect(tensors)
+    said = [str(warning.message) for warning in caught if issubclass(warning.category, remarks.Remark)]
+    for warning in caught:
+        print(f"{warning.category.__name__}: {warning.message}", flush=True)
     artifacts.save(arguments.output, tensors, {"rule": "prepare_data", "job": arguments.job, **metadata})
+    if arguments.remarks is not None:
+        files.write_text(arguments.remarks, "".join(f"{Path(arguments.output).stem}: {text}\n" for text in said))
     sizes = {name.removesuffix("_labels"): len(of) for name, of in tensors.items() if name.endswith("_labels")}
     held = f", {sizes['hold_out']} held out" if "hold_out" in sizes else ""
     print(f"{sizes['train']} training and {sizes['test']} test images, {len(tensors['alignment'])} for alignment{held}")

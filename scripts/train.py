@@ -1,5 +1,7 @@
 """Train a block of seeds of one network by one recipe, clean or adversarially."""
 
+import math
+
 from modeconn import artifacts, classification, datasets, networks, optimization, programs
 from modeconn.functional import Functional
 
@@ -30,17 +32,24 @@ def main(arguments, job):
         steps_per_epoch=datasets.steps_per_epoch(dataset, recipe["batch"]),
     )
 
-    _, accuracy = classification.evaluate(
-        functional, vectors.detach(), buffers, *dataset.split("test"), recipe["batch"]
-    )
+    images, labels = dataset.split("test")
+    _, accuracy = classification.evaluate(functional, vectors.detach(), buffers, images, labels, recipe["batch"])
+    chance = by_chance(labels)
     for seed, value in zip(seeds, accuracy.tolist(), strict=True):
-        print(f"seed {seed}: test accuracy {value:.2%}")
+        learned = "" if value > chance else ", no better than always answering the most frequent class"
+        print(f"seed {seed}: test accuracy {value:.2%}{learned}")
     artifacts.save(
         arguments.output,
         functional.named(vectors, buffers),
         {"rule": "train", "job": values, "versions": artifacts.versions(job.device, values["network"])},
     )
     artifacts.write_rows(arguments.history, optimization.history_rows(history, "network", values["names"], seeds))
+
+
+def by_chance(labels):
+    """The accuracy on `labels` (N,) of always the most frequent class, and two standard errors above it."""
+    share = labels.bincount().max().item() / len(labels)
+    return share + 2 * math.sqrt(share * (1 - share) / len(labels))
 
 
 if __name__ == "__main__":

@@ -516,3 +516,22 @@ def test_memory_that_is_freed_is_kept(setting):
     command = [sys.executable, "-c", MEMORY, setting]
     freed = int(subprocess.check_output(command, env=os.environ | {"PYTHONPATH": str(SCRIPTS)}))
     assert (freed < 2**22) == (setting == "kept")
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_a_network_that_has_learned_nothing_is_said(made, monkeypatch, capsys, tmp_path, learns):
+    """On labels drawn at random nothing can be learned."""
+    tensors, metadata = artifacts.load(made / "data.safetensors")
+    if not learns:
+        labels = tensors["test_labels"]
+        tensors["test_labels"] = labels[torch.randperm(len(labels))]
+    artifacts.save(tmp_path / "data", tensors, {**metadata, "rule": "prepare_data"})
+    run_program(
+        monkeypatch,
+        "train",
+        {"names": NAMES, "network": NETWORK, "recipe": {**RECIPE, "epochs": 2}, "seeds": [1]},
+        data=tmp_path / "data",
+        output=tmp_path / "networks",
+        history=tmp_path / "history.csv",
+    )
+    assert ("no better than always answering the most frequent class" in capsys.readouterr().out) != learns

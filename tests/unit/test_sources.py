@@ -5,8 +5,10 @@ import hashlib
 import io
 import pickle
 import shutil
+import struct
 import tarfile
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from PIL import Image
 from sklearn.datasets import make_moons
 
 from modeconn import artifacts, classification, datasets, networks
-from modeconn.datasets import Dataset, cifar, mnist, pictures, tiny_imagenet
+from modeconn.datasets import Dataset, cifar, mnist, pictures, remarks, tiny_imagenet
 from modeconn.datasets.downloads import Archive
 from modeconn.functional import Functional
 
@@ -213,7 +215,8 @@ def folder(tmp_path):
                 kind = ("PNG", "JPEG", "WEBP")[number]
                 content = encoded(noise(8, 10, 3, seed=label * 10 + number + per_class * 100), kind)
                 put(folder / split / name / f"{number}.{kind.lower()}", content)
-    put(folder / "train" / "ant" / ".DS_Store", b"no image")
+    for name in ("ant/.DS_Store", "ant/Thumbs.db", "bee/desktop.ini", "__MACOSX/ant"):
+        put(folder / "train" / name, b"no image")
     return folder
 
 
@@ -261,14 +264,22 @@ BAD_FOLDERS = {
     "empty class": (lambda f: f.joinpath("train", "cat").mkdir(), ["train/cat", "is empty"]),
     "class without test images": (lambda f: put(f / "train/cat/0.png", PICTURE), ["test has no", "cat"]),
     "class of the test alone": (lambda f: put(f / "test/cat/0.png", PICTURE), ["train has no", "cat"]),
-    "no image": (lambda f: put(f / "train/bee/notes.txt", b"hello"), ["train/bee/notes.txt", "cannot be read"]),
-    "empty file": (lambda f: put(f / "train/bee/0.png", b""), ["train/bee/0.png", "cannot be read"]),
+    "no image": (lambda f: put(f / "train/bee/notes.txt", b"hello"), ["train/bee/notes.txt is no image", "Pillow"]),
+    "empty file": (lambda f: put(f / "train/bee/0.png", b""), ["train/bee/0.png is no image"]),
     "folder in a class": (lambda f: f.joinpath("train/bee/more").mkdir(), ["train/bee/more", "cannot be read"]),
     "truncated JPEG": (
         lambda f: put(f / "test/bee/1.jpeg", f.joinpath("test/bee/1.jpeg").read_bytes()[:300]),
         ["test/bee/1.jpeg", "cannot be read"],
     ),
     "truncated PNG": (lambda f: put(f / "test/bee/0.png", PICTURE[:-30]), ["test/bee/0.png", "cannot be read"]),
+    "truncated AVIF": (
+        lambda f: put(f / "test/bee/1.avif", encoded(noise(16, 16, 3), "AVIF")[:-20]),
+        ["test/bee/1.avif", "cannot be read"],
+    ),
+    "one class": (
+        lambda f: [shutil.rmtree(f / split / "bee") for split in ("train", "test")],
+        ["all labels are the same", "at least two classes"],
+    ),
     "another size": (
         lambda f: put(f / "train/bee/0.png", encoded(noise(9, 11, 3))),
         ["train/bee/0.png", "11x9", "train/ant/0.png", "10x8", "size"],
@@ -284,6 +295,125 @@ BAD_FOLDERS = {
 def test_a_folder_that_is_not_as_it_should_be_is_one_line(folder, one_line, spoil, words):
     spoil(folder)
     with one_line(ValueError, *words):
+        of_folder(folder)
+
+
+def layer(colour, alpha):
+    """A picture (8, 10) of one colour, the rest of it in its transparency: alpha (8, 10)."""
+    return np.dstack([np.broadcast_to(np.uint8(colour), (8, 10, 3)), alpha])
+
+
+def palette(colour, alpha):
+    """A PNG of two colours, the second of them transparent."""
+    image = Image.fromarray((alpha > 127).astype(np.uint8))
+    image.putpalette([*colour, 0, 0, 0])
+    stream = io.BytesIO()
+    image.save(stream, "PNG", transparency=1)
+    return stream.getvalue()
+
+
+SHAPE = noise(8, 10, seed=3)
+LAYERS = {
+    "RGBA": lambda grey: encoded(layer([grey] * 3, SHAPE)),
+    "LA": lambda grey: encoded(np.dstack([np.full((8, 10), grey, np.uint8), SHAPE])),
+    "palette": lambda grey: palette([grey] * 3, SHAPE),
+    "WEBP": lambda grey: encoded(layer([grey] * 3, np.where(SHAPE > 127, 255, 0).astype(np.uint8)), "WEBP"),
+}
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize(("grey", "background"), [(0, None), (0, [128, 128, 128]), (255, [0, 0, 0])])
+def test_what_is_transparent_is_laid_on_the_background(folder, kind, grey, background):
+    put(folder / "train/ant/0.png", LAYERS[kind](grey))
+    with pytest.warns(remarks.Remark, match=r"1 of 6 images are transparent.*train/ant/0\.png"):
+        dataset = of_folder(folder, **({"background": background} if background else {}))
+    behind = (background or [255])[0]
+    if kind in ("RGBA", "LA"):
+        expected = (grey * (SHAPE / 255) + behind * (1 - SHAPE / 255)).round()
+    else:
+        opaque = SHAPE > 127 if kind == "WEBP" else SHAPE <= 127
+        expected = np.where(opaque, grey, behind)
+    assert np.abs(dataset.train_images[0].numpy().astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_content_that_vanishes_on_the_background_is_refused(folder, one_line, kind):
+    """White shapes on white were trained on, to a barrier of zero."""
+    put(folder / "test/bee/0.png", LAYERS[kind](255))
+    with one_line(ValueError, "test/bee/0.png", "[255, 255, 255]", "transparency", "another background", "[0, 0, 0]"):
+        of_folder(folder)
+    put(folder / "test/bee/0.png", LAYERS[kind](4))
+    with one_line(ValueError, "test/bee/0.png", "[0, 0, 0]"):
+        of_folder(folder, background=[0, 0, 0])
+
+
+def test_an_opaque_layer_changes_no_bit(folder, recwarn):
+    put(folder / "train/ant/0.png", encoded(np.dstack([noise(8, 10, 3), np.full((8, 10), 255, np.uint8)])))
+    assert np.array_equal(of_folder(folder, background=[1, 2, 3]).train_images[0], noise(8, 10, 3).transpose(2, 0, 1))
+    assert not recwarn.list
+
+
+def of_two_frames(kind):
+    stream = io.BytesIO()
+    frames = [Image.fromarray(noise(8, 10, 3, seed=seed)) for seed in (0, 1)]
+    frames[0].save(stream, kind, save_all=True, append_images=frames[1:])
+    return stream.getvalue()
+
+
+def of_16_bits():
+    """A PNG of 10x8 pixels in colour with 16 bits a channel, which Pillow reads but cannot write."""
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    rows = np.random.default_rng(0).integers(0, 2**16, (8, 10 * 3)).astype(">u2")
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 10, 8, 16, 2, 0, 0, 0))
+    content = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)))
+    return b"\x89PNG\r\n\x1a\n" + header + content + chunk(b"IEND", b"")
+
+
+def in_cmyk():
+    stream = io.BytesIO()
+    Image.fromarray(noise(8, 10, 3)).convert("CMYK").save(stream, "JPEG")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (of_two_frames("GIF"), "several frames, of which the first"),
+        (of_two_frames("PNG"), "several frames, of which the first"),
+        (of_16_bits(), "16 bits a channel"),
+        (b"P6 10 8 65535\n" + noise(8, 10, 6).tobytes(), "16 bits a channel"),
+        (in_cmyk(), "another colour space"),
+    ],
+)
+def test_what_is_left_out_or_converted_is_said(folder, content, words):
+    put(folder / "train/ant/0.png", content)
+    with pytest.warns(remarks.Remark) as said:
+        of_folder(folder)
+    assert len(said) == 1 and "1 of 6 images" in str(said[0].message)
+    assert words in str(said[0].message) and "train/ant/0.png" in str(said[0].message)
+
+
+def test_ordinary_pictures_need_no_remark(folder, recwarn):
+    of_folder(folder)
+    assert not recwarn.list
+
+
+def test_one_coloured_pixel_is_said_by_its_file(folder):
+    for path in folder.glob("*/*/[0-9]*"):
+        put(path, encoded(noise(8, 10)))
+    array = np.repeat(noise(8, 10)[..., None], 3, axis=2)
+    array[4, 4, 0] ^= 255
+    put(folder / "test/ant/1.jpeg", encoded(array))
+    with pytest.warns(remarks.Remark, match=r"in 1 of 10 images.*three channels.*test/ant/1\.jpeg"):
+        assert of_folder(folder).shape == (3, 8, 10)
+
+
+def test_files_beside_the_folders_of_classes_are_said(folder):
+    put(folder / "train/0.png", PICTURE)
+    with pytest.warns(remarks.Remark, match=r"1 files lie beside.*train/0\.png"):
         of_folder(folder)
 
 
@@ -376,6 +506,11 @@ BAD_ARRAYS = {
     "no images": ({"x_train": noise(0, 5, 6, 3), "y_train": np.array([], int)}, ["no training images"]),
     "labels that are no numbers of classes": ({"y_train": np.array([0, 0, 1, 10**12])}, ["y_train", "without gaps"]),
     "empty images": ({"x_train": noise(4, 0, 6, 3)}, ["x_train", "(4, 0, 6, 3)", "nothing"]),
+    "one class": (
+        {"y_train": np.zeros(4, int), "y_test": np.zeros(2, int)},
+        ["all labels are the same", "two classes"],
+    ),
+    "floats too large": ({"x_train": np.full((4, 3), 1e300)}, ["x_train", "too large for float32"]),
     "objects": ({"y_train": np.array([0, 0, 1, None])}, ["own.npz", "plain arrays"]),
 }
 
@@ -384,6 +519,43 @@ BAD_ARRAYS = {
 def test_arrays_that_are_not_as_they_should_be_are_one_line(of_arrays, one_line, changes, words):
     with one_line(ValueError, *words):
         of_arrays(**changes)
+
+
+def test_a_class_that_is_cut_away_names_the_keys_that_cut_it(tmp_path, one_line):
+    np.savez(tmp_path / "own.npz", **arrays())
+    own = {"source": "npz", "path": str(tmp_path / "own.npz")}
+    for cut in ({"hold_out": 3}, {"train_images": 1}):
+        with one_line(ValueError, "no training image", "raise train_images, or lower hold_out"):
+            prepared({**own, **cut})
+    with one_line(ValueError, "hold_out 4", "only 4 images"):
+        prepared({**own, "hold_out": 4})
+    with one_line(ValueError, "no test image", "raise test_images"):
+        prepared({**own, "test_images": 1})
+
+
+LARGE = np.array([[1e9, 1], [1e9 + 1, 2], [1e9 + 2, 3], [1e9 + 3, 4]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"x_train": LARGE, "x_test": LARGE[:2] % 1e9}, "x_train is float64.*1 of 2 features lose digits.*feature 0"),
+        ({"x_train": LARGE * 1e-60, "x_test": LARGE[:2] % 1e9}, "x_train is float64.*2 of 2 features lose digits"),
+        ({name: np.repeat(noise(n, 5, 6, 1), 3, 3) for name, n in (("x_train", 4), ("x_test", 2))}, "three channels"),
+    ],
+)
+def test_arrays_that_may_not_be_meant_are_said(of_arrays, changes, words):
+    with pytest.warns(remarks.Remark, match=words):
+        of_arrays(**changes)
+
+
+def test_ordinary_arrays_need_no_remark(of_arrays, recwarn):
+    features = np.random.default_rng(0).normal(5, 100, (4, 7))
+    features[:, 0] = 0.1
+    of_arrays(x_train=features, x_test=features[:2])
+    of_arrays(x_train=noise(4, 5, 6, 3) / 255, x_test=noise(2, 5, 6, 3) / 255)
+    of_arrays()
+    assert not recwarn.list
 
 
 def test_a_share_that_leaves_no_image_for_alignment_is_one_line(of_arrays, one_line, monkeypatch):

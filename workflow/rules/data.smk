@@ -4,6 +4,8 @@
 rule prepare_data:
     output:
         data="results/data/{dataset}.safetensors",
+        # Beside the data, so that other words for the same data train nothing anew.
+        remarks="results/data/{dataset}.remarks.txt",
     log:
         "<logs>/prepare_data/{dataset}.log",
     cache: SHARED
@@ -20,4 +22,6 @@ rule prepare_data:
         "prepare the data set {wildcards.dataset}"
     shell:
         "python {params.program:q} --job {params.job:q} --code {params.code:q} --device cpu"
-        " --downloads {resources.downloads:q} --output {output.data:q} > {log:q} 2>&1"
+        " --downloads {resources.downloads:q} --output {output.data:q} --remarks {output.remarks:q} > {log:q} 2>&1"
+        # On the screen before anything is trained, and in the summary again.
+        " && cat {output.remarks:q} >&2"

@@ -130,6 +130,7 @@ rule judge_claims:
         summary=rules.make_tables.output.summary,
         signatures=rules.make_tables.output.signatures,
         paper=rules.compare_paper.output.text,
+        remarks=unique(rules.prepare_data.output.remarks.format(**cell) for cell in CELLS),
         claims=os.path.relpath(ROOT / "config/claims.csv"),
         published=[os.path.relpath(PUBLISHED)] if PUBLISHED.exists() else [],
     output:
@@ -149,7 +150,7 @@ rule judge_claims:
     shell:
         "python {params.program:q} --pairs-table {input.pairs:q} --best-table {input.best:q}"
         " --summary-table {input.summary:q} --signatures-table {input.signatures:q} --paper {input.paper:q}"
-        " --claims {input.claims:q} {params.published} --verdicts-table {output.verdicts:q}"
+        " --remarks {input.remarks:q} --claims {input.claims:q} {params.published} --verdicts-table {output.verdicts:q}"
         " --comparison-table {output.comparison:q} --text {output.text:q} > {log:q} 2>&1"
 
 
@@ -240,7 +241,7 @@ def deleted():
         *rules.make_tables.output,
         *rules.compare_paper.output,
         *rules.judge_claims.output,
-        *(rules.prepare_data.output.data.format(**cell) for cell in CELLS),
+        *(path.format(**cell) for cell in CELLS for path in rules.prepare_data.output),
         *(path for paths in MEASUREMENTS.values() for path in paths),
         *(path.replace(".csv", ".safetensors") for path in selections(CELLS)),
     ]

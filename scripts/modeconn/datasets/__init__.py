@@ -86,14 +86,18 @@ def prepare(source, downloads=DOWNLOADS):
         chosen = stratified(train[1], source["test_fraction"], _stream("test split", source))
         train, test = _without(train, chosen), _only(train, chosen)
     classes = int(max(train[1].max(initial=0), test[1].max(initial=0))) + 1
+    for split, what in ((train, "training"), (test, "test")):
+        _check(split, what, classes, train[0].shape[1:])
+    if classes < 2:
+        raise ValueError("all labels are the same, and networks tell classes apart: give at least two classes")
     train = _limited(train, source.get("train_images", 0), "train_images", source)
     test = _limited(test, source.get("test_images", 0), "test_images", source)
     held = None
     if count := source.get("hold_out", 0):
         chosen = stratified_count(train[1], count, "hold_out", _stream("hold out", source))
         train, held = _without(train, chosen), _only(train, chosen)
-    for split, what in ((train, "training"), (test, "test")):
-        _check(split, what, classes, train[0].shape[1:])
+    _check(train, "training", classes, remedy="raise train_images, or lower hold_out")
+    _check(test, "test", classes, remedy="raise test_images")
     alignment = stratified(train[1], source["alignment_fraction"], _stream("alignment split", source))
     if not len(alignment):
         raise ValueError(
@@ -162,17 +166,14 @@ def _limited(split, count, key, source):
     return _only(split, stratified_count(split[1], count, key, _stream(key, source)))
 
 
-def _check(split, what, classes=0, shape=None):
+def _check(split, what, classes=0, shape=None, remedy="give it some, or number the classes from 0 without gaps"):
     """Raises ValueError where a split is empty, lacks one of `classes`, or has images of another `shape`."""
     images, labels = split
     if len(labels) == 0:
         raise ValueError(f"there are no {what} images")
     missing = np.setdiff1d(np.arange(classes), labels)
     if len(missing):
-        raise ValueError(
-            f"class {missing[0]} of {classes} has no {what} image: "
-            "give it some, or number the classes from 0 without gaps"
-        )
+        raise ValueError(f"class {missing[0]} of {classes} has no {what} image: {remedy}")
     if shape is not None and images.shape[1:] != shape:
         raise ValueError(
             f"{what} images have shape {tuple(images.shape[1:])}, training images {tuple(shape)}: they have to agree"
