@@ -3,7 +3,8 @@
 Reads what `snakemake --dry-run --printshellcmds` prints, so it counts the jobs of that plan. A pass is one image
 forward and backward through one network, as in training; forward alone counts a third, a step of an attack one. What
 AutoAttack takes is not known beforehand: jobs under it are not counted. Hours are passes divided by passes a second,
-which finished trainings of the same network on the same data have left in their cost files.
+which finished trainings of the same network on the same data have left in their cost files. How many images a data
+set has is read from where it stands: the data already made, or the files behind the config's `path`.
 """
 
 import argparse
@@ -14,12 +15,14 @@ from collections import defaultdict
 from fractions import Fraction
 from pathlib import Path
 
-from modeconn import cost, mistakes
+import safetensors
+
+from modeconn import cost, mistakes, own_data
 from modeconn.layout import aligned
 
 FORWARD = Fraction(1, 3)
 DIGITS = 1797  # split by test_fraction, as the `count` points of moons are
-# Images of the training and the test split; of sources that bring their own number of them, the config's.
+# Images of the training and the test split.
 SIZES = {
     "cifar10": (50_000, 10_000),
     "cifar100": (50_000, 10_000),
@@ -42,25 +45,40 @@ def plan(text):
         yield program.removesuffix(".py"), options
 
 
-def sizes(dataset):
-    """(training, test) images of a data set, by its values. Raises ValueError where the config does not say."""
-    known = SIZES.get(dataset["source"], (None, None))
-    if "test_fraction" in dataset:
+def sizes(dataset, made=None):
+    """(training, test) images of a data set, by its values, or by the file `made` of it where that is there.
+
+    Raises ValueError, one line, where the config has a path and what lies there is not as it has to be.
+    """
+    if made is not None and Path(made).is_file():
+        return _made(made)
+    if "path" in dataset:
+        known = own_data.sizes(dataset)
+    elif "test_fraction" in dataset:
         total = dataset.get("count", DIGITS)
         test = round(dataset["test_fraction"] * total)
         known = total - test, test
+    else:
+        known = SIZES[dataset["source"]]
     train, test = (dataset.get(key) or size for key, size in zip(("train_images", "test_images"), known))
-    if train is None or test is None:
-        raise ValueError(
-            f"how many images source {dataset['source']} has is not known before it is read:"
-            " set train_images and test_images in the config"
-        )
     return train - dataset.get("hold_out", 0), test
 
 
-def passes(program, job, dataset):
-    """Passes of one job, by its program and values; None where they are not known here."""
-    train, test = sizes(dataset)
+def _made(path):
+    """(training, test) images of a file that prepare_data has made, from its header."""
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            return tuple(file.get_slice(f"{split}_labels").get_shape()[0] for split in ("train", "test"))
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): delete it, and rule prepare_data makes it again") from None
+
+
+def passes(program, job, dataset, sizes):
+    """Passes of one job, by its program, its values and those of its data set; None where they are not known here.
+
+    sizes: (training, test) images.
+    """
+    train, test = sizes
     attack = job.get("recipe", job).get("attack")
     if any((one or {}).get("method") == "autoattack" for one in (attack, *job.get("attacks", {}).values())):
         return None
@@ -121,13 +139,18 @@ def speed(trainings):
 def rows(text):
     """Lines of the table, one for each network and data set, and the number of jobs, by program, not counted."""
     jobs = [(program, options, json.loads(options["--job"][0])) for program, options in plan(text)]
-    datasets = {options["--output"][0]: job["dataset"] for program, options, job in jobs if program == "prepare_data"}
+    datasets = {
+        path: (job["dataset"], sizes(job["dataset"], path))
+        for program, options, job in jobs
+        if program == "prepare_data"
+        for path in options["--output"][:1]
+    }
     found = defaultdict(lambda: [0, 0, []])
     uncounted = defaultdict(int)
     for program, options, job in jobs:
         if program == "prepare_data":
             continue
-        count = passes(program, job, datasets[options["--data"][0]])
+        count = passes(program, job, *datasets[options["--data"][0]])
         if count is None:
             uncounted[program] += 1
             continue

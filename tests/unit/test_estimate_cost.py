@@ -1,9 +1,13 @@
 """What a plan costs: each program's passes against a count by hand, and hours from what finished trainings measured."""
 
 import json
+import subprocess
+import sys
 
+import numpy as np
 import pytest
-from synthetic_tables import run
+from safetensors.numpy import save_file
+from synthetic_tables import SCRIPTS, run
 
 import estimate_cost
 
@@ -42,7 +46,7 @@ SELECT = {"evaluation": EVALUATION, "selection": "none", "ensemble": 5}
     ],
 )
 def test_passes_of_a_job(program, job, expected):
-    found = estimate_cost.passes(program, job, DATASET)
+    found = estimate_cost.passes(program, job, DATASET, estimate_cost.sizes(DATASET))
     assert found == (None if expected is None else pytest.approx(expected))
 
 
@@ -50,8 +54,52 @@ def test_sizes_of_splits():
     assert estimate_cost.sizes({"source": "tiny_imagenet", "hold_out": 1000}) == (99_000, 10_000)
     assert estimate_cost.sizes({"source": "digits", "test_fraction": 0.2}) == (1438, 359)
     assert estimate_cost.sizes({"source": "moons", "count": 500, "test_fraction": 0.3, "hold_out": 50}) == (300, 150)
-    with pytest.raises(ValueError, match="source image_folder has is not known"):
-        estimate_cost.sizes({"source": "image_folder", "train_images": 5})
+
+
+def own_arrays(folder):
+    """An .npz of 30 and 10 images of 400 features, as a source."""
+    arrays = {"x_train": np.zeros((30, 400)), "y_train": np.arange(30), "x_test": np.zeros((10, 400))}
+    np.savez(folder / "own.npz", **arrays, y_test=np.arange(10))
+    return {"source": "npz", "path": str(folder / "own.npz"), "alignment_fraction": 0.2}
+
+
+def test_sizes_of_ones_own_data_are_read_where_they_stand(tmp_path, one_line):
+    """Named in the config they would be another data set, on which everything is trained anew."""
+    arrays = own_arrays(tmp_path)
+    assert estimate_cost.sizes(arrays) == (30, 10)
+    assert estimate_cost.sizes({**arrays, "train_images": 20, "hold_out": 5}) == (15, 10)
+    for name in (
+        "train/a/1.png",
+        "train/a/2.png",
+        "train/b/1.png",
+        "train/b/Thumbs.db",
+        "test/a/1.png",
+        "test/b/1.png",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert estimate_cost.sizes({"source": "image_folder", "path": str(tmp_path)}) == (3, 2)
+
+    data = tmp_path / "own-12345678.safetensors"
+    labels = {"train_labels": np.zeros(7, int), "test_labels": np.zeros(3, int), "hold_out_labels": np.zeros(2, int)}
+    save_file(labels, data)
+    (tmp_path / "own.npz").unlink()
+    assert estimate_cost.sizes(arrays, data) == (7, 3)
+    data.write_bytes(data.read_bytes()[:20])
+    with one_line(ValueError, data, "cannot be read", "prepare_data"):
+        estimate_cost.sizes(arrays, data)
+    with one_line(ValueError, "own.npz is no file"):
+        estimate_cost.sizes(arrays, tmp_path / "not made")
+    (tmp_path / "own.npz").write_bytes(b"no archive")
+    with one_line(ValueError, "own.npz is no .npz with an array y_train"):
+        estimate_cost.sizes(arrays)
+    with one_line(ValueError, "absent/train does not exist"):
+        estimate_cost.sizes({"source": "image_folder", "path": str(tmp_path / "absent")})
+
+
+def test_costs_are_estimated_without_torch():
+    check = f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); import estimate_cost; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True)
 
 
 def test_hours_are_passes_by_the_measured_speed(tmp_path):
