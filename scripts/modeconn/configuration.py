@@ -182,6 +182,7 @@ def complete(config, schema):
     config.update(plain(config))
     _no_attack(config)
     _check_values(config)
+    _check_splits(config)
     _check_schedules(config)
     _check_names(config)
 
@@ -280,6 +281,16 @@ def _check_images(config, cell, where):
             f"config, {where}: recipe {cell['recipe']} shifts by {augmentation['shift']} pixels, and images of "
             f"{cell['dataset']} have {size} along a side"
         )
+
+
+def _check_splits(config):
+    """What is held out is cut out of the training images that are taken."""
+    for name, dataset in config["datasets"].items():
+        if 0 < dataset["train_images"] <= dataset["hold_out"]:
+            raise ValueError(
+                f"config, datasets.{name}.hold_out: {dataset['hold_out']} of {dataset['train_images']} training images "
+                "leave none to train on: lower it, or raise train_images"
+            )
 
 
 def _check_schedules(config):

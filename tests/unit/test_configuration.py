@@ -196,6 +196,21 @@ MISTAKES = {
         {"epsilon": 0.1, "step": 0.1, "steps": 3, "random_start": False, "restarts": 2},
         ["attacks.pgd.restarts", "set random_start"],
     ),
+    "all training images held out": (
+        "datasets.digits",
+        {"source": "digits", "train_images": 100, "hold_out": 100},
+        ["datasets.digits.hold_out", "100 of 100 training images", "lower it"],
+    ),
+    "a background of two numbers": (
+        "datasets.digits",
+        {"source": "image_folder", "path": "pictures", "background": [255, 255]},
+        ["datasets.digits.background", "too short"],
+    ),
+    "a background brighter than white": (
+        "datasets.digits",
+        {"source": "image_folder", "path": "pictures", "background": [0, 0, 256]},
+        ["datasets.digits.background.2", "256", "maximum"],
+    ),
     "selection without held-out images": (
         "studies.alignment.0.best",
         {},
