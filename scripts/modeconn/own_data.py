@@ -3,10 +3,13 @@
 Free of torch: what is planned and what it costs hang on it too.
 """
 
+import contextlib
+import hashlib
+import json
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
-from numpy.lib import format as npy
+from modeconn.files import write_text
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 SPLITS = ("train", "test")
@@ -53,21 +56,70 @@ def strays(path):
     return [file for split in SPLITS for file in _entries(path / split) if not file.is_dir()]
 
 
+def digest(source, made, known=".snakemake/own_data.json"):
+    """16 hex digits of the names and the contents of the files behind a source's `path`.
+
+    made: the file of data that is made of them. Where it is there and its source has gone, the last digest stands.
+    known: a JSON file that keeps digests by names, sizes and dates of the files, so that contents are read again only
+    where one of these has changed. Raises ValueError or OSError, one line, where the source is not as it has to be.
+    """
+    path, entry = path_of(source), f"{source['source']} {source['path']}"
+    kept = _kept(known)
+    last = kept.get(entry)
+    if last and Path(made).exists() and not path.exists():
+        return last["content"]
+    found = files(source)
+    names = [str(file.relative_to(path.parent)) for file in found]
+    stats = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in zip(names, map(Path.stat, found))]
+    dated = _digest(stats)
+    if not last or last["dated"] != dated:
+        last = {"dated": dated, "content": _digest(list(zip(names, map(_checksum, found))))}
+        with contextlib.suppress(OSError):  # what is kept only saves time
+            write_text(known, json.dumps(kept | {entry: last}, indent=1))
+    return last["content"]
+
+
+def _digest(value):
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+
+
+def _kept(path):
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _checksum(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files(source):
+    """The files that a source reads, in an order that is always the same. Raises ValueError where there are none."""
+    path = path_of(source)
+    if source["source"] == "image_folder":
+        return [file for classes in folder(path).values() for of_class in classes.values() for file in of_class]
+    if not path.is_file():
+        raise ValueError(f"{path} is no file: give the path of an .npz, from the folder that make is run in")
+    return [path]
+
+
 def sizes(source):
     """(training, test) images of a source with a `path`, without reading them.
 
     Raises ValueError, one line, where what lies there is not as it has to be.
     """
-    path = path_of(source)
     if source["source"] == "image_folder":
-        return tuple(sum(map(len, classes.values())) for classes in folder(path).values())
+        return tuple(sum(map(len, classes.values())) for classes in folder(path_of(source)).values())
+    (path,) = files(source)
     return tuple(_length(path, f"y_{split}") for split in SPLITS)
 
 
 def _length(path, name):
     """First side of an array of an .npz, from its header."""
-    if not path.is_file():
-        raise ValueError(f"{path} is no file: give the path of an .npz, from the folder that make is run in")
+    from numpy.lib import format as npy  # here, since plans are made without it
+
     try:
         with ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
             read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]

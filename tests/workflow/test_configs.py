@@ -72,7 +72,11 @@ LONGEST = 128 * 1024
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    return Checkout(tmp_path_factory.mktemp("configs") / "project")
+    checkout = Checkout(tmp_path_factory.mktemp("configs") / "project")
+    for split in ("train", "test"):  # what the configs with a path find there
+        (checkout.path / f"cifar10-jpeg/{split}/frog").mkdir(parents=True)
+        (checkout.path / f"cifar10-jpeg/{split}/frog/1.jpg").touch()
+    return checkout
 
 
 def test_every_config_is_in_the_table():

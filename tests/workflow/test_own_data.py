@@ -1,6 +1,8 @@
-"""Data of one's own: what there is to know about them reaches the screen."""
+"""Data of one's own: what there is to know about them reaches the screen, and what depends on them follows them."""
 
 import copy
+import os
+import shutil
 
 import numpy as np
 
@@ -36,3 +38,24 @@ def test_a_remark_is_on_the_screen_when_the_data_are_made(tmp_path):
     (line,) = (checkout.path / remarks).read_text().splitlines()
     assert "the largest pixel of the training images is 1 where white is 255" in line
     assert line in done.stderr.splitlines()
+
+
+def test_what_depends_on_the_data_follows_their_content(tmp_path):
+    checkout = checkout_with(tmp_path / "project", **arrays())
+    checkout.run("--cores", "2", "--", "networks")
+    path = checkout.path / "own.npz"
+    again = {"prepare_data": 1, "train": 2, "networks": 1}
+    before = path.read_bytes()
+    os.utime(path)
+    assert checkout.planned("networks") == {}
+    np.savez(path, **arrays(seed=1))
+    assert path.stat().st_size == len(before)
+    assert checkout.planned("networks") == again
+    path.write_bytes(before)
+    assert checkout.planned("networks") == {}
+    path.unlink()
+    assert checkout.planned("networks") == {}
+    shutil.rmtree(checkout.path / "results")
+    done = checkout.snakemake("--dry-run", "networks")
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[-1].startswith("config, datasets.digits.path: own.npz is no file")

@@ -19,7 +19,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 # Told to end, a job saves its state first, and its shell waits: SLURM kills what is left when the shell has gone.
 shell.prefix("set -euo pipefail; trap : TERM; ")
 
-from modeconn import alone, configuration, devices, dispatch, files
+from modeconn import alone, configuration, devices, dispatch, files, own_data
 from modeconn.fingerprint import fingerprint
 from modeconn.identity import canonical, digest
 

@@ -1,5 +1,15 @@
 """A source of images becomes one file of tensors, with its splits."""
 
+@lru_cache
+def content_of(dataset):
+    """A digest of the files of one's own that a data set is read from, nothing for any other source."""
+    if "path" not in VALUES[dataset]:
+        return None
+    try:
+        return own_data.digest(VALUES[dataset], rules.prepare_data.output.data.format(dataset=dataset))
+    except (ValueError, OSError) as error:
+        sys.exit(f"config, datasets.{NAMES[dataset]}.path: {error}")
+
 
 rule prepare_data:
     output:
@@ -17,7 +27,7 @@ rule prepare_data:
         # Not a param: where archives lie decides nothing, neither what reruns nor the key of a cache.
         downloads=config["downloads"],
     params:
-        **decisions("prepare_data", "dataset"),
+        **decisions("prepare_data", "dataset", content=lambda wildcards: content_of(wildcards.dataset)),
     message:
         "prepare the data set {wildcards.dataset}"
     shell:
