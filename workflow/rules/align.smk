@@ -12,7 +12,7 @@ rule align:
         "<logs>/align/{dataset}/{network}/{recipe}/{pair}/{alignment}.log",
     wildcard_constraints:
         alignment=identities("alignment", keep=is_matched),
-    cache: SHARED
+    cache: True
     conda:
         "../../envs/torch.yaml"
     threads: config["threads"]
@@ -42,7 +42,7 @@ rule refine:
         "<logs>/refine/{dataset}/{network}/{recipe}/{pair}/{alignment}.log",
     wildcard_constraints:
         alignment=identities("alignment", keep=is_refined),
-    cache: SHARED
+    cache: True
     priority: 5
     conda:
         "../../envs/torch.yaml"

@@ -51,10 +51,6 @@ SCRIPTS = ROOT / "scripts"
 EVALUATION, PLANE, ACTIVATIONS = (MEANINGS[kind][kind][0] for kind in ("evaluation", "plane", "activations"))
 
 
-# A cache knows sources, values and versions, and of a file of one's own just its name.
-SHARED = not any("path" in dataset for dataset in config["datasets"].values())
-
-
 def begin():
     """What has to hold before the first job of a run starts: nobody else works here, and what is promised is there."""
     try:
@@ -68,8 +64,6 @@ def begin():
             )
     except (ValueError, OSError) as error:
         sys.exit(str(error))
-    if "SNAKEMAKE_OUTPUT_CACHE" in os.environ and not SHARED:
-        print("no cache is used: data sets with a path are files that may differ elsewhere", file=sys.stderr)
     if late := files.date_now("results"):
         print(
             f"{late} results were dated in the future, as after a clock that was set back: dated now",

@@ -11,7 +11,7 @@ rule fit_curve:
         history="results/curves/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}.history.csv",
     log:
         "<logs>/fit_curve/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}.log",
-    cache: SHARED
+    cache: True
     priority: 5
     conda:
         "../../envs/torch.yaml"

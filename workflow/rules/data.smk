@@ -18,7 +18,7 @@ rule prepare_data:
         remarks="results/data/{dataset}.remarks.txt",
     log:
         "<logs>/prepare_data/{dataset}.log",
-    cache: SHARED
+    cache: True
     conda:
         "../../envs/torch.yaml"
     threads: config["threads"]

@@ -9,7 +9,7 @@ rule train:
         history="results/networks/{dataset}/{network}/{recipe}/seeds{block}.history.csv",
     log:
         "<logs>/train/{dataset}/{network}/{recipe}/seeds{block}.log",
-    cache: SHARED
+    cache: True
     # Long jobs first, or one of them ends alone.
     priority: 10
     conda:
