@@ -48,7 +48,7 @@ def main():
     text = claims.text(summary, verdicts, comparison)
     if arguments.paper is not None:
         text += f"\n{Path(arguments.paper).read_text()}"
-    text += remarks("".join(Path(path).read_text() for path in arguments.remarks).splitlines())
+    text += remarks("".join(Path(path).read_text(encoding="utf-8") for path in arguments.remarks).splitlines())
     outputs = {
         arguments.verdicts_table: tables.csv(verdicts),
         arguments.comparison_table: tables.csv(comparison),

@@ -83,7 +83,7 @@ def test_remarks_are_kept_beside_the_data(tmp_path):
     options = "--output", f"{path}.safetensors", "--remarks", f"{path}.remarks.txt"
     done = run("prepare_data", "--job", job % (tmp_path / "own.npz"), *options)
     assert done.returncode == 0, done.stderr
-    (line,) = (tmp_path / "own-12345678.remarks.txt").read_text().splitlines()
+    (line,) = (tmp_path / "own-12345678.remarks.txt").read_text(encoding="utf-8").splitlines()
     assert line.startswith("own-12345678: the largest pixel of the training images is 1 where white is 255")
     assert line.partition(": ")[2] in done.stdout
 
@@ -101,7 +101,7 @@ def test_the_summary_ends_with_the_remarks(tmp_path):
     for given in (["a.txt"], ["a.txt", "b.txt"]):
         done = run("judge_claims", *claims, *options, "--remarks", *[tmp_path / name for name in given])
         assert done.returncode == 0, done.stderr
-        text = made["text"].read_text()
+        text = made["text"].read_text(encoding="utf-8")
         assert ("Look at the data" in text) == (given != ["a.txt"])
     assert max(map(len, text.splitlines())) <= 100
     assert " ".join(text.split()).endswith(f"own-12345678: one {'long ' * 30}line own-12345678: another")

@@ -35,7 +35,7 @@ def test_a_remark_is_on_the_screen_when_the_data_are_made(tmp_path):
     checkout = checkout_with(tmp_path / "project", **arrays(levels=2))
     remarks = data_of(checkout)
     done = checkout.run("--cores", "1", "--", remarks)
-    (line,) = (checkout.path / remarks).read_text().splitlines()
+    (line,) = (checkout.path / remarks).read_text(encoding="utf-8").splitlines()
     assert "the largest pixel of the training images is 1 where white is 255" in line
     assert line in done.stderr.splitlines()
 
