@@ -15,18 +15,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
+# With these Python would find other modules, or read text by the user's locale.
+unexport PYTHONSAFEPATH PYTHONHOME PYTHONOPTIMIZE PYTHONSTARTUP
+export PYTHONUTF8 := 1
 # Snakemake's keys know sources and values, not versions of libraries or the machine: those are in the folder's name.
 GPUS = $(wildcard /dev/nvidia[0-9]*)
-MACHINE = $(if $(filter default,$(PROFILE)),$(if $(GPUS),cuda,cpu),$(notdir $(PROFILE)))
+MACHINE = $(if $(filter default,$(PROFILE)),$(if $(GPUS),cuda,cpu),$(PROFILE))
 CACHE_KEY = $(shell sha256sum envs/requirements.txt | cut -c1-12)-$(MACHINE)
-ifneq ($(CACHE),)
-export SNAKEMAKE_OUTPUT_CACHE := $(abspath $(CACHE))/$(CACHE_KEY)
-CACHING = --cache
-endif
-PROFILES = $(notdir $(wildcard workflow/profiles/*))
-# By name: Snakemake takes a profile that is not there for none.
-CHOSEN = $(if $(filter $(PROFILE),$(PROFILES)),$(PROFILE),$(error no profile $(PROFILE) in workflow/profiles, but $(PROFILES)))
-OPTIONS = --configfile $(CONFIG) --workflow-profile workflow/profiles/$(CHOSEN)
+RUN = python scripts/run_workflow.py --config "$(CONFIG)" --profile "$(PROFILE)"
 
 .PHONY: help reproduce why cost test test-cluster lint bench lock clean
 
@@ -50,27 +46,11 @@ install:
 	@command -v uv > /dev/null || "$(BIN)/python" -m pip install --quiet --disable-pip-version-check uv
 	@uv pip sync --quiet --compile-bytecode --python "$(BIN)/python" envs/requirements.txt
 
-check = python scripts/read_config.py --config $(CONFIG) > /dev/null
-
 reproduce: $(VENV)/installed ## run the study of CONFIG to its report, and say what came out
-	@$(if $(CACHE),mkdir -p "$$SNAKEMAKE_OUTPUT_CACHE")
-	@$(check)
-	@$(if $(MINUTES),workflow/run_for.sh $(MINUTES)) snakemake $(CACHING) $(OPTIONS) $(ARGS)
-	@$(if $(filter -n --dry-run,$(ARGS)),,$(MAKE) --no-print-directory where)
-
-.PHONY: where
-where:
-	@name=$$(python scripts/read_config.py --config $(CONFIG)) && results=results/$$name && \
-	if [ -f $$results/summary.txt ]; then echo; cat $$results/summary.txt; echo; fi && \
-	if [ -f $$results/report.html ]; then \
-		if [ $(CONFIG) = config/config.yaml ]; then ln -sf $$name/report.html results/report.html; fi; \
-		echo "Report   $$results/report.html"; \
-		echo "Tables   $$results/tables/"; \
-		echo "Figures  $$results/figures/"; \
-	fi
+	@$(RUN) --minutes "$(MINUTES)" --cache "$(if $(CACHE),$(CACHE)/$(CACHE_KEY))" -- $(ARGS)
 
 # What would run, with reasons and commands, kept for a program to read; $(1): more options.
-plan = $(check) && mkdir -p .snakemake && snakemake $(OPTIONS) --dry-run --printshellcmds --quiet host $(1) > .snakemake/plan.txt 2>&1 || { cat .snakemake/plan.txt; exit 1; }
+plan = mkdir -p .snakemake && $(RUN) -- --dry-run --printshellcmds --quiet host $(1) > .snakemake/plan.txt 2>&1 || { cat .snakemake/plan.txt; exit 1; }
 
 why: $(VENV)/installed ## say which jobs of CONFIG would run, and because of what
 	@$(call plan)

@@ -26,7 +26,9 @@ from modeconn.identity import canonical, digest
 SCHEMA = configuration.schema()
 # Read again, since Snakemake reads numbers as YAML 1.1 and a key that stands twice as its last value; then, as it does,
 # later files and --config change what is there.
-FILES = workflow.overwrite_configfiles or [workflow.source_path("../../config/config.yaml")]
+FILES = [os.path.relpath(path) for path in workflow.overwrite_configfiles] or [
+    workflow.source_path("../../config/config.yaml")
+]
 try:
     found = {}
     for values in (*map(configuration.read, FILES), workflow.config_settings.config):

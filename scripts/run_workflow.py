@@ -1,0 +1,257 @@
+"""Start Snakemake on a config, and end it: what `make reproduce`, `make why` and `make cost` do.
+
+The config is read once and strictly, and Snakemake is given what was checked, as JSON. Whatever the user's shell brings
+that would change results or hide edits stays outside (`environment`). When it is told to stop, or its time is up, jobs
+save their state and Snakemake is bound to end. After a failure the last lines on the screen say which jobs failed, why,
+and what to do; after a whole run they are its summary.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from modeconn import configuration, files, mistakes
+from modeconn.figures import registry
+from modeconn.identity import digest
+
+RECORDS = Path(".snakemake")
+# Seconds that Snakemake gets to end by itself once its jobs have: it may hang then for good (9.27: a signal that comes
+# while it holds the lock of its scheduler makes its handler wait for that same lock).
+GRACE = 20
+
+# Variables by the start of their names. What decides results is in the config, how to run in the profile: a variable
+# that changes either in silence is left out, with a line, and so is what makes Python find or read other sources.
+REMOVED = (
+    *["SNAKEMAKE_", "PYTHONSAFEPATH", "PYTHONOPTIMIZE", "PYTHONSTARTUP", "PYTHONHOME", "PYTHONWARNINGS"],
+    *["OMP_", "GOMP_", "KMP_", "MKL_", "ONEDNN_", "DNNL_", "ATEN_", "TORCH_", "PYTORCH_"],
+)
+# Text is UTF-8 wherever it is read or written, and messages are those that programs look for.
+SET = {"PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}
+# Kept as they are, among others: CUDA_VISIBLE_DEVICES and GPU_SLOTS, which choose GPUs, and PYTHONPATH.
+
+
+def environment(given: Mapping[str, str], cache: str | None = None) -> tuple[dict[str, str], list[str]]:
+    """The variables that Snakemake and its jobs get, and the names of those that were left out.
+
+    given: those of the user. cache: the folder of results that checkouts share, if there is one.
+    """
+    removed = sorted(name for name in given if name.startswith(REMOVED))
+    kept = {name: value for name, value in given.items() if name not in removed}
+    kept |= SET
+    kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
+    if cache:
+        kept["SNAKEMAKE_OUTPUT_CACHE"] = cache
+    # Snakemake keeps copies of sources in the user's cache, and cannot start where there is none.
+    home = kept.get("XDG_CACHE_HOME") or os.path.join(kept.get("HOME") or "/", ".cache")
+    if not _can_be_written(Path(home)):
+        kept["XDG_CACHE_HOME"] = str((RECORDS / "cache").absolute())
+    return kept, removed
+
+
+def _can_be_written(folder):
+    """Whether files can be made in `folder`, which is made if it is not there yet."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def checked(path: str) -> tuple[dict, Path]:
+    """The complete config at `path`, and a JSON file of what was read.
+
+    Raises ValueError, one line that names the file, for a mistake in it; OSError where this folder cannot be written.
+    """
+    values = configuration.read(path)
+    config = json.loads(json.dumps(values))
+    try:
+        configuration.complete(config, configuration.schema())
+    except ValueError as error:
+        raise ValueError(f"{path}: {str(error).removeprefix('config, ')}") from None
+    copy = RECORDS / "configs" / f"{Path(path).stem}-{digest(values)}.json"
+    if not copy.exists():
+        try:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            files.write_text(copy, json.dumps(values, indent=1) + "\n")
+        except OSError as error:
+            raise OSError(
+                f"{copy.parent.absolute()} cannot be written ({error.strerror}): run in a checkout of your own"
+            ) from None
+    return config, copy
+
+
+class Run:
+    """Snakemake at work, with all that it has started, in a session of their own."""
+
+    def __init__(self, command: list[str], variables: dict[str, str]):
+        self.process = subprocess.Popen(command, env=variables, start_new_session=True)
+        self.stopping = None  # why, once it was asked to
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def wait(self, seconds: float | None = None) -> int:
+        """Its exit code, once all that it has started has ended. After `seconds` it is asked to stop."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        alone_since = None
+        while self.process.poll() is None:
+            now = time.monotonic()
+            if deadline is not None and now > deadline and self.stopping is None:
+                self.stop(f"after {seconds / 60:g} minutes")
+            if self.stopping is not None:
+                alone_since = None if self._others() else alone_since or now
+                if alone_since is not None and now > alone_since + GRACE:
+                    self.process.kill()
+            time.sleep(0.1)
+        while self._others():  # jobs that still save their state
+            time.sleep(0.1)
+        return self.process.returncode
+
+    def stop(self, why: str) -> None:
+        """Ask Snakemake and its jobs to stop, once: a second signal could meet Snakemake while it handles the first."""
+        if self.stopping is None:
+            self.stopping = why
+            os.killpg(self.process.pid, signal.SIGTERM)
+
+    def _on_signal(self, number, frame):
+        if self.stopping is None:
+            self.stop(f"by {signal.Signals(number).name}")
+        elif number == signal.SIGINT:  # again, by who will not wait
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def _others(self):
+        """Whether anything that Snakemake has started is still at work."""
+        for process in psutil.process_iter(["status"]):
+            with contextlib.suppress(OSError):  # it has ended meanwhile, or is another user's
+                session = os.getsid(process.pid)
+                if session == self.process.pid != process.pid and process.info["status"] != psutil.STATUS_ZOMBIE:
+                    return True
+        return False
+
+
+def failures(text: str) -> list[tuple[str, str]]:
+    """(rule, log) of each job that failed, in the order in which they did, of Snakemake's own log."""
+    found = re.findall(r"^Error in rule (\w+)[^\n]*\n((?:[ \t]+[^\n]*\n)+)", text, re.MULTILINE)
+    logs = [(rule, re.search(r"^ *log: (.+?)(?: \(check log file.*)?$", block, re.MULTILINE)) for rule, block in found]
+    return list(dict.fromkeys((rule, log[1]) for rule, log in logs if log))
+
+
+def explain(failed: list[tuple[str, str]]) -> str:
+    """What to read last: each reason once, with its first job and log, and how many others it stopped."""
+    reasons = {}
+    for rule, log in failed:
+        lines = Path(log).read_text(encoding="utf-8", errors="replace").strip().splitlines() if _is_file(log) else []
+        reason = lines[-1] if lines else "it left no message: was it killed, or is the disk full?"
+        reasons.setdefault(reason, []).append((rule, log))
+    lines = [f"{len(failed)} job{'s' * (len(failed) > 1)} failed; what does not need them is done."]
+    for reason, jobs in reasons.items():
+        (rule, log), *others = jobs
+        more = f", and {len(others)} more" if others else ""
+        lines += [f"  {rule}{more}: {reason}", f"      log: {log}"]
+    return "\n".join([*lines, "Mend the cause, and run the same command again: it goes on from here."])
+
+
+def _is_file(path):
+    try:
+        return Path(path).is_file()
+    except OSError:
+        return False
+
+
+def newest_log(since: float) -> str:
+    """Snakemake's own log of the run that started at `since` (seconds since the epoch)."""
+    logs = [path for path in (RECORDS / "log").glob("*.snakemake.log") if path.stat().st_mtime >= since - 1]
+    return max(logs, key=lambda path: path.stat().st_mtime).read_text(encoding="utf-8") if logs else ""
+
+
+def is_whole(arguments: list[str]) -> bool:
+    """Whether Snakemake's further arguments leave it all that a config makes to do, and it does it."""
+    from snakemake.cli import get_argument_parser  # it takes a second
+
+    parser = get_argument_parser()
+    given, plain = vars(parser.parse_args(arguments)), vars(parser.parse_args([]))
+    partial = "targets|dryrun|until|omit|touch|unlock|lint|list|summary|dag|graph|report|archive|clean|delete"
+    return all(value == plain[name] for name, value in given.items() if re.search(partial, name))
+
+
+def show(config: dict, path: str) -> None:
+    """Print the summary of the whole run of a complete config, from `path`, and where the rest is."""
+    results = Path("results") / config["name"]
+    if (summary := results / "summary.txt").is_file():
+        print(f"\n{summary.read_text(encoding='utf-8')}\n")
+    if (results / "report.html").is_file():
+        if Path(path) == Path("config/config.yaml"):
+            link = Path("results/report.html")
+            link.unlink(missing_ok=True)
+            link.symlink_to(f"{config['name']}/report.html")
+        print(f"Report   {results}/report.html\nTables   {results}/tables/\nFigures  {results}/figures/")
+        drawn = {f"{path}.svg" for path in registry.of(config)}
+        folder = results / "figures"
+        old = sorted(str(path) for path in folder.rglob("*.svg") if str(path.relative_to(folder)) not in drawn)
+        if old:
+            print(f"         {len(old)} of them, such as {old[0]}, are of earlier settings: delete them as you like")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="what to run")
+    parser.add_argument("--profile", default="default", help="how to run: a folder of workflow/profiles")
+    parser.add_argument("--minutes", default="", help="stop after so many, to go on later")
+    parser.add_argument("--cache", default="", metavar="FOLDER", help="results that several checkouts share")
+    parser.add_argument("arguments", nargs="*", help="further ones for Snakemake, behind --")
+    given = parser.parse_args()
+    config, copy = checked(given.config)
+    seconds = _seconds(given.minutes)
+    profiles = sorted(path.parent.name for path in Path("workflow/profiles").glob("*/profile*.yaml"))
+    if given.profile not in profiles:
+        raise ValueError(f"no profile {given.profile} in workflow/profiles, but {', '.join(profiles)}")
+    variables, removed = environment(os.environ, given.cache and os.path.abspath(given.cache))
+    if removed:
+        print(f"left out of the run, from your environment: {', '.join(removed)}", file=sys.stderr)
+    if given.cache:
+        Path(given.cache).mkdir(parents=True, exist_ok=True)
+
+    command = [sys.executable, "-m", "snakemake", *(["--cache"] if given.cache else [])]
+    command += ["--configfile", str(copy), "--workflow-profile", f"workflow/profiles/{given.profile}"]
+    started = time.time()
+    run = Run([*command, *given.arguments], variables)
+    code = run.wait(seconds)
+    if run.stopping is not None:
+        sys.exit(
+            f"Stopped {run.stopping}, not yet done: long jobs have saved their state. Run the same command again to go "
+            "on from here."
+        )
+    if code:
+        failed = failures(newest_log(started))
+        sys.exit(explain(failed) if failed else 1)
+    if is_whole(given.arguments):
+        show(config, given.config)
+
+
+def _seconds(minutes):
+    """The time that a run has, None without end. Raises ValueError for what is no number above 0."""
+    if not minutes:
+        return None
+    try:
+        seconds = 60 * float(minutes)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"MINUTES={minutes} is no number of minutes: write MINUTES=30, say")
+    return seconds
+
+
+if __name__ == "__main__":
+    with mistakes.in_one_line():
+        main()

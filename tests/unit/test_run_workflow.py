@@ -1,0 +1,153 @@
+"""How a run starts and ends: its environment, its config, how it is stopped, and what is said last."""
+
+import json
+import signal
+import sys
+
+import pytest
+
+import run_workflow
+
+FAILED = """\
+rule train:
+    output: results/networks/a.safetensors
+[Thu Nov 26 23:46:30 2026]
+Error in rule train:
+    message: train a
+    jobid: 2
+    input: results/data/digits.safetensors
+    output: results/networks/a.safetensors
+    log: {first} (check log file(s) for error details)
+    shell:
+        python scripts/train.py --job '{{}}'
+        (command exited with non-zero exit code)
+[Thu Nov 26 23:46:31 2026]
+Error in rule align:
+    jobid: 3
+    log: {second} (check log file(s) for error details)
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_what_would_change_results_in_silence_is_left_out(checkout):
+    given = {
+        "SNAKEMAKE_PROFILE": "site",
+        "SNAKEMAKE_OUTPUT_CACHE": "old",
+        "OMP_NUM_THREADS": "7",
+        "MKL_CBWR": "AVX2",
+        "PYTHONSAFEPATH": "1",
+        "PYTHONOPTIMIZE": "2",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "TORCH_HOME": "x",
+        "LC_ALL": "ja_JP.eucJP",
+        "PYTHONUTF8": "0",
+        "PATH": "/bin",
+        "HOME": str(checkout),
+        "CUDA_VISIBLE_DEVICES": "1",
+        "GPU_SLOTS": "2",
+        "PYTHONPATH": "mine",
+    }
+    kept, removed = run_workflow.environment(given)
+    assert removed == [
+        *["MKL_CBWR", "OMP_NUM_THREADS", "ONEDNN_MAX_CPU_ISA", "PYTHONOPTIMIZE", "PYTHONSAFEPATH"],
+        *["SNAKEMAKE_OUTPUT_CACHE", "SNAKEMAKE_PROFILE", "TORCH_HOME"],
+    ]
+    path = kept.pop("PATH").split(":")
+    assert path[-1] == "/bin" and len(path) == 2
+    assert kept == {
+        "CUDA_VISIBLE_DEVICES": "1",
+        "GPU_SLOTS": "2",
+        "PYTHONPATH": "mine",
+        "HOME": str(checkout),
+        "PYTHONUTF8": "1",
+        "LC_ALL": "C.UTF-8",
+    }
+    assert run_workflow.environment(given, "shared")[0]["SNAKEMAKE_OUTPUT_CACHE"] == "shared"
+
+
+@pytest.mark.parametrize(
+    "given", [{"XDG_CACHE_HOME": "/dev/null/cache"}, {"HOME": "/dev/null"}, {"HOME": "/proc/nobody"}]
+)
+def test_without_a_home_snakemake_keeps_its_cache_here(checkout, given):
+    assert run_workflow.environment(given)[0]["XDG_CACHE_HOME"] == str(checkout / ".snakemake/cache")
+
+
+def test_a_mistake_in_a_config_names_its_file(checkout, one_line):
+    (checkout / "my own.yaml").write_text("name: one\n")
+    with one_line(ValueError, "my own.yaml: top level: 'datasets' is a required property"):
+        run_workflow.checked("my own.yaml")
+
+
+def test_snakemake_is_given_what_was_checked(checkout):
+    text = (run_workflow.configuration.SCHEMA.parents[2] / "config/config.yaml").read_text()
+    (checkout / "my.yaml").write_text(text.replace("epsilon: 0.0314", "epsilon: 314e-4"))
+    config, copy = run_workflow.checked("my.yaml")
+    assert config["attacks"]["pgd"]["epsilon"] == 0.0314
+    given = json.loads(copy.read_text())
+    assert given["attacks"]["pgd"]["epsilon"] == 0.0314
+    # Another config of that name has another file.
+    (checkout / "my.yaml").write_text(text.replace("points: 33", "points: 5"))
+    assert run_workflow.checked("my.yaml")[1] != copy
+
+
+@pytest.mark.parametrize(
+    ("arguments", "whole"),
+    [
+        *[([], True), (["--cores", "1"], True), (["-k", "--resources", "gpu=0"], True), (["--forceall"], True)],
+        *[(["networks"], False), (["-n"], False), (["--dag"], False), (["--cores", "1", "curves"], False)],
+        *[(["--until", "train"], False), (["--summary"], False), (["--unlock"], False), (["--", "a.csv"], False)],
+    ],
+)
+def test_only_a_whole_run_ends_with_its_summary(arguments, whole):
+    assert run_workflow.is_whole(arguments) == whole
+
+
+def test_what_is_said_last_of_a_failure(checkout):
+    reason = "train.py: results/data/d.safetensors is damaged: delete it"
+    for name in ("first", "second"):
+        (checkout / f"{name}.log").write_text(f"epoch 1\n{reason}\n")
+    failed = run_workflow.failures(FAILED.format(first="first.log", second="second.log"))
+    assert failed == [("train", "first.log"), ("align", "second.log")]
+    said = run_workflow.explain(failed).splitlines()
+    assert said[0].startswith("2 jobs failed")
+    # One cause is said once.
+    assert said[1:3] == [f"  train, and 1 more: {reason}", "      log: first.log"]
+    assert "same command" in said[-1]
+    assert "is the disk full?" in run_workflow.explain([("train", "absent.log")])
+
+
+HANGS = """
+import signal, subprocess, sys, time
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(1) or print(len(asked), flush=True))
+child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+def test_snakemake_that_hangs_is_ended_once_its_jobs_have(checkout, monkeypatch):
+    """It is asked once, however often we are: a second signal is what makes it hang."""
+    monkeypatch.setattr(run_workflow, "GRACE", 0)
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    (checkout / "hangs.py").write_text(HANGS)
+    said = checkout / "said.txt"
+    run = run_workflow.Run(["sh", "-c", f"exec {sys.executable} hangs.py > said.txt"], {"PATH": "/bin:/usr/bin"})
+    try:
+        while not said.exists() or "ready" not in said.read_text():
+            assert run.process.poll() is None
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert run.wait() == -signal.SIGKILL
+    finally:
+        for number, handler in zip((signal.SIGTERM, signal.SIGINT), handlers):
+            signal.signal(number, handler)
+    assert run.stopping == "by SIGTERM"
+    assert said.read_text().split() == ["ready", "1"]
+    assert not run._others()
