@@ -15,10 +15,12 @@ def main(arguments, job):
     alignment = values["alignment"]
     match = method_of(alignment)
     pair = pairs.load(arguments, job.device)
-    spec = pair.spec()
-    proof.verify(pair.functional.network, spec, pair.dataset.example(), generator("verify"))
+    network, whole = pair.functional.network, pair.spec()
+    spec, _ = proof.prove(network, whole, pair.dataset.example(), generator("verify"))
+    print(proof.report(spec, network), flush=True)
     correlations = signatures.correlate(pair, spec, alignment)
-    found = match(alignment, pair, spec, correlations["alignment", alignment.get("site", "post")])
+    matched = match(alignment, pair, spec, correlations["alignment", alignment.get("site", "post")])
+    found = permutation.identity(whole) | matched
     artifacts.save(
         arguments.output,
         found,

@@ -19,9 +19,10 @@ def main(arguments, job):
     values = arguments.job
     settings, recipe, names = values["alignment"], values["recipe"], values["names"]
     original = pairs.unaligned(arguments, job.device)
-    spec = original.spec()
-    proof.verify(original.functional.network, spec, original.dataset.example(), generator("verify"))
-    start = permutation.identity(spec)
+    network, whole = original.functional.network, original.spec()
+    spec, _ = proof.prove(network, whole, original.dataset.example(), generator("verify"))
+    print(proof.report(spec, network), flush=True)
+    start = permutation.identity(whole)
     if arguments.permutation is not None:
         start, _ = artifacts.load(arguments.permutation, rule="align")
     pair = original.permuted(start)
@@ -37,7 +38,7 @@ def main(arguments, job):
     )
     candidates = refinement.candidates(spec, matrices, settings)
     found, scores = refinement.choose(pair, spec, candidates, settings["batch"], recipe["attack"], job.state)
-    composed = permutation.compose(start, found)
+    composed = permutation.compose(start, permutation.identity(whole) | found)
     correlations = signatures.correlate(original, spec, settings)
 
     artifacts.save(

@@ -15,9 +15,10 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.utils.parametrizations import weight_norm
 from torchvision.models.inception import BasicConv2d
+from torchvision.models.swin_transformer import SwinTransformer, SwinTransformerBlockV2
 
 from modeconn import networks, permutation
-from modeconn.permutation.proof import verify
+from modeconn.permutation.proof import prove, report, verify
 
 
 def seeded(seed=0):
@@ -566,6 +567,46 @@ RULES = {
         {"a": conv(3, 6), "dense": nn.Linear(3 * 64, 4)},
         {},
     ),
+    "strided slices of positions": (
+        lambda m, x: m.dense(pooled(m.b(m.a(x).relu()[:, :, ::2, ::2]).relu())),
+        {"a": conv(3, 6), "b": conv(6, 5), "dense": nn.Linear(5, 4)},
+        {"a": 6, "b": 5},
+    ),
+    "an ellipsis and a new axis": (
+        lambda m, x: m.dense(pooled(m.b(m.a(x).relu()[..., 1:, :][:, None].squeeze(1)).relu())),
+        {"a": conv(3, 6), "b": conv(6, 5), "dense": nn.Linear(5, 4)},
+        {"a": 6, "b": 5},
+    ),
+    "one position": (
+        lambda m, x: m.dense(m.a(x.flatten(2).mT).relu()[:, 0]),
+        {"a": nn.Linear(3, 6), "dense": nn.Linear(6, 4)},
+        {"a": 6},
+    ),
+    "one channel": (
+        lambda m, x: m.dense(m.a(x).relu()[:, 0].flatten(1)),
+        {"a": conv(3, 6), "dense": nn.Linear(64, 4)},
+        {},
+    ),
+    "channels in an order of their own": (
+        lambda m, x: m.dense(pooled(m.a(x).relu()[:, [1, 0, 2, 3, 4, 5]])),
+        {"a": conv(3, 6), "dense": nn.Linear(6, 4)},
+        {},
+    ),
+    "concatenation by keyword": (
+        lambda m, x: m.dense(pooled(torch.cat(tensors=[m.a(x).relu(), m.b(x).relu()], dim=1))),
+        {"a": conv(3, 6), "b": conv(3, 8), "dense": nn.Linear(14, 4)},
+        {"a": 6, "b": 8},
+    ),
+    "a stack that is summed": (
+        lambda m, x: m.dense(pooled(torch.stack([m.a(x).relu(), m.b(x).relu()]).sum(0))),
+        {"a": conv(3, 6), "b": conv(3, 6), "dense": nn.Linear(6, 4)},
+        {"a": 6},
+    ),
+    "a stack along a last axis": (
+        lambda m, x: m.dense(pooled(torch.stack(tensors=[m.a(x).relu(), m.b(x).relu()], dim=-1).amax(-1))),
+        {"a": conv(3, 6), "b": conv(3, 6), "dense": nn.Linear(6, 4)},
+        {"a": 6},
+    ),
     "resizing and padding": (
         lambda m, x: m.dense(pooled(m.b(nn.functional.pad(m.up(m.a(x).relu()), (1, 0, 1, 0))).relu())),
         {"a": conv(3, 6), "up": nn.Upsample(scale_factor=2), "b": conv(6, 5), "dense": nn.Linear(5, 4)},
@@ -674,6 +715,110 @@ def test_capture_refuses_unknown_nodes():
     for training, mode in ((False, "eval"), (True, "train")):
         with pytest.raises(ValueError, match=f"Normalized has no node nowhere in its graph in {mode} mode"):
             permutation.capture(network, ["network_layers_0_relu", "nowhere"], example, training)
+
+
+# --- what is pinned, and how much is free ---
+
+# Rule -> what is pinned and a word of the reason.
+PINNED = {
+    "chain": {},
+    "addition of the input": {"a": "add (node add) ties it to what is pinned"},
+    "grouped convolution": {"a": "b convolves in 2 groups", "b.weight": "b convolves in 2 groups"},
+    "mismatched segmentations": dict.fromkeys(("a", "b", "c"), "add (node add) ties it"),
+    "an unknown function": {"a": "cumsum (node cumsum) is not understood"},
+    "an unknown module": {"a": "LocalResponseNorm n is not understood"},
+    "a parameter used directly": {"a": "mul (node mul) ties it", "scale": "a tensor without a layer, used by mul"},
+    "padding of channels": {"a": "pad (node pad) is not understood"},
+    "layer normalization of another axis": dict.fromkeys(("a", "n.weight", "n.bias"), "LayerNorm normalizes another"),
+    "a constraint of train mode alone": {"a": "flip (node flip) is not understood"},
+}
+
+
+@pytest.mark.parametrize("rule", PINNED)
+def test_what_is_pinned_is_said(rule):
+    forward, modules, _ = RULES[rule]
+    spec = permutation.discover(net(forward, **modules), torch.rand(2, 3, 8, 8))
+    assert spec.pinned.keys() == PINNED[rule].keys()
+    assert all(word in spec.pinned[name] for name, word in PINNED[rule].items())
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", "none"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_of_our_families_nothing_is_pinned(name, norm):
+    assert family(name, norm)[2].pinned == {}
+
+
+def test_freedom_counts_the_parameters_that_move():
+    network = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 4))
+    spec = permutation.discover(network, torch.rand(2, 3))
+    assert permutation.freedom(spec, network) == 1 - 4 / (3 * 6 + 6 + 6 * 4 + 4)  # all but the last bias
+    pinned = permutation.pin(spec, ["0"], "a reason")
+    assert permutation.freedom(pinned, network) == 0
+    assert (pinned.groups, pinned.axes, pinned.pinned) == ({}, (), {"0": "a reason"})
+    forward, modules, _ = RULES["concatenation and flatten"]
+    network = net(forward, **modules)
+    spec = permutation.discover(network, torch.rand(2, 3, 8, 8))
+    kept = 4 * 3 * 64 + 4  # of 13 channels that the last layer reads three are the images'
+    total = sum(parameter.numel() for parameter in network.parameters())
+    assert permutation.freedom(spec, network) == pytest.approx(1 - kept / total)
+
+
+def test_prove_pins_what_no_output_feels_and_says_so():
+    network = net(
+        lambda m, x: m.dense(pooled(m.a(x).relu())) + 1e-9 * m.dead(pooled(m.b(x).relu())),
+        a=conv(3, 6),
+        b=conv(3, 9),
+        dense=nn.Linear(6, 4),
+        dead=nn.Linear(9, 4),
+    )
+    example = torch.rand(2, 3, 8, 8)
+    spec, proof = prove(network, permutation.discover(network, example), example, seeded())
+    assert spec.groups == {"a": 6} and spec.sites.keys() == {"a"} and proof.reactions.keys() == {"a", "b"}
+    assert "no output reacts" in spec.pinned["b"]
+    assert {axis.tensor for axis in spec.axes} == {"a.weight", "a.bias", "dense.weight"}
+    warning, line = report(spec, network).splitlines()
+    assert warning == "WARNING: only 1 groups of neurons may be permuted, with 39.3% of the parameters"
+    assert line.startswith("  pinned: b (no output reacts")
+
+
+@pytest.mark.parametrize(
+    ("forward", "reason"),
+    [
+        (lambda m, x: pooled(x) @ m.w, "w (a tensor without a layer, used by matmul"),
+        (lambda m, x: nn.functional.linear(pooled(x), m.w.T), "w (a tensor without a layer, used by getattr"),
+        (lambda m, x: torch.einsum("nc,ck->nk", pooled(x), m.w), "w (a tensor without a layer, used by einsum"),
+        (lambda m, x: (pooled(x) * m.w.sum(1)).repeat(1, 2), "w (a tensor without a layer, used by sum"),
+    ],
+)
+def test_a_network_without_any_group_is_an_error_with_the_reasons(forward, reason, one_line):
+    network, example = net(forward, w=nn.Parameter(torch.rand(3, 4))), torch.rand(2, 3, 8, 8)
+    with one_line(ValueError, "Net has no neurons that may be permuted: ", reason):
+        prove(network, permutation.discover(network, example), example, seeded())
+
+
+def test_an_embedding_is_proved_on_integers():
+    network = nn.Sequential(nn.Embedding(20, 8), nn.Flatten(), nn.Linear(40, 12), nn.ReLU(), nn.Linear(12, 4))
+    example = torch.randint(0, 20, (2, 5))
+    spec, _ = prove(network, permutation.discover(network, example), example, seeded())
+    assert spec.groups == {"2": 12} and spec.pinned == {"0.weight": "Embedding 0 is not understood"}
+
+
+def test_attention_by_weights_without_layers_does_not_hide_the_layers_beside_it():
+    """torchvision's swin_v2, smaller: weights as initialized are lost behind biases that are drawn anew."""
+    network = SwinTransformer(
+        patch_size=[4, 4],
+        embed_dim=24,
+        depths=[2],
+        num_heads=[2],
+        window_size=[8, 8],
+        num_classes=10,
+        block=SwinTransformerBlockV2,
+    )
+    example = torch.rand(2, 3, 32, 32)
+    spec = permutation.discover(network, example)
+    expected = {f"features.1.{block}.{layer}" for block in range(2) for layer in ("attn.cpb_mlp.0", "mlp.0")}
+    assert spec.groups.keys() == expected
+    verify(network, spec, example, seeded())  # raises where one does not react
 
 
 # --- verify can fail ---

@@ -6,7 +6,19 @@ result and is imported by who proves.
 
 from modeconn.permutation.discovery import discover
 from modeconn.permutation.graphs import capture
-from modeconn.permutation.spec import Axis, PermutationSpec, Segment, Site, apply, compose, identity, invert, random
+from modeconn.permutation.spec import (
+    Axis,
+    PermutationSpec,
+    Segment,
+    Site,
+    apply,
+    compose,
+    freedom,
+    identity,
+    invert,
+    pin,
+    random,
+)
 
 __all__ = [
     "Axis",
@@ -17,8 +29,10 @@ __all__ = [
     "capture",
     "compose",
     "discover",
+    "freedom",
     "identity",
     "invert",
+    "pin",
     "random",
     "verify",
 ]

@@ -18,7 +18,8 @@ def discover(network, example):
     """The PermutationSpec of `network`, found by one walk over its graph in eval and one in train mode.
 
     example: one batch of at least two inputs, such as (N, C, H, W). The network is left as it was.
-    What the walk does not understand is pinned to the identity: a spec may be less free than it could be.
+    What the walk does not understand is pinned to the identity, and the spec says why: it may be less free than it
+    could be.
     Raises ValueError where the network cannot be traced or run, computes something else than its graphs or returns
     anything but logits, or has a parameter that neither graph uses.
     """
@@ -34,11 +35,14 @@ def discover(network, example):
             raise ValueError(f"{name}: parameter {parameter_name} takes no part in the forward pass; use or remove it")
     roots = sorted({groups.find(group) for group in range(1, len(groups.names))} - {0})
     sites, pre_sites = (_sites(walks, groups, before) for before in (False, True))
+    named = ((name, groups.fixed.get(id(tensor))) for name, tensor in twin.named_parameters())
+    pinned = chain(groups.pinned.items(), named)
     return PermutationSpec(
         groups={groups.names[root]: groups.sizes[root] for root in roots},
         axes=_axes(twin, groups),
         sites={groups.names[root]: sites.get(root, ()) for root in roots},
         pre_sites={groups.names[root]: pre_sites.get(root, ()) for root in roots},
+        pinned={name: reason for name, reason in pinned if reason},
     )
 
 
@@ -114,6 +118,8 @@ class _Groups:
         self.names, self.sizes, self.parents = [None], [0], [0]
         self.axes = {}  # (id of a tensor, dim) -> (runs, output)
         self.reached = set()  # ids of tensors
+        self.reason = ""  # why what is pinned now is pinned; empty for the network's output
+        self.pinned, self.fixed = {}, {}  # name of an opener, or id of a tensor -> the reason
 
     def open(self, name, size):
         if size == 1:
@@ -130,6 +136,10 @@ class _Groups:
 
     def union(self, first, second):
         oldest, other = sorted((self.find(first), self.find(second)))
+        if oldest == 0 != other:
+            for group in range(1, len(self.names)):
+                if self.find(group) == other:
+                    self.pinned.setdefault(self.names[group], self.reason)
         self.parents[other] = oldest
 
     def pin(self, runs):
@@ -153,6 +163,7 @@ class _Groups:
         """No axis of the tensors may be permuted."""
         for tensor in tensors:
             self.reached.add(id(tensor))
+            self.fixed.setdefault(id(tensor), self.reason)
             for dim, size in enumerate(tensor.shape):
                 self.bind(tensor, dim, _pinned(size), output=False)
 
@@ -200,18 +211,30 @@ class _Walk(fx.Interpreter):
         sources = [(self.env[source], self.labels[source]) for source in node.all_input_nodes]
         inputs = [(source.shape, label) for source, label in sources if isinstance(source, torch.Tensor)]
         value = super().run_node(node)
+        self.groups.reason = f"{self._named(node)} ties it to what is pinned"
         self.labels[node] = self._label(node, inputs, value)
         return value
+
+    def _named(self, node):
+        """The operation of a node, for a message."""
+        if node.op == "call_module":
+            return f"{type(self.fetch_attr(node.target)).__name__} {node.target}"
+        return f"{getattr(node.target, '__name__', node.target)} (node {node.name})"
 
     def _label(self, node, inputs, value):
         if node.op == "call_module":
             return self._module(node, self.fetch_attr(node.target), inputs, value)
         if node.op == "get_attr" and isinstance(value, torch.Tensor):
+            users = ", ".join(self._named(user) for user in node.users)
+            self.groups.reason = f"a tensor without a layer, used by {users}"
             self.groups.fix([value])
         if not any(label for _, label in inputs):
             return None
-        if node.op == "output" or not isinstance(value, torch.Tensor):
-            return self._unknown(inputs if self.kind(node) not in _SHAPE else ())
+        if node.op == "output":
+            self.groups.reason = ""
+            return self._pin(inputs)
+        if not isinstance(value, torch.Tensor):
+            return self._unknown(node, inputs) if self.kind(node) not in _SHAPE else None
         return self._operation(node, inputs, value)
 
     def _module(self, node, module, inputs, value):
@@ -224,9 +247,10 @@ class _Walk(fx.Interpreter):
                 return self._channel_norm(module, *inputs[0])
             if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
                 return self._layer_norm(module, *inputs[0])
+        self.groups.reason = f"{self._named(node)} is not understood"
         self.groups.fix(chain(module.parameters(), module.buffers()))
         known = isinstance(value, torch.Tensor) and any(label for _, label in inputs)
-        return self._operation(node, inputs, value) if known else self._unknown(inputs)
+        return self._operation(node, inputs, value) if known else self._pin(inputs)
 
     def _operation(self, node, inputs, value):
         """The label of a value that an operation without parameters of its own makes of `inputs`."""
@@ -234,13 +258,17 @@ class _Walk(fx.Interpreter):
         kind = self.kind(node)
         if kind in _NONLINEAR | DROPOUT | _CARRYING:
             return self._elementwise(inputs, value.ndim)
-        if kind in _CONCATENATE and args and isinstance(node.args[0], (list, tuple)):
-            return self._concatenate(node, args, kwargs)
+        if kind in _CONCATENATE and (parts := self._parts(node)):
+            return self._concatenate(parts, args, kwargs)
+        if kind == "stack" and (parts := self._parts(node)):
+            return self._stack(parts, args, kwargs)
         (shape, label), *others = inputs
         if label is None or others:
-            return self._unknown(inputs)
+            return self._unknown(node, inputs)
         if kind in _RESHAPE:
-            return self._reshape(shape, label, value.shape)
+            return self._reshape(node, shape, label, value.shape)
+        if kind == "getitem":
+            return self._index(node, shape, label, args[1])
         # Not in place: the value before has its label already.
         if kind in _MOVE and args and not (node.op == "call_method" and node.target.endswith("_")):
             return self._move(node, shape, label, args, kwargs)
@@ -250,9 +278,20 @@ class _Walk(fx.Interpreter):
             mixed = len(args[1]) // 2
         else:
             mixed = value.ndim - 2 if kind in ("interpolate", "upsample") else value.ndim
-        return label if label.dim < value.ndim - mixed else self._unknown(inputs)
+        return label if label.dim < value.ndim - mixed else self._unknown(node, inputs)
 
-    def _unknown(self, inputs):
+    def _parts(self, node):
+        """What a concatenation joins, as inputs; nothing where its argument is no list of values."""
+        joined = node.args[0] if node.args else node.kwargs.get("tensors")
+        return (
+            [(self.env[part].shape, self.labels[part]) for part in joined] if isinstance(joined, list | tuple) else []
+        )
+
+    def _unknown(self, node, inputs):
+        self.groups.reason = f"{self._named(node)} is not understood"
+        return self._pin(inputs)
+
+    def _pin(self, inputs):
         for _, label in inputs:
             self.groups.pin(label.runs if label else ())
 
@@ -263,12 +302,14 @@ class _Walk(fx.Interpreter):
         if label is not None and label.dim == dim_in:
             runs = label.runs
         else:
-            self._unknown([(shape, label)])
+            self.groups.reason = f"the layer {name} reads another axis"
+            self._pin([(shape, label)])
             runs = _pinned(shape[dim_in])
         if getattr(module, "groups", 1) == 1:
             self.groups.bind(module.weight, 1, runs, output=False)
             runs = self.groups.open(name, value.shape[dim_out])
         elif not module.groups == module.in_channels == module.out_channels:
+            self.groups.reason = f"{name} convolves in {module.groups} groups of channels"
             self.groups.pin(runs)
             runs = _pinned(value.shape[dim_out])
             self.groups.fix([module.weight])
@@ -297,14 +338,15 @@ class _Walk(fx.Interpreter):
                 for tensor in module.parameters():
                     self.groups.bind(tensor, 0, label.runs, output=True)
                 return label
+        self.groups.reason = f"{type(module).__name__} normalizes another axis than that of the channels"
         self.groups.fix(module.parameters())
-        return self._unknown([(shape, label)])
+        return self._pin([(shape, label)])
 
     def _elementwise(self, inputs, rank):
         """Entries that meet carry the same group; an input that is broadcast along the axis does not restrict it."""
         dims = {label.dim + rank - len(shape) for shape, label in inputs if label}
         if len(dims) > 1:
-            return self._unknown(inputs)
+            return self._pin(inputs)
         (dim,) = dims
         runs = next(label.runs for _, label in inputs if label)
         for shape, label in inputs:
@@ -313,21 +355,44 @@ class _Walk(fx.Interpreter):
                 self.groups.tie(runs, label.runs if label else _pinned(size))
         return _Label(dim, runs)
 
-    def _concatenate(self, node, args, kwargs):
-        inputs = [(self.env[source].shape, self.labels[source]) for source in node.args[0]]
+    def _concatenate(self, inputs, args, kwargs):
         rank = len(inputs[0][0])
         dim = (args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis", 0))) % rank
         if {label.dim for _, label in inputs if label} != {dim}:
             return self._elementwise(inputs, rank)
         return _Label(dim, tuple(chain(*(label.runs if label else _pinned(shape[dim]) for shape, label in inputs))))
 
-    def _reshape(self, shape, label, result):
+    def _stack(self, inputs, args, kwargs):
+        """What is stacked carries the same group along the same axis, which a new one before it moves."""
+        rank = len(inputs[0][0])
+        dim = (args[1] if len(args) > 1 else kwargs.get("dim", 0)) % (rank + 1)
+        label = self._elementwise(inputs, rank)
+        return label and label._replace(dim=label.dim + (dim <= label.dim))
+
+    def _index(self, node, shape, label, index):
+        """The axis is taken whole, whatever is sliced of the others."""
+        items = index if isinstance(index, tuple) else (index,)
+        left = len(shape) - sum(item is not None and item is not Ellipsis for item in items)
+        items = chain(*([slice(None)] * left if item is Ellipsis else [item] for item in items))
+        axis = result = 0
+        for item in items:
+            known = item is None or type(item) in (int, slice)
+            if not known or (axis == label.dim and type(item) is int):
+                return self._unknown(node, [(shape, label)])
+            if axis == label.dim and item is not None:
+                whole = range(shape[axis])[item] == range(shape[axis])
+                return _Label(result, label.runs) if whole else self._unknown(node, [(shape, label)])
+            axis += item is not None
+            result += type(item) is not int
+        return _Label(result + label.dim - axis, label.runs)
+
+    def _reshape(self, node, shape, label, result):
         """The axis stays, or is merged with those that follow it: its entries are repeated."""
         before, size = shape[: label.dim].numel(), shape[label.dim]
         for dim, merged in enumerate(result):
             if result[:dim].numel() == before and merged >= size and merged % size == 0:
                 return _Label(dim, tuple(run._replace(repeat=run.repeat * merged // size) for run in label.runs))
-        return self._unknown([(shape, label)])
+        return self._unknown(node, [(shape, label)])
 
     def _move(self, node, shape, label, args, kwargs):
         """The axis is followed by its size, in a shape whose sizes all differ."""

@@ -4,15 +4,17 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 import torch
+from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from modeconn import forward
 from modeconn.permutation.discovery import LAYERS
 from modeconn.permutation.graphs import graphs_of
-from modeconn.permutation.spec import apply, identity
+from modeconn.permutation.spec import apply, freedom, identity, pin
 
 LARGEST_CHANGE = 1e-5
 LEAST_REACTION = 1e-2
+LEAST_FREEDOM = 0.5
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,37 @@ class Proof:
     reactions: dict[str, float]  # group -> only its output axes permuted; the output that changed most
 
 
+def prove(network, spec, example, generator):
+    """(the spec, its Proof) once the spec is proved, with groups to which no output reacts pinned.
+
+    Arguments and errors as of `verify`, but that what cannot be shown of a group is said in the spec's `pinned`.
+    Raises ValueError, with the reasons, where no group is left.
+    """
+    proof = _measure(network, spec, example, generator)
+    spec = pin(spec, _silent(proof), "no output reacts to it, so that its permutation cannot be proved")
+    if not spec.groups:
+        reasons = "; ".join(_pinned(spec)) or "it has no hidden layer"
+        raise ValueError(f"{type(network).__name__} has no neurons that may be permuted: {reasons}")
+    return spec, proof
+
+
+def report(spec, network):
+    """What of a network is free, and what is pinned and why, as text; a warning where it is below LEAST_FREEDOM."""
+    free = freedom(spec, network)
+    text = f"{len(spec.groups)} groups of neurons may be permuted, with {free:.1%} of the parameters"
+    if free < LEAST_FREEDOM:
+        text = f"WARNING: only {text}"
+    return "\n".join([text, *(f"  pinned: {line}" for line in _pinned(spec))])
+
+
+def _pinned(spec):
+    """For each reason a line: what is pinned, and the reason."""
+    names = {}
+    for name, reason in spec.pinned.items():
+        names.setdefault(reason, []).append(name)
+    return [f"{', '.join(pinned)} ({reason})" for reason, pinned in names.items()]
+
+
 def verify(network, spec, example, generator):
     """Prove that a spec leaves what the network computes unchanged, and that this proof could have failed.
 
@@ -31,18 +64,29 @@ def verify(network, spec, example, generator):
     those that only train mode has (auxiliary heads), computed with the modules in eval mode.
 
     Works on a copy, in float64 on the CPU: the claim is about which axes belong together, not about the order of
-    summation, which permuting changes and which costs about 1e-15 there. example: only its shape is used.
+    summation, which permuting changes and which costs about 1e-15 there. example: only its shape is used, and of
+    integers, such as an embedding takes, their range.
     Returns a Proof. Raises ValueError with the groups for which (a) or (b) does not hold.
     """
+    proof = _measure(network, spec, example, generator)
+    if silent := _silent(proof):
+        name = type(network).__name__
+        raise ValueError(f"{name}: the permutation spec cannot be verified: no output reacts to {', '.join(silent)}")
+    return proof
+
+
+def _silent(proof):
+    return [group for group, reaction in proof.reactions.items() if not reaction > LEAST_REACTION]
+
+
+def _measure(network, spec, example, generator):
+    """The Proof of a spec. Raises ValueError where (a) of `verify` does not hold."""
     name = type(network).__name__
     seed = int(torch.randint(2**31, (), generator=generator))
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         twin = forward.copied(network).to("cpu", torch.float64)
-        shape = (max(8, len(example)), *example.shape[1:])
-        # Each image is noise around a colour of its own: of noise alone, global pooling leaves little.
-        colours = torch.rand(shape[:2] + (1,) * len(shape[2:]), dtype=torch.float64)
-        images = 0.8 * colours + 0.2 * torch.rand(shape, dtype=torch.float64)
+        images = _images(example)
         _redraw(twin, images)
         modules = [twin, *graphs_of(twin)[1:]]
         tensors = dict(chain(twin.named_parameters(), twin.named_buffers()))
@@ -72,9 +116,18 @@ def verify(network, spec, example, generator):
             # Whatever eval mode has must move what eval mode computes.
             evaluated = any(not site.training for site in spec.sites.get(group, ()))
             reactions[group] = change(half, [group], modules[:1] if evaluated else modules)
-    if silent := [group for group, reaction in reactions.items() if not reaction > LEAST_REACTION]:
-        raise ValueError(f"{name}: the permutation spec cannot be verified: no output reacts to {', '.join(silent)}")
     return Proof(invariance, reactions)
+
+
+def _images(example):
+    """A batch of inputs to draw statistics from, of the example's shape: at least 8, float64, or integers."""
+    shape = (max(8, len(example)), *example.shape[1:])
+    if not example.is_floating_point():
+        return torch.randint(int(example.min()), int(example.max()) + 1, shape)
+    # Each image is noise around a colour of its own: of noise alone, global pooling leaves little; of colours alone,
+    # attention, all of whose positions are alike.
+    colours = torch.rand(shape[:2] + (1,) * len(shape[2:]), dtype=torch.float64)
+    return 0.5 * colours + 0.5 * torch.rand(shape, dtype=torch.float64)
 
 
 def _carrying(spec, group):
@@ -93,8 +146,9 @@ def _redraw(network, images):
     """Draw parameters and statistics with which every group matters to the outputs.
 
     As initialized or trained, a signal may die on its way, and zero biases, equal norm weights or a zero layer would
-    hide a forgotten axis. So layers are drawn anew and scaled to outputs of unit variance, norm weights within 50 % of
-    1, biases within 0.5 of 0; running statistics are estimated on the images and then jittered.
+    hide a forgotten axis. So layers are drawn anew and scaled to outputs of unit variance, other weights, such as those
+    of attention, to keep the variance of what they are multiplied with, norm weights within 50 % of 1, biases within
+    0.5 of 0; running statistics are estimated on the images and then jittered.
     """
 
     def redraw_layer(layer, inputs):
@@ -110,11 +164,15 @@ def _redraw(network, images):
             parameter.uniform_(-0.5, 0.5)
         elif parameter.numel() == max(parameter.shape, default=1):
             parameter.uniform_(0.5, 1.5)
+        else:
+            outputs = next(size for size in parameter.shape if size > 1)
+            parameter.normal_(std=(outputs / parameter.numel()) ** 0.5)
     norms = [module for module in network.modules() if getattr(module, "running_var", None) is not None]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # plain average
-    layers = [module for module in network.modules() if type(module) in LAYERS]
+    # Where the weight is computed from other parameters, those are drawn.
+    layers = [m for m in network.modules() if type(m) in LAYERS and isinstance(m.weight, nn.Parameter)]
     hooks = [layer.register_forward_pre_hook(redraw_layer) for layer in layers]
     network.train()(images)
     network.eval()

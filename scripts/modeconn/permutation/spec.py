@@ -4,7 +4,7 @@ A group is a set of neurons or channels that share one permutation. A permutatio
 to int64 indices, with w_new[i] = w[permutation[i]] along every axis that carries the group.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -51,12 +51,15 @@ class PermutationSpec:
     those of the eval graph wherever it has the group; where there are none (a linear bottleneck), the last value that
     carries the group alone. `pre_sites` are the values that those nonlinearities are applied to: what a normalization
     returns or, on a residual stream, the sum.
+    `pinned` holds what might be permuted and is not: a layer whose outputs must keep their order, or a parameter, ->
+    why. Inputs and logits of the network, which have an order of their own, are not named.
     """
 
     groups: dict[str, int]
     axes: tuple[Axis, ...]
     sites: dict[str, tuple[Site, ...]]
     pre_sites: dict[str, tuple[Site, ...]]
+    pinned: dict[str, str] = field(default_factory=dict)
 
 
 def apply(spec, permutation, tensors):
@@ -115,3 +118,32 @@ def invert(permutation):
 def compose(first, second):
     """One permutation for two in a row: apply(compose(p, q), w) == apply(q, apply(p, w))."""
     return {group: indices[second[group]] for group, indices in first.items()}
+
+
+def freedom(spec, network):
+    """The share of the network's parameters, by entries, that some permutation of the spec moves."""
+    kept = {name: 1.0 for name, _ in network.named_parameters()}
+    for axis in spec.axes:
+        if axis.tensor in kept:
+            sizes = [segment.size * segment.repeat for segment in axis.segments]
+            still = [size for size, segment in zip(sizes, axis.segments) if segment.group is None]
+            kept[axis.tensor] *= sum(still) / sum(sizes)
+    sizes = {name: parameter.numel() for name, parameter in network.named_parameters()}
+    return 1 - sum(kept[name] * size for name, size in sizes.items()) / max(1, sum(sizes.values()))
+
+
+def pin(spec, groups, reason):
+    """The spec without some of its groups, which are pinned for `reason`: their channels keep their order."""
+
+    def pinned(axis):
+        segments = (replace(s, group=None) if s.group in groups else s for s in axis.segments)
+        return replace(axis, segments=tuple(segments))
+
+    axes = (pinned(axis) for axis in spec.axes)
+    return PermutationSpec(
+        groups={group: size for group, size in spec.groups.items() if group not in groups},
+        axes=tuple(axis for axis in axes if any(segment.group for segment in axis.segments)),
+        sites={group: sites for group, sites in spec.sites.items() if group not in groups},
+        pre_sites={group: sites for group, sites in spec.pre_sites.items() if group not in groups},
+        pinned=spec.pinned | dict.fromkeys(groups, reason),
+    )
