@@ -1,5 +1,6 @@
 """What machines do to people: full disks, foreign locks, killed processes. Nothing is lost or half-written."""
 
+import copy
 import os
 import re
 import shlex
@@ -9,7 +10,7 @@ import subprocess
 import psutil
 import pytest
 
-from workflow.checkout import PROJECT
+from workflow.checkout import PROJECT, TINY, Checkout
 
 # A private view of the file system, where a test may mount what it likes; it vanishes with the last process in it.
 NAMESPACE = ["unshare", "--map-root-user", "--mount", "sh", "-ec"]
@@ -193,3 +194,26 @@ def test_a_cache_is_of_one_lock_and_one_kind_of_machine(tmp_path):
     with open(tmp_path / "envs/requirements.txt", "a") as lock:
         lock.write("# another\n")
     assert key("GPUS=") != here and key("GPUS=").endswith("-cpu")
+
+
+def test_a_network_is_checked_before_it_is_trained(tmp_path):
+    """And what checks it is no cause to train again."""
+    config = copy.deepcopy(TINY)
+    config["studies"]["alignment"] = config["studies"]["alignment"][:1]
+    config["alignments"]["activation"]["statistic"] = {"network.nowhere": "first"}
+    checkout = Checkout(tmp_path / "project", config)
+    done = checkout.snakemake("--cores", "1", "networks")
+    assert done.returncode == 1
+    assert (
+        "check_network.py: statistic 'first' of group 'network.nowhere': the statistics are"
+        in done.stdout + done.stderr
+    )
+    assert not list(checkout.path.glob("results/networks/**/*.safetensors"))
+
+    with checkout.configured(lambda c: c["alignments"]["activation"].pop("statistic")):
+        checkout.run("--cores", "1", "networks")
+        (found,) = checkout.path.glob("results/logs/check_network/*/*.json")
+        assert "8 groups of neurons may be permuted" in found.read_text()
+        with checkout.edited("scripts/modeconn/permutation/proof.py", "LARGEST_CHANGE = 1e-5", "LARGEST_CHANGE = 1e-6"):
+            assert checkout.planned("networks") == {}
+            assert "align" in checkout.planned("alignments")

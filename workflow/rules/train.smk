@@ -1,4 +1,22 @@
-"""Networks: one job trains one block of seeds of one network by one recipe."""
+"""Networks: one job trains one block of seeds of one network by one recipe.
+
+Before it trains, its network is proved to be what alignments take, once for a network and data set. What is found lies
+with the logs, and nothing of the check is a param: editing the proof proves again what is trained next, and retrains
+nothing, here or from a cache.
+"""
+
+
+def statistics(cells):
+    """(data set, network) -> identity of each of its alignments -> the statistic that it matches by."""
+    found = {}
+    for cell in cells:
+        of_network = found.setdefault((cell["dataset"], cell["network"]), {})
+        if cell["alignment"] != "none":
+            of_network[cell["alignment"]] = VALUES[cell["alignment"]].get("statistic", "sum")
+    return found
+
+
+STATISTICS = statistics(CELLS)
 
 
 rule train:
@@ -17,10 +35,14 @@ rule train:
     threads: config["threads"]
     resources:
         **computing(minutes=240),
+        check=program("check_network"),
+        statistics=lambda w: canonical(list(STATISTICS.get((w.dataset, w.network), {}).values())),
     params:
         **decisions("train", "network", "recipe", seeds=seeds),
     message:
         "train {wildcards.network} by {wildcards.recipe}, seeds {wildcards.block}"
     shell:
+        "python {resources.check:q} --data {input.data:q} --job {params.job:q} --statistics {resources.statistics:q}"
+        " --output results/logs/check_network/{wildcards.dataset}/{wildcards.network}.json > {log:q} 2>&1\n"
         "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device} --gpus {resources.gpu}"
-        " --data {input.data:q} --output {output.networks:q} --history {output.history:q} > {log:q} 2>&1"
+        " --data {input.data:q} --output {output.networks:q} --history {output.history:q} >> {log:q} 2>&1"

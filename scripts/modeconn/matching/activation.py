@@ -182,6 +182,18 @@ def _channels(value, site, subsample):
     return channels[:, :, *(slice(None, None, step) for step in steps)]
 
 
+def check_statistic(spec, statistic):
+    """`statistic`, as `match_correlations` takes it, as a dict of groups. Raises ValueError where it is unknown."""
+    statistics = statistic if isinstance(statistic, dict) else dict.fromkeys(spec.groups, statistic)
+    for group, name in statistics.items():
+        if group not in spec.groups or name not in STATISTICS:
+            raise ValueError(
+                f"statistic {name!r} of group {group!r}: the statistics are {', '.join(STATISTICS)}, "
+                f"the groups {', '.join(spec.groups)}"
+            )
+    return statistics
+
+
 def match_correlations(spec, correlations, statistic="sum", kernel="correlation"):
     """Permutation of b that matches, group by group, its channels with those of a.
 
@@ -193,13 +205,7 @@ def match_correlations(spec, correlations, statistic="sum", kernel="correlation"
     A group without correlations keeps its order.
     Raises ValueError where a statistic or its group is unknown, or what is matched on is not finite.
     """
-    statistics = statistic if isinstance(statistic, dict) else dict.fromkeys(spec.groups, statistic)
-    for group, name in statistics.items():
-        if group not in spec.groups or name not in STATISTICS:
-            raise ValueError(
-                f"statistic {name!r} of group {group!r}: the statistics are {', '.join(STATISTICS)}, "
-                f"the groups {', '.join(spec.groups)}"
-            )
+    statistics = check_statistic(spec, statistic)
     permutation = permutations.identity(spec)
     for group in spec.groups:
         of_group = [correlation for correlation in correlations if correlation.group == group]

@@ -1,0 +1,83 @@
+"""Prove, before anything is trained, which neurons of a network may be permuted.
+
+The proof is made once for a network and data set, and again where the source that makes it was edited; a training
+waits for it, and does not hang on it otherwise.
+"""
+
+import argparse
+import fcntl
+import json
+from pathlib import Path
+
+from modeconn import dispatch, files, mistakes
+from modeconn.fingerprint import fingerprint
+
+MODULES = ("datasets", "matching.activation", "networks", "permutation.proof")  # imported where there is work to do
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, metavar="FILE", help="the data set, from prepare_data")
+    parser.add_argument("--job", required=True, type=json.loads, metavar="JSON", help="the values of a training")
+    parser.add_argument(
+        "--statistics",
+        required=True,
+        type=json.loads,
+        metavar="JSON",
+        help="list of the `statistic` of each alignment of the network; without any it need have no groups",
+    )
+    parser.add_argument("--output", required=True, metavar="FILE", help="groups, what is pinned and the proof (JSON)")
+    arguments = parser.parse_args()
+    uses = [*MODULES, *dispatch.modules({"network": arguments.job["network"]})]
+    asked = {"code": fingerprint("check_network", uses), "statistics": arguments.statistics}
+    output = Path(arguments.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with open(output.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of several trainings one proves
+        if not _answers(output, asked):
+            files.write_text(output, json.dumps({**asked, **prove(arguments)}, indent=1) + "\n")
+    print(json.loads(output.read_text())["report"], flush=True)
+
+
+def _answers(path, asked):
+    """Whether the file at `path` was made by this source and for these alignments."""
+    try:
+        found = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return False
+    return asked.items() <= found.items()
+
+
+def prove(arguments):
+    """What is written. Raises ValueError where the spec is wrong or an alignment of the network cannot be."""
+    import torch
+
+    from modeconn import artifacts, networks, permutation
+    from modeconn.datasets import Dataset
+    from modeconn.matching import activation
+    from modeconn.permutation import proof
+    from modeconn.randomness import generator
+
+    torch.set_num_threads(arguments.job["threads"])
+    dataset = Dataset.of(*artifacts.load(arguments.data, rule="prepare_data"), "cpu")
+    network, example = networks.of(arguments.job["network"], dataset), dataset.example()
+    spec = permutation.discover(network, example)
+    if spec.groups or arguments.statistics:
+        spec, found = proof.prove(network, spec, example, generator("verify"))
+    else:
+        found = proof.Proof(0.0, {})
+    for statistic in arguments.statistics:
+        activation.check_statistic(spec, statistic)
+    return {
+        "report": proof.report(spec, network),
+        "groups": spec.groups,
+        "free": permutation.freedom(spec, network),
+        "pinned": spec.pinned,
+        "invariance": found.invariance,
+        "reactions": found.reactions,
+    }
+
+
+if __name__ == "__main__":
+    with mistakes.in_one_line():
+        main()

@@ -1,0 +1,68 @@
+"""scripts/check_network.py: what it finds of a network before it is trained, and when it has to look again."""
+
+import json
+import os
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from modeconn.permutation import proof
+
+PROGRAM = Path(__file__).parents[2] / "scripts" / "check_network.py"
+
+
+@pytest.fixture
+def check(tiny_pair, monkeypatch, tmp_path):
+    """Run the program with these statistics and return what it has written."""
+
+    def check(statistics=("sum",), **network):
+        files, values = tiny_pair
+        values = values | {"network": values["network"] | network}
+        words = [f"--data={files['data']}", f"--job={json.dumps(values)}", f"--statistics={json.dumps(statistics)}"]
+        output = tmp_path / "checks" / "found.json"
+        monkeypatch.setattr(sys, "argv", [str(PROGRAM), *words, f"--output={output}"])
+        runpy.run_path(str(PROGRAM), run_name="__main__")
+        return json.loads(output.read_text())
+
+    return check
+
+
+def test_it_says_what_is_free_and_proved(check, capsys):
+    found = check()
+    assert list(found["groups"]) == [f"network.layers.{layer}.conv" for layer in range(8)]
+    assert found["pinned"] == {} and 0.99 < found["free"] < 1
+    assert found["invariance"] < proof.LARGEST_CHANGE
+    assert found["reactions"].keys() == found["groups"].keys()
+    assert min(found["reactions"].values()) > proof.LEAST_REACTION
+    assert capsys.readouterr().out.startswith("8 groups of neurons may be permuted, with 99.")
+
+
+def test_it_proves_once_until_source_or_alignments_change(check, monkeypatch):
+    proofs = []
+    prove = proof.prove
+    monkeypatch.setattr(proof, "prove", lambda *arguments: proofs.append(1) or prove(*arguments))
+    first = check()
+    assert check() == first and len(proofs) == 1
+    check([{"network.layers.0.conv": "first"}])
+    assert len(proofs) == 2
+    monkeypatch.setattr("modeconn.fingerprint.fingerprint", lambda *arguments: "edited")
+    assert check()["code"] == "edited" and len(proofs) == 3
+
+
+def test_an_alignment_that_the_network_cannot_have_is_one_line_and_leaves_nothing(check, tmp_path):
+    with pytest.raises(SystemExit) as caught:
+        check([{"network.stem.conv": "first"}])
+    assert caught.value.code.startswith("check_network.py: statistic 'first' of group 'network.stem.conv': ")
+    assert os.listdir(tmp_path / "checks") == ["found.lock"]
+
+
+def test_a_network_without_groups_is_an_error_only_where_it_is_aligned(check):
+    linear = {"family": "mlp", "hidden": [], "width": 1, "norm": "none"}
+    assert (
+        check([], **linear)["report"]
+        == "WARNING: only 0 groups of neurons may be permuted, with 0.0% of the parameters"
+    )
+    with pytest.raises(SystemExit, match=r"^check_network\.py: Normalized has no neurons that may be permuted: it has"):
+        check(["sum"], **linear)
