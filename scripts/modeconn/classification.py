@@ -23,19 +23,9 @@ def measure(logits, labels):
 
 
 def with_auxiliary(functional, losses):
-    """The loss of the logits plus those of auxiliary heads by the network's weight; losses: one an output.
-
-    Raises ValueError where the network has such heads and no weight.
-    """
+    """The loss of the logits plus those of auxiliary heads by the network's weight; losses: one an output."""
     loss, *heads = losses
-    if not heads:
-        return loss
-    if not hasattr(functional.network, "auxiliary_weight"):
-        raise ValueError(
-            "in train mode the network returns a tuple, and its `auxiliary_weight` does not say what the losses of "
-            "the auxiliary heads in it count: give it one, or return the logits alone"
-        )
-    return loss + functional.network.auxiliary_weight * sum(heads)
+    return loss + functional.network.auxiliary_weight * sum(heads) if heads else loss
 
 
 def attempts(functional, vectors, buffers, images, labels, attack, generators, train):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from modeconn import classification, permutation
+from modeconn import permutation
 from modeconn.folding import folded
 from modeconn.forward import takes_channels_last
 from modeconn.functional import Functional
@@ -127,14 +127,6 @@ def test_an_output_that_is_no_logits_is_named(images, described, one_line):
     functional = Functional(network)
     with one_line(ValueError, described, "in train mode", "(N, classes)"):
         functional(*functional.stack([network.state_dict()]), images[None, :2], train=True)
-
-
-def test_heads_without_a_weight_are_told(images, one_line):
-    functional = Functional(Net(lambda net, hidden: (dense(net, hidden),) * 2 if net.training else dense(net, hidden)))
-    vectors, buffers = functional.stack([functional.network.state_dict()])
-    objective = classification.objective_of(functional, vectors, buffers, None)
-    with one_line(ValueError, "auxiliary_weight"):
-        objective((images[None], torch.tensor([[0, 1, 2, 3]]), [torch.Generator()]))
 
 
 @pytest.mark.parametrize("head", [in_bfloat16, without_gradients])
