@@ -59,7 +59,8 @@ def checkout(finished, tmp_path_factory):
 def command_of(checkout, target):
     """The command that Snakemake prints for a target, without its log: to be pasted by hand."""
     done = checkout.run("--dry-run", "--printshellcmds", "--force", "--", target)
-    (command,) = re.findall(r"Shell command: (python scripts/.*?) > results/logs", done.stdout + done.stderr)
+    check = r"(?:python scripts/check_network\.py .*\n\s*)?"  # which a training waits for
+    (command,) = re.findall(rf"Shell command: {check}(python scripts/.*?) >>? results/logs", done.stdout + done.stderr)
     return command
 
 
