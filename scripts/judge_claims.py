@@ -10,7 +10,7 @@ import argparse
 import textwrap
 from pathlib import Path
 
-from modeconn import claims, cost, files, mistakes, tables
+from modeconn import claims, cost, files, mistakes, provenance, tables
 
 
 def remarks(lines):
@@ -29,6 +29,7 @@ def main():
     inputs.add_argument("--summary-table", required=True, metavar="CSV", help="from make_tables.py")
     inputs.add_argument("--signatures-table", required=True, metavar="CSV", help="from make_tables.py")
     inputs.add_argument("--claims", required=True, metavar="CSV", help="claims and their formulas (config/claims.csv)")
+    inputs.add_argument("--data", nargs="*", default=[], metavar="FILE", help="data sets, from prepare_data")
     inputs.add_argument("--published", metavar="CSV", help="rows of a summary table to compare with")
     inputs.add_argument("--paper", metavar="TXT", help="from compare_paper.py: what the text ends with")
     inputs.add_argument("--remarks", nargs="*", default=[], metavar="TXT", help="from prepare_data.py")
@@ -42,7 +43,9 @@ def main():
     pairs = tables.read([arguments.pairs_table], tables.PAIRS)
     best = tables.read([arguments.best_table], tables.BEST)
     signatures = tables.read([arguments.signatures_table], tables.SIGNATURE)
-    verdicts = claims.judge(tables.read([arguments.claims], tables.CLAIMS), pairs, best, signatures)
+    # A data set is called as its file is, but for the digits of its meaning.
+    splits = {Path(path).stem.rpartition("-")[0]: provenance.splits(path) for path in arguments.data}
+    verdicts = claims.judge(tables.read([arguments.claims], tables.CLAIMS), pairs, best, signatures, splits)
     published = tables.read([arguments.published] if arguments.published else [], tables.SUMMARY)
     comparison = claims.compare(published, summary)
     text = claims.text(summary, verdicts, comparison)

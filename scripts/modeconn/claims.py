@@ -5,7 +5,17 @@ where the claim holds. A name in it is <alignment>_<curve>_<quantity>, for examp
 what an alignment and a curve are called in the config (with _ for other characters) and a column of the pairs table,
 or one of `tables.BEST_QUANTITIES`, of the best network on the curve and what it is compared with; or
 <alignment>_signature_before or _after: mean correlation of the neurons that it matches, over all groups of channels.
-The claim shows if the margin of *every* pair is above -tolerance: a mean could hide a pair that contradicts it.
+
+How far test images resolve a margin is known: each accuracy in the formula counts right answers among N images, which
+has the variance p (1 - p) / N of a binomial count. Networks are tested on the same images, which makes differences more
+certain than that, and how much is not known: so the sum over a formula's accuracies, each times the square of its
+coefficient, bounds the margin's variance, and RESOLUTION roots of it, but at least one image, are what chance may do.
+The mean over pairs is no more certain, since all pairs are tested on the same images. Losses and correlations have no
+such count.
+
+With m the margin plus the tolerance, and r that resolution: the claim does not show if m of *any* pair is below -r (a
+mean could hide a pair that contradicts it), shows if the mean of m is above r, and is too close to say otherwise. Where
+the endpoints are no better than chance, nothing is judged.
 """
 
 import ast
@@ -14,6 +24,7 @@ import textwrap
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from modeconn import tables
 from modeconn.barriers import QUANTITIES
@@ -22,8 +33,10 @@ from modeconn.layout import aligned, number
 STUDY = [*tables.STUDY, "attack"]
 VERDICT_COLUMNS = [
     *["claim", "statement", "source", "unit", "tolerance", *STUDY],
-    *["measured", "std", "worst_pair", "worst", "n", "verdict", "missing"],
+    *["measured", "std", "worst_pair", "worst", "resolution", "n", "verdict", "missing"],
 ]
+RESOLUTION = 2  # standard deviations
+LEVEL = 0.95  # of the intervals of published numbers
 ARITHMETIC = (
     *[ast.Expression, ast.BinOp, ast.UnaryOp, ast.Name, ast.Constant, ast.Load],
     *[ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub],
@@ -31,15 +44,17 @@ ARITHMETIC = (
 WIDTH = 100
 
 
-def judge(claims, pairs, best, signatures):
+def judge(claims, pairs, best, signatures, splits=None):
     """The verdict on each claim (`tables.CLAIMS`) for each dataset, network, recipe and attack of `tables.PAIRS`.
 
     A claim on the best networks on curves is judged for each of those of `tables.BEST`.
     signatures: `tables.SIGNATURE`; those on the test split, after the nonlinearity, can be named in a claim.
+    splits: data set -> `provenance.Splits`; of one that is not there accuracies count as exact.
 
     Returns a frame with `VERDICT_COLUMNS`: mean (`measured`), standard deviation and lowest value (`worst`, that of
-    `worst_pair`) of the margin over n pairs. The verdict is "shows", "does not show", "too few to say" (n below the
-    claim's least_pairs) or "not run" (no pair has all of its names; `missing` are those that no pair has).
+    `worst_pair`) of the margin over n pairs, and its `resolution`. The verdict is "shows", "does not show", "too close
+    to say", "too few to say" (n below the claim's least_pairs), "at chance" (the endpoints are) or "not run" (no pair
+    has all of its names; `missing` are those that no pair has).
 
     A claim with attack "none" is judged on clean accuracy and loss; one with "any", on each attack by itself.
     Raises ValueError naming the claim whose formula, split or attack is wrong.
@@ -53,8 +68,13 @@ def judge(claims, pairs, best, signatures):
         for study, group in rows.groupby(STUDY):
             wide = _wide(group, quantities).join(_signatures(signatures, study))
             missing = [name for name in names if name not in wide]
-            margin = wide.reindex(columns=names).eval(claim["formula"], engine="python").dropna()
-            verdicts.append(_verdict(claim, study, margin, missing))
+            values = wide.reindex(columns=names)
+            margin = values.eval(claim["formula"], engine="python").dropna()
+            size = (splits or {}).get(study[0])
+            images = size and getattr(size, claim["split"])
+            resolution = _resolution(claim["formula"], values.loc[margin.index], images) if images else 0.0
+            chance = bool(size) and len(margin) > 0 and _at_chance(group, images, size.classes)
+            verdicts.append(_verdict(claim, study, margin, missing, resolution, chance))
         if rows.empty:
             verdicts.append(_verdict(claim, ("", "", "", ""), pd.Series(dtype=np.float64), names))
     return pd.DataFrame(verdicts, columns=VERDICT_COLUMNS)
@@ -120,14 +140,41 @@ def _wide(pairs, quantities):
     return wide.set_axis([f"{path}_{quantity}" for quantity, path in wide.columns], axis=1)
 
 
-def _verdict(claim, study, margin, missing):
-    n = len(margin)
+def _resolution(formula, values, images):
+    """What chance may do to a formula by the choice of `images` test images; values: a frame, a row a pair."""
+    if values.empty:
+        return 0.0
+    mean, step, variance = values.mean().to_frame().T, 1e-6, 0.0
+    accuracies = [name for name in values if name.endswith("_accuracy")]
+    for name in accuracies:
+        moved = mean.assign(**{name: mean[name] + step})
+        slope = (moved.eval(formula, engine="python") - mean.eval(formula, engine="python")).iloc[0] / step
+        share = min(max(mean[name].iloc[0], 0.0), 1.0)
+        variance += slope**2 * share * (1 - share) / images
+    return max(RESOLUTION * float(np.sqrt(variance)), 1 / images) if accuracies else 0.0
+
+
+def _at_chance(rows, images, classes):
+    """Whether the endpoints of these paths, where they were tested, answer as many images as guessing does."""
+    if "endpoint_accuracy" not in rows or not classes:
+        return False
+    chance = 1 / classes
+    spread = RESOLUTION * np.sqrt(chance * (1 - chance) / images)
+    return bool((rows["attack"] == "none").any() and rows["endpoint_accuracy"].mean() <= chance + spread)
+
+
+def _verdict(claim, study, margin, missing, resolution=0.0, chance=False):
+    n, supported = len(margin), margin + claim["tolerance"]
     if n == 0:
         verdict = "not run"
+    elif chance:
+        verdict = "at chance"
     elif n < claim["least_pairs"]:
         verdict = "too few to say"
+    elif supported.min() < -resolution:
+        verdict = "does not show"
     else:
-        verdict = "shows" if margin.min() > -claim["tolerance"] else "does not show"
+        verdict = "shows" if supported.mean() > resolution else "too close to say"
     return {
         **{name: claim[name] for name in ("claim", "statement", "source", "unit", "tolerance")},
         **dict(zip(STUDY, study)),
@@ -135,6 +182,7 @@ def _verdict(claim, study, margin, missing):
         "std": margin.std(),
         "worst_pair": margin.idxmin() if n else "",
         "worst": margin.min(),
+        "resolution": resolution,
         "n": n,
         "verdict": verdict,
         "missing": " ".join(missing),
@@ -145,20 +193,31 @@ def compare(published, summary):
     """Each published row (`tables.SUMMARY`) beside this run's, with `comparison`:
 
     - "equal": the means agree to six digits;
-    - "within spread": they differ by at most two standard deviations over pairs, the published ones or, where none
-      are published (one pair), this run's;
-    - "outside": neither;
+    - "inside", "outside" their interval, in which LEVEL of the means of n new pairs lie: published mean m, standard
+      deviation s of N pairs, m ± t(N - 1) s √(1/N + 1/n) with Student's t (the prediction interval for a mean of normal
+      values; Hahn and Meeker 1991, 4.8), n this run's pairs. Pairs are taken for independent;
+    - "far outside": outside also where the level is so high that of all numbers together one lies outside by chance
+      in 1 - LEVEL of the runs (Bonferroni);
+    - "no interval": one pair is published, which has no standard deviation;
     - "not run": this run has no such row.
+
+    `low` and `high` are the interval at LEVEL.
     """
     rows = published.merge(summary, on=tables.SUMMARY.key, how="left", suffixes=("_published", ""))
     equal = np.isclose(rows["mean"], rows["mean_published"], rtol=1e-6, atol=1e-9)
-    spread = 2 * rows["std_published"].fillna(rows["std"]).fillna(0)
+    known = rows["std_published"].notna() & rows["mean"].notna()
+    error = rows["std_published"] * np.sqrt(1 / rows["n_published"] + 1 / rows["n"])
+    freedom = (rows["n_published"] - 1).clip(lower=1)
+    away = (rows["mean"] - rows["mean_published"]).abs()
+    inside = stats.t.ppf((1 + LEVEL) / 2, freedom) * error
+    together = stats.t.ppf(1 - (1 - LEVEL) / 2 / max(int((known & ~equal).sum()), 1), freedom) * error
     comparison = np.select(
-        [rows["mean"].isna(), equal, (rows["mean"] - rows["mean_published"]).abs() <= spread],
-        ["not run", "equal", "within spread"],
-        "outside",
+        [rows["mean"].isna(), equal, ~known, away <= inside, away <= together],
+        ["not run", "equal", "no interval", "inside", "outside"],
+        "far outside",
     )
-    return rows.assign(comparison=comparison)
+    low, high = rows["mean_published"] - inside, rows["mean_published"] + inside
+    return rows.assign(low=low, high=high, comparison=comparison)
 
 
 def text(summary, verdicts, comparison):
@@ -202,6 +261,8 @@ def _claims(verdicts):
     parts = []
     if not not_run.all():
         parts += ["Claims: by which margin each holds, mean over pairs and worst pair", _judged(verdicts[~not_run])]
+    if (verdicts["verdict"] == "too close to say").any():
+        parts.append("Too close to say: within what chance does to the accuracies by the choice of the test images.")
     if not_run.any():
         parts.append("\n".join(textwrap.wrap(f"Not run here: {', '.join(verdicts['claim'][not_run])}.", WIDTH)))
     return "\n\n".join(parts)
@@ -224,10 +285,23 @@ def _judged(verdicts):
 def _comparison(comparison):
     if comparison.empty:
         return "Published numbers: none for this config."
-    counts = sorted(comparison["comparison"].value_counts().items())
-    lines = [f"Published numbers: {', '.join(f'{n} {name}' for name, n in counts)}."]
-    for row in comparison[comparison["comparison"] == "outside"].to_dict("records"):
-        published = number(row["mean_published"], row["std_published"], 1, 4)
-        lines.append(f"  {' '.join(row[name] for name in tables.SUMMARY.key)}")
-        lines.append(f"      outside: {number(row['mean'], row['std'], 1, 4)}, published {published}")
+    counts = comparison["comparison"].value_counts()
+    parts = []
+    if equal := counts.get("equal", 0):
+        parts.append(f"{equal} equal")
+    outside = counts.get("outside", 0) + counts.get("far outside", 0)
+    if judged := counts.get("inside", 0) + outside:
+        parts.append(
+            f"{judged - outside} of {judged} others inside their {LEVEL:.0%} interval, of which about "
+            f"{(1 - LEVEL) * judged:.0f} are expected outside by chance"
+        )
+    if unknown := counts.get("no interval", 0):
+        parts.append(f"{unknown} others without an interval (one pair published)")
+    if absent := counts.get("not run", 0):
+        parts.append(f"{absent} not run")
+    lines = textwrap.wrap(f"Published numbers: {'; '.join(parts)}.", WIDTH)
+    for row in comparison[comparison["comparison"] == "far outside"].to_dict("records"):
+        name = " ".join(row[name] for name in tables.SUMMARY.key)
+        line = f"far outside: {name}: {row['mean']:.4f}, published {row['low']:.4f} to {row['high']:.4f}"
+        lines += textwrap.wrap(line, WIDTH, initial_indent="  ", subsequent_indent="      ")
     return "\n".join(lines)

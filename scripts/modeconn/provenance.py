@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from typing import NamedTuple
 
 import pandas as pd
 import safetensors
@@ -31,6 +32,28 @@ def environments(paths):
         examples = " ".join(sorted(files)[:EXAMPLES]) if differs else ""
         rows.append([*environment, len(files), " ".join(differs), examples])
     return pd.DataFrame(rows, columns=[*ENVIRONMENT, "artifacts", "differs", "examples"])
+
+
+class Splits(NamedTuple):
+    """How many training and test images a data set has, and of how many classes."""
+
+    train: int
+    test: int
+    classes: int
+
+
+def splits(path) -> Splits:
+    """The `Splits` of a data set that prepare_data has made, from the header of its file.
+
+    Raises ValueError where the file is no such artifact.
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            classes = json.loads((file.metadata() or {})["modeconn"])["classes"]
+            train, test = (file.get_slice(f"{split}_labels").get_shape()[0] for split in ("train", "test"))
+    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): delete it, and rule prepare_data makes it again") from None
+    return Splits(train, test, classes)
 
 
 def _metadata(path):

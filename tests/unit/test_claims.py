@@ -9,6 +9,7 @@ import synthetic_tables
 from synthetic_tables import run
 
 from modeconn import claims, tables
+from modeconn.provenance import Splits
 
 CONFIG = Path(__file__).parents[2] / "config"
 STUDY = {"dataset": "d", "network": "n", "recipe": "r", "curve": "linear", "split": "test", "attack": "none"}
@@ -42,9 +43,9 @@ def signatures(before=(), after=()):
     return pd.DataFrame(rows, columns=tables.SIGNATURE.columns)
 
 
-def verdict(claims_table, pairs_table, signature_table=None):
+def verdict(claims_table, pairs_table, signature_table=None, splits=None):
     signature_table = signatures() if signature_table is None else signature_table
-    verdicts = claims.judge(claims_table, pairs_table, NOTHING_SELECTED, signature_table)
+    verdicts = claims.judge(claims_table, pairs_table, NOTHING_SELECTED, signature_table, splits)
     assert len(verdicts) == 1
     return verdicts.iloc[0]
 
@@ -64,8 +65,53 @@ def test_one_contradicting_pair_suffices_whatever_the_mean_is():
     assert row["worst_pair"] == "p2"
 
 
-def test_no_difference_does_not_show():
-    assert verdict(claim(), pairs(none=[0.5, 0.5], activation=[0.5, 0.6]))["verdict"] == "does not show"
+def test_no_difference_at_all_is_too_close_to_say():
+    assert verdict(claim(), pairs(none=[0.5, 0.5], activation=[0.5, 0.5]))["verdict"] == "too close to say"
+
+
+@pytest.mark.parametrize(
+    ("none", "activation", "expected"),
+    [
+        # Of 400 images at 50 %, two standard deviations of a difference are 2 √(2 · 0.25 / 400) = 7.07 points.
+        ([0.50, 0.50], [0.60, 0.60], "shows"),
+        ([0.50, 0.50], [0.56, 0.56], "too close to say"),
+        ([0.50, 0.50], [0.44, 0.44], "too close to say"),
+        ([0.50, 0.50], [0.40, 0.40], "does not show"),
+        # The mean shows it, and the pair that contradicts does so by less than chance may.
+        ([0.50, 0.50], [0.70, 0.48], "shows"),
+        ([0.50, 0.50], [0.70, 0.40], "does not show"),
+    ],
+)
+def test_a_verdict_knows_how_far_test_images_resolve_it(none, activation, expected):
+    table = pairs(none=none, activation=activation).assign(endpoint_accuracy=0.9)
+    row = verdict(claim(), table, splits={"d": Splits(100, 400, 10)})
+    assert row["verdict"] == expected
+    mean = sum(activation) / 2
+    assert row["resolution"] == pytest.approx(2 * ((0.25 + mean * (1 - mean)) / 400) ** 0.5, rel=1e-4)
+
+
+def test_less_than_an_image_is_too_close_to_say():
+    """At 100 % a binomial count has no variance: one image is the least that can be told."""
+    table = pairs(none=[0.999] * 2, activation=[1.0] * 2).assign(endpoint_accuracy=1.0)
+    found = verdict(claim(), table, splits={"d": Splits(100, 500, 10)})
+    assert (found["verdict"], found["resolution"]) == ("too close to say", pytest.approx(0.00283, abs=1e-5))
+    found = verdict(claim(), table.assign(minimum_accuracy=1.0), splits={"d": Splits(100, 500, 10)})
+    assert (found["verdict"], found["resolution"]) == ("too close to say", 1 / 500)
+
+
+def test_a_formula_of_losses_has_no_resolution_and_each_pair_has_to_support_it():
+    formula = "none_linear_loss_barrier_linear - activation_linear_loss_barrier_linear"
+    table = pairs(none=[0.5, 0.5], activation=[0.6, 0.6])
+    table = table.assign(loss_barrier_linear=[1.0, 1.0, 0.9, 0.9], endpoint_accuracy=0.9)
+    row = verdict(claim(formula, unit="nats"), table, splits={"d": Splits(100, 400, 10)})
+    assert (row["verdict"], row["resolution"]) == ("shows", 0)
+
+
+def test_nothing_is_judged_where_the_endpoints_guess():
+    table = pairs(none=[0.1, 0.1], activation=[0.3, 0.3])
+    for accuracy, expected in ((0.12, "at chance"), (0.2, "shows")):
+        row = verdict(claim(), table.assign(endpoint_accuracy=accuracy), splits={"d": Splits(100, 400, 10)})
+        assert row["verdict"] == expected
 
 
 def test_tolerance_allows_a_margin_a_little_below_zero():
@@ -189,16 +235,25 @@ def summary(**statistics):
     ("published", "here", "expected"),
     [
         ((0.5, 0.01), (0.5, 0.2), "equal"),
-        ((0.5, 0.01), (0.5199, 0.0), "within spread"),
-        ((0.5, 0.01), (0.4801, 0.0), "within spread"),
-        ((0.5, 0.01), (0.5201, 1.0), "outside"),  # this run's own spread is no excuse
-        ((0.5, None), (0.519, 0.01), "within spread"),  # published for one pair only
-        ((0.5, None), (0.501, None), "outside"),
+        # Student's t for 2 degrees of freedom is 4.3027, and 4.3027 · 0.01 · √(1/3 + 1/3) = 0.03513.
+        ((0.5, 0.01), (0.5351, 0.0), "inside"),
+        ((0.5, 0.01), (0.4649, 0.0), "inside"),
+        ((0.5, 0.01), (0.5352, 1.0), "far outside"),  # this run's own spread is no excuse
+        ((0.5, None), (0.519, 0.01), "no interval"),  # published for one pair only
+        ((0.5, None), (0.501, None), "no interval"),
     ],
 )
 def test_comparison_with_published_numbers(published, here, expected):
     rows = claims.compare(summary(quantity=published), summary(quantity=here, other=(0.1, 0.1)))
     assert rows["comparison"].tolist() == [expected]
+
+
+def test_of_many_numbers_some_lie_outside_by_chance():
+    """With two numbers the level of each is 97.5 %, where Student's t is 6.2053 instead of 4.3027."""
+    published = summary(first=(0.5, 0.01), second=(0.5, 0.01))
+    rows = claims.compare(published, summary(first=(0.54, 0.0), second=(0.56, 0.0)))
+    assert rows["comparison"].tolist() == ["outside", "far outside"]
+    assert rows[["low", "high"]].iloc[0].tolist() == pytest.approx([0.46487, 0.53513], abs=1e-5)
 
 
 def test_a_published_number_that_was_not_measured_here_is_not_run():
@@ -243,8 +298,8 @@ def test_the_text_fits_a_terminal_and_says_the_numbers(study, tmp_path):
     standard = text.partition("digits / tinyten / standard\n")[2].splitlines()
     line = next(line for line in standard if line.split()[:2] == ["linear", "none"])
     assert f"{100 * mean:.1f} ± {100 * std:.1f}" in line
-    assert "Published numbers: 1 equal, 1 outside." in text
-    assert "published 0.2500" in text
+    assert "Published numbers: 1 equal; 0 of 1 others inside their 95% interval, of which about 0 are" in text
+    assert "  far outside: digits tinyten" in text
 
 
 def test_what_no_study_measures_comes_last_and_under_no_table():

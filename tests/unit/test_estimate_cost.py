@@ -82,7 +82,7 @@ def test_sizes_of_ones_own_data_are_read_where_they_stand(tmp_path, one_line):
 
     data = tmp_path / "own-12345678.safetensors"
     labels = {"train_labels": np.zeros(7, int), "test_labels": np.zeros(3, int), "hold_out_labels": np.zeros(2, int)}
-    save_file(labels, data)
+    save_file(labels, data, {"modeconn": '{"rule": "prepare_data", "classes": 2}'})
     (tmp_path / "own.npz").unlink()
     assert estimate_cost.sizes(arrays, data) == (7, 3)
     data.write_bytes(data.read_bytes()[:20])

@@ -130,6 +130,7 @@ rule judge_claims:
         summary=rules.make_tables.output.summary,
         signatures=rules.make_tables.output.signatures,
         paper=rules.compare_paper.output.text,
+        data=unique(rules.prepare_data.output.data.format(**cell) for cell in CELLS),
         remarks=unique(rules.prepare_data.output.remarks.format(**cell) for cell in CELLS),
         claims=os.path.relpath(ROOT / "config/claims.csv"),
         published=[os.path.relpath(PUBLISHED)] if PUBLISHED.exists() else [],
@@ -150,7 +151,7 @@ rule judge_claims:
     shell:
         "python {params.program:q} --pairs-table {input.pairs:q} --best-table {input.best:q}"
         " --summary-table {input.summary:q} --signatures-table {input.signatures:q} --paper {input.paper:q}"
-        " --remarks {input.remarks:q} --claims {input.claims:q} {params.published} --verdicts-table {output.verdicts:q}"
+        " --data {input.data:q} --remarks {input.remarks:q} --claims {input.claims:q} {params.published} --verdicts-table {output.verdicts:q}"
         " --comparison-table {output.comparison:q} --text {output.text:q} > {log:q} 2>&1"
 
 
