@@ -37,7 +37,8 @@ def by_activation(alignment, pair, spec, correlations):
 def by_weight(alignment, pair, spec, correlations):
     from modeconn.matching import weight  # here, so that its source decides only its own alignments
 
-    return weight.match_weights(spec, pair.first, pair.second, pair.functional.shapes, alignment["seed"])
+    seed, restarts = alignment["seed"], alignment.get("restarts", 1)
+    return weight.match_weights(spec, pair.first, pair.second, pair.functional.shapes, seed, restarts)
 
 
 def at_random(alignment, pair, spec, correlations):

@@ -9,7 +9,7 @@ from ours import BATCH, EVALUATION_BATCH, PGD, POINTS, RECIPE, generated
 from scipy.optimize import linear_sum_assignment
 from torch.func import functional_call
 
-from modeconn import networks
+from modeconn import networks, permutation
 
 
 class Plain:
@@ -131,3 +131,53 @@ class Plain:
         for a, b in zip(*kept):
             a, b = (((x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1e-5)) for x in (a, b))
             linear_sum_assignment(1.01 - (a @ b.T / a.shape[1]).numpy())
+
+    def match_weights(self):
+        spec = permutation.discover(self.networks[0], self.images[:2])
+        match_weights(spec, *(dict(network.named_parameters()) for network in self.networks[:2]))
+
+
+@torch.no_grad()
+def match_weights(spec, a, b, restarts=1, seed=0):
+    """Git Re-Basin's coordinate descent as it is written: from the identity, with every product at each visit.
+
+    Of several restarts, which differ in the order of the groups, the best one counts.
+    """
+    axes = [axis for axis in spec.axes if axis.tensor in a]
+    groups = {(axis.tensor, axis.dim): axis.segments[0].group for axis in axes}
+    if any(len(axis.segments) > 1 or axis.segments[0].repeat > 1 for axis in axes):
+        raise ValueError("an axis here carries one group, channel by channel")
+    generator = torch.Generator().manual_seed(seed)
+    results = [_descend(spec, groups, a, b, generator) for _ in range(restarts)]
+    return max(results, key=lambda found: similarity(spec, found, a, b))
+
+
+def similarity(spec, found, a, b):
+    """Cosine of all parameters, the second network's permuted, in float64."""
+    ends = [a, permutation.apply(spec, found, b)]
+    x, y = (torch.cat([end[name].detach().flatten().double() for name in a]) for end in ends)
+    return torch.cosine_similarity(x, y, dim=0).item()
+
+
+def _descend(spec, groups, a, b, generator):
+    found = permutation.identity(spec)
+    for _ in range(100):
+        gained = False
+        for i in torch.randperm(len(spec.groups), generator=generator):
+            group = list(spec.groups)[i]
+            size = spec.groups[group]
+            gains = torch.zeros(size, size)
+            for tensor, dim in [place for place, carried in groups.items() if carried == group]:
+                permuted = b[tensor]
+                for (other, axis), carried in groups.items():
+                    if other == tensor and axis != dim:
+                        permuted = permuted.index_select(axis, found[carried])
+                rows_a, rows_b = (t.movedim(dim, 0).reshape(size, -1) for t in (a[tensor], permuted))
+                gains += rows_a @ rows_b.T
+            order = torch.from_numpy(linear_sum_assignment(gains.numpy(), maximize=True)[1])
+            before, after = (gains.gather(1, indices[:, None]).sum() for indices in (found[group], order))
+            gained |= bool(after > before + 1e-12)
+            found[group] = order
+        if not gained:
+            break
+    return found

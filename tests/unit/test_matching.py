@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.func import functional_call
+from torch.profiler import ProfilerActivity, profile
 
 from modeconn import networks, permutation
 from modeconn.matching import activation, weight
@@ -467,3 +468,101 @@ def test_matching_leaves_its_inputs_alone(tinyten):
     activation.match_correlations(spec, activation.correlate(network, spec, a, b, [pictures(8)]))
     for tensors, before in zip((a, b), kept, strict=True):
         assert all(torch.equal(tensors[name], before[name]) for name in before)
+
+
+def body(width, blocks, noise, seed):
+    """A residual body alone, of which nothing is pinned: (spec, a, permuted and noisy copy of a, names, inverse)."""
+
+    class Body(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.dense = nn.Linear(4, width), nn.Linear(width, 3)
+            self.blocks = nn.ModuleList(
+                nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)) for _ in range(blocks)
+            )
+
+        def forward(self, inputs):
+            stream = self.stem(inputs)
+            for block in self.blocks:
+                stream = stream + block(stream)
+            return self.dense(stream)
+
+    network, generator = Body(), torch.Generator().manual_seed(seed)
+    spec = permutation.discover(network, torch.rand(2, 4))
+    names = [name for name in parameters(network) if name.startswith("blocks") and name.endswith("weight")]
+    a = {name: torch.randn(tensor.shape, generator=generator) for name, tensor in network.state_dict().items()}
+    drawn = permutation.random(spec, generator)
+    noisy = {name: tensor + noise * torch.randn(tensor.shape, generator=generator) for name, tensor in a.items()}
+    return spec, a, permutation.apply(spec, drawn, noisy), names, permutation.invert(drawn)
+
+
+def test_a_residual_body_alone_is_recovered():
+    for seed in range(10):
+        spec, a, b, names, inverse = body(16, 3, 0.5, seed)
+        assert_same(weight.match_weights(spec, a, b, names), inverse)
+
+
+def test_restarts_recover_what_one_start_does_not():
+    spec, a, b, names, inverse = body(6, 2, 1.0, 4)
+    once, often = (weight.match_weights(spec, a, b, names, restarts=restarts) for restarts in (1, 8))
+    assert any(not torch.equal(once[group], order) for group, order in inverse.items())
+    assert_same(often, inverse)
+
+
+def test_more_restarts_are_never_worse_and_their_seed_counts():
+    spec, a, b, names, _ = body(8, 3, 2.0, 3)
+
+    def reached(**options):
+        return objective(names, a, permutation.apply(spec, weight.match_weights(spec, a, b, names, **options), b))
+
+    by_restarts = [reached(restarts=restarts) for restarts in (1, 2, 4, 12)]
+    assert by_restarts == sorted(by_restarts) and by_restarts[-1] > by_restarts[0]
+    assert len({round(reached(restarts=4, seed=seed), 6) for seed in range(4)}) > 1
+    with pytest.raises(ValueError, match="at least one start, not 0"):
+        reached(restarts=0)
+
+
+def test_a_descent_starts_where_it_is_told_to(tinyten):
+    network, spec = tinyten
+    a, b, names = draw(network, 1), draw(network, 2), parameters(network)
+    initial = permutation.random(spec, torch.Generator().manual_seed(0))
+    assert_same(weight.match_weights(spec, a, b, names, initial=initial, max_sweeps=0), initial)
+    found = weight.match_weights(spec, a, b, names, initial=initial)
+    before, after = (objective(names, a, permutation.apply(spec, order, b)) for order in (initial, found))
+    assert after > before
+    # A descent that cannot gain stays where it is.
+    assert_same(weight.match_weights(spec, a, b, names, initial=found), found)
+    group = next(iter(spec.groups))
+    with pytest.raises(ValueError, match=f"group {group}.*must hold each of"):
+        weight.match_weights(spec, a, b, names, initial=initial | {group: torch.arange(3)})
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_weights_whose_products_float32_cannot_hold_are_matched(tinyten, scale):
+    network, spec = tinyten
+    a = {name: tensor * scale for name, tensor in draw(network, 1).items()}
+    drawn = permutation.random(spec, torch.Generator().manual_seed(0))
+    found = weight.match_weights(spec, a, permutation.apply(spec, drawn, a), parameters(network))
+    assert_same(found, permutation.invert(drawn))
+
+
+def test_what_is_all_the_same_keeps_its_order(tinyten):
+    network, spec = tinyten
+    for value in (0.0, 1.0):
+        same = {name: torch.full_like(tensor, value) for name, tensor in draw(network, 1).items()}
+        found = weight.match_weights(spec, same, same, parameters(network), restarts=3)
+        assert_same(found, permutation.identity(spec))
+
+
+@pytest.mark.parametrize("family", ["resnet20", "vgg16"])
+def test_memory_is_less_than_three_times_the_parameters(family):
+    network = networks.build(
+        {"family": family, "width": 0.5}, shape=(3, 32, 32), classes=10, mean=[0.5] * 3, std=[0.25] * 3
+    )
+    spec = permutation.discover(network, torch.rand(2, 3, 32, 32))
+    a, b, names = draw(network, 1), draw(network, 2), parameters(network)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        weight.match_weights(spec, a, b, names, restarts=3)
+    changes = [event.nbytes() for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
+    most = max(itertools.accumulate(changes))
+    assert 0 < most < 3 * sum(a[name].nbytes for name in names)

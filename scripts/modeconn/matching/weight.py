@@ -2,124 +2,327 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import islice
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
 from modeconn import permutation as permutations
 from modeconn import randomness
 from modeconn.matching import check_tensors
+from modeconn.permutation import Axis, Segment
 
-
-@dataclass(frozen=True)
-class _Run:
-    """Consecutive entries of one axis that carry a group: `size` channels of `repeat` entries each."""
-
-    tensor: str
-    dim: int
-    start: int
-    size: int
-    repeat: int
-    others: frozenset  # the groups on the tensor's other axes
-
-    def rows(self, tensors):
-        """(size, everything else of the tensor at a channel)"""
-        run = tensors[self.tensor].narrow(self.dim, self.start, self.size * self.repeat)
-        return run.movedim(self.dim, 0).reshape(self.size, -1)
+BLOCK = 2**16  # numbers that are turned into float64 at a time
+# Of the largest similarity: what is closer than this is not told apart by products in float32.
+RESOLUTION = 1e-5
 
 
 @torch.no_grad()
-def match_weights(spec, tensors_a, tensors_b, names, seed=0, max_sweeps=100):
+def match_weights(spec, tensors_a, tensors_b, names, seed=0, restarts=1, initial=None, max_sweeps=100):
     """Permutation of b that maximizes Σ ⟨a, permuted b⟩ over the tensors `names`, by coordinate descent.
 
     Algorithm 1 of Git Re-Basin (Ainsworth et al. 2023), as used by Sharma et al. 2024 (linear kernel):
     one group at a time, in random order by `seed`, the others fixed, until no group gains. A group's
     similarity counts every axis that carries it: incoming and outgoing weights, biases, normalization.
     names: the parameters, all or some (without biases, say); running statistics describe data and
-    have other units, so they do not belong here. The result is never worse than the identity.
-    Raises ValueError where one of these tensors is missing, misshapen or not finite.
+    have other units, so they do not belong here.
+    restarts: descents, each from another start (`_starts`); the best result counts.
+    initial: a permutation, group -> indices, to start from before any other start.
+    The result is never worse than the first start nor, without `initial`, than the identity. Products are float32, and
+    gains are measured in float64. Memory: at most three times these tensors of one network, besides the matrices of
+    the largest group's assignment.
+    Raises ValueError where one of these tensors is missing, misshapen or not finite, where `initial` is not of this
+    network, or where there are no restarts.
     """
-    runs = _runs(spec, set(names))
-    used = dict.fromkeys(run.tensor for group in runs for run in runs[group])
+    if restarts < 1:
+        raise ValueError(f"weight matching takes at least one start, not {restarts}")
+    names = set(names)
+    used = list(dict.fromkeys(axis.tensor for axis in spec.axes if axis.tensor in names))
     check_tensors(used, tensors_a, tensors_b)
-    # In float64 a gain is a gain: float32's rounding would pass for one, and for another, in turns.
-    a = {name: tensors_a[name].double() for name in used}
-    b = {name: tensors_b[name].double() for name in used}
-    permutation, b = _match_progressively(spec, runs, a, b)
-    least_gain = 1e-12 * (_inner(a, a) * _inner(b, b)) ** 0.5
+    if initial is not None:
+        permutations.apply(spec, initial, {name: tensors_b[name] for name in used})  # refuses another network's
+    problem = _Problem(spec, tensors_a, tensors_b, used)
     generator = randomness.generator("match_weights", seed)
-    groups = [group for group in spec.groups if runs[group]]
-    stale = set(groups)  # groups whose similarity has changed since they were last matched
-    for _ in range(max_sweeps):
-        for group in (groups[i] for i in torch.randperm(len(groups), generator=generator)):
-            if group not in stale:
-                continue
-            stale.remove(group)
-            order = _assign_rows(runs[group], a, b)
-            moved = _reorder(runs[group], b, order)
-            # Measured, not read off the assignment: where a tensor carries the group on two axes, the two differ.
-            if _inner(a, moved) - _inner(a, {name: b[name] for name in moved}) > least_gain:
-                b.update(moved)
-                permutation[group] = permutation[group][order]
-                stale |= {other for run in runs[group] for other in run.others}
-    return permutation
+    best = None
+    for start in islice(_starts(problem, generator, initial), restarts):
+        start.descend(generator, max_sweeps)
+        if best is None or start.objective() > best.objective() + problem.least_gain:
+            best = start
+    return best.permutation
 
 
-def _match_progressively(spec, runs, a, b):
-    """Start of the descent, (permutation, permuted b): the groups once, in graph order, on matched tensors only.
+def _starts(problem, generator, initial):
+    """Where descents begin, without end.
 
-    A group counts the tensors whose other axes are pinned or already matched. So a permuted copy is
-    recovered exactly, where a descent from the identity can end in a local optimum. Where this start
-    is worse than the identity (the networks were aligned), the identity it is.
+    First `initial`, where it is given. Then the groups matched in graph order, or the identity where that is better;
+    the other one of these two; and from then on the groups matched in random orders that grow from what is pinned.
     """
-    start, permutation, matched = b, {}, set()
-    b = dict(b)
-    for group, size in spec.groups.items():
-        ready = [run for run in runs[group] if run.others <= matched]
-        permutation[group] = _assign_rows(ready, a, b) if ready else torch.arange(size)
-        b.update(_reorder(runs[group], b, permutation[group]))
-        matched.add(group)
-    if _inner(a, b) < _inner(a, start):
-        return permutations.identity(spec), start
-    return permutation, b
+    if initial is not None:
+        yield _Matching(problem, initial)
+    starts = [_Matching(problem).match_progressively(problem.groups), _Matching(problem)]
+    starts.sort(key=_Matching.objective, reverse=True)  # stable: where they are equal, the first one
+    while starts:
+        yield starts.pop(0)
+    while True:
+        yield _Matching(problem).match_progressively(_grown(problem, generator))
 
 
-def _runs(spec, names):
-    """group -> its runs in the tensors `names`."""
-    groups = defaultdict(lambda: defaultdict(set))  # tensor -> dim -> groups
-    for axis in spec.axes:
-        groups[axis.tensor][axis.dim] |= {segment.group for segment in axis.segments} - {None}
-    runs = {group: [] for group in spec.groups}
-    for axis in spec.axes:
-        if axis.tensor not in names:
-            continue
-        others = frozenset().union(*(g for dim, g in groups[axis.tensor].items() if dim != axis.dim))
+def _grown(problem, generator):
+    """The groups in random order, each next to what is pinned or already there, as far as the network allows."""
+    left, there = list(problem.groups), set()
+    while left:
+        near = [group for group in left if any(run.others <= there for run in problem.runs[group] if not run.stacked)]
+        near = near or left
+        group = near[torch.randint(len(near), (), generator=generator)]
+        left.remove(group)
+        there.add(group)
+        yield group
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Consecutive entries of one axis that carry a group: `size` channels of `repeat` entries each."""
+
+    group: str
+    tensor: str
+    dim: int
+    start: int
+    size: int
+    repeat: int
+    others: frozenset  # the groups on the tensor's other axes
+    stacked: bool = False  # the tensor is a stack of vectors
+
+    def rows(self, tensor, entries):
+        """(size, everything else of the tensor at a channel), with `entries` of the other axes: dim -> indices."""
+        length = self.size * self.repeat
+        if length < tensor.shape[self.dim]:
+            tensor = tensor.narrow(self.dim, self.start, length)
+        for dim, indices in entries.items():
+            tensor = tensor.index_select(dim, indices)
+        return tensor.movedim(self.dim, 0).reshape(self.size, -1)
+
+
+class _Problem:
+    """Both networks' tensors, and which of their axes carry which groups.
+
+    The vectors of a group (biases, normalization) are one tensor here: they are many and small, and have no other axis.
+    """
+
+    def __init__(self, spec, tensors_a, tensors_b, names):
+        self.spec = spec
+        self.tensors, self.axes = {}, {}  # tensor -> (a, b); tensor -> dim -> axis
+        self.runs = {group: [] for group in spec.groups}
+        axes, vectors = defaultdict(dict), defaultdict(list)
+        for axis in spec.axes:
+            axes[axis.tensor][axis.dim] = axis
+        for name in names:
+            both = [_single(tensors[name]) for tensors in (tensors_a, tensors_b)]
+            for run in _runs(name, axes[name]):
+                if both[0].ndim == 1:
+                    vectors[run.group].append([run.rows(tensor, {}) for tensor in both])
+                else:
+                    self._add(run, both, axes[name])
+        for group, rows in vectors.items():
+            name, size = f"vectors of {group}", spec.groups[group]
+            axis = Axis(name, 0, (Segment(group, size),), output=True)
+            both = [torch.cat(parts, 1) for parts in zip(*rows)]
+            self._add(_Run(group, name, 0, 0, size, 1, frozenset(), stacked=True), both, {0: axis})
+        self.groups = [group for group, runs in self.runs.items() if runs]
+        norms = torch.tensor(
+            [
+                [torch.linalg.vector_norm(of_one, dtype=torch.float64) for of_one in both]
+                for both in self.tensors.values()
+            ]
+        )
+        self.least_gain = 1e-12 * norms.norm(dim=0).prod().item()
+
+    def _add(self, run, both, axes):
+        self.tensors[run.tensor], self.axes[run.tensor] = both, axes
+        self.runs[run.group].append(run)
+
+
+class _Matching:
+    """A permutation of b on its way to a, and what is known of it."""
+
+    def __init__(self, problem, permutation=None):
+        self.problem = problem
+        self.permutation = dict(permutation or permutations.identity(problem.spec))
+        # tensor -> dim -> indices into b; replaced, never written to
+        self.entries = {name: {dim: self._indices(name, dim) for dim in axes} for name, axes in problem.axes.items()}
+        self.products = {}  # tensor -> ⟨a, permuted b⟩ in float64, where it is known
+        self.grams = {}  # run -> (its Gram matrix, the other axes' entries that it holds for)
+
+    def objective(self):
+        """Σ ⟨a, permuted b⟩ in float64."""
+        return sum(map(self._product, self.problem.tensors))
+
+    def match_progressively(self, groups):
+        """Match the groups once, in this order, each on matched tensors only; returns self.
+
+        A group counts the tensors whose other axes are pinned or already matched. So a permuted copy is recovered
+        exactly, where a descent from the identity can end in a local optimum. Where a group has no such tensor, it is
+        matched by its sorted weights, which do not depend on the order of the other axes.
+        """
+        matched = set()
+        for group in groups:
+            runs = self.problem.runs[group]
+            ready = [run for run in runs if run.others <= matched]
+            if ready:
+                self._move(group, self._assign(ready))
+            else:
+                self._move(group, torch.from_numpy(_assign(sum(map(self._sorted_gram, runs)).numpy())))
+            matched.add(group)
+        return self
+
+    def descend(self, generator, max_sweeps):
+        """Coordinate descent: one group at a time, in random order, until none gains."""
+        groups = self.problem.groups
+        stale = set(groups)  # groups whose similarity has changed since they were last matched
+        for _ in range(max_sweeps):
+            for group in (groups[i] for i in torch.randperm(len(groups), generator=generator)):
+                if group in stale:
+                    stale.remove(group)
+                    if self._improve(group):
+                        stale.update(*(run.others for run in self.problem.runs[group]))
+        self.grams.clear()
+
+    def _improve(self, group):
+        """Match one group, the others fixed; whether that raised the objective."""
+        before, tensors = self.permutation[group], {run.tensor for run in self.problem.runs[group]}
+        order = self._assign(self.problem.runs[group])
+        if torch.equal(order, before):
+            return False
+        # Measured, not read off the assignment: its products are rounded, and where a tensor carries the group on two
+        # axes, they differ from what is gained.
+        known = {name: (self._product(name), self.entries[name]) for name in tensors}
+        self._move(group, order)
+        gain = sum(self._product(name) - known[name][0] for name in sorted(tensors))
+        if gain > self.problem.least_gain:
+            return True
+        self.permutation[group] = before
+        for name, (product, entries) in known.items():
+            self.products[name], self.entries[name] = product, entries
+        return False
+
+    def _move(self, group, order):
+        self.permutation[group] = order
+        for name in {run.tensor for run in self.problem.runs[group]}:
+            dims = {run.dim for run in self.problem.runs[group] if run.tensor == name}
+            self.entries[name] = self.entries[name] | {dim: self._indices(name, dim) for dim in dims}
+            self.products.pop(name, None)
+
+    def _indices(self, name, dim):
+        """Indices into b along an axis of a tensor."""
+        parts, start = [], 0
+        for segment in self.problem.axes[name][dim].segments:
+            channels = torch.arange(segment.size) if segment.group is None else self.permutation[segment.group]
+            if segment.repeat > 1:
+                channels = (channels[:, None] * segment.repeat + torch.arange(segment.repeat)).flatten()
+            parts.append(channels + start if start else channels)
+            start += len(channels)
+        indices = torch.cat(parts) if len(parts) > 1 else parts[0]
+        return indices.to(self.problem.tensors[name][1].device)
+
+    def _product(self, name):
+        if name not in self.products:
+            a, b = self.problem.tensors[name]
+            for dim, indices in self.entries[name].items():
+                b = b.index_select(dim, indices)
+            self.products[name] = _inner(a, b)
+        return self.products[name]
+
+    def _assign(self, runs):
+        """The best order of a group's channels by these runs: for each channel of a, one of b."""
+        similarity = sum(map(self._gram, runs)).double().cpu().numpy()
+        if np.isfinite(similarity).all():
+            order = _assign(similarity)
+            close = _exchangeable(similarity[:, order], RESOLUTION * np.abs(similarity).max())
+        else:  # too large for float32
+            order, close = np.arange(len(similarity)), np.arange(len(similarity))
+        if len(close):
+            order[close] = order[close][_assign(self._exact(runs, close, order[close]))]
+        return torch.from_numpy(order)
+
+    def _exact(self, runs, rows, columns):
+        """Similarity in float64 of the channels `rows` of a to the channels `columns` of b."""
+        similarity = 0
+        for run in runs:
+            a, b = self.problem.tensors[run.tensor]
+            others = self._others(run)
+            a = run.rows(a, {})[torch.from_numpy(rows).to(a.device)]
+            b = run.rows(b, others)[torch.from_numpy(columns).to(b.device)]
+            width = max(1, BLOCK // len(rows))
+            for x, y in zip(a.split(width, 1), b.split(width, 1)):
+                similarity += x.double() @ y.double().T
+        return similarity.cpu().numpy()
+
+    def _others(self, run):
+        return {dim: indices for dim, indices in self.entries[run.tensor].items() if dim != run.dim}
+
+    def _gram(self, run):
+        """Inner products of a run's channels, (size, size) float32."""
+        a, b = self.problem.tensors[run.tensor]
+        others = self._others(run)
+        matrix, before = self.grams.get(run, (None, None))
+        if matrix is not None and all(before[dim] is others[dim] for dim in others):
+            return matrix
+        if matrix is not None and len(others) == 1:
+            ((dim, indices),) = others.items()
+            changed = (indices != before[dim]).nonzero()[:, 0]
+            if 3 * len(changed) <= len(indices):  # few: the old and the new ones are quicker than all
+                difference = run.rows(b, {dim: indices[changed]}) - run.rows(b, {dim: before[dim][changed]})
+                matrix += run.rows(a, {dim: changed}) @ difference.T
+                self.grams[run] = matrix, others
+                return matrix
+        matrix = run.rows(a, {}) @ run.rows(b, others).T
+        # What is kept takes no more than half of the tensor; the other half is for its other axis.
+        if 2 * matrix.numel() <= run.size * run.repeat * (a.numel() // a.shape[run.dim]):
+            self.grams[run] = matrix, others
+        return matrix
+
+    def _sorted_gram(self, run):
+        """Inner products of a run's channels, (size, size), with the entries of the other axes in sorted order."""
+        a, b = (run.rows(_sorted(tensor, self._others(run)), {}) for tensor in self.problem.tensors[run.tensor])
+        return a @ b.T
+
+
+def _sorted(tensor, dims):
+    array = tensor.cpu().numpy()
+    for dim in dims:
+        array = np.sort(array, dim)
+    return torch.from_numpy(array)
+
+
+def _runs(name, axes):
+    """The runs of the groups on a tensor's axes."""
+    for dim, axis in axes.items():
+        others = {s.group for other in axes.values() if other is not axis for s in other.segments} - {None}
         start = 0
         for segment in axis.segments:
             if segment.group is not None:
-                run = _Run(axis.tensor, axis.dim, start, segment.size, segment.repeat, others)
-                runs[segment.group].append(run)
+                yield _Run(segment.group, name, dim, start, segment.size, segment.repeat, frozenset(others))
             start += segment.size * segment.repeat
-    return runs
 
 
-def _assign_rows(runs, a, b):
-    similarity = sum(run.rows(a) @ run.rows(b).T for run in runs)
-    return torch.from_numpy(linear_sum_assignment(similarity.cpu().numpy(), maximize=True)[1])
-
-
-def _reorder(runs, tensors, order):
-    """The tensors of `runs`, with the group's channels in the given order."""
-    moved = {}
-    for run in runs:
-        tensor = moved.get(run.tensor, tensors[run.tensor])
-        index = torch.arange(tensor.shape[run.dim])
-        entries = index.narrow(0, run.start, run.size * run.repeat)
-        entries.copy_(entries.view(run.size, run.repeat)[order].flatten())
-        moved[run.tensor] = tensor.index_select(run.dim, index.to(tensor.device))
-    return moved
+def _single(tensor):
+    """In float32, or as it is where it is float64."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def _inner(a, b):
-    """Σ ⟨a, b⟩ over the tensors of b."""
-    return sum(torch.vdot(a[name].flatten(), b[name].flatten()).item() for name in b)
+    """⟨a, b⟩ in float64."""
+    blocks = zip(a.flatten().split(BLOCK), b.flatten().split(BLOCK))
+    return sum(torch.vdot(x.double(), y.double()).item() for x, y in blocks)
+
+
+def _exchangeable(similarity, least):
+    """Channels that lose at most `least` by changing places with some other one; matched ones are on the diagonal."""
+    own = similarity.diagonal()
+    lost = own[:, None] + own - similarity - similarity.T
+    np.fill_diagonal(lost, np.inf)
+    return (lost <= least).any(1).nonzero()[0]
+
+
+def _assign(similarity):
+    return linear_sum_assignment(similarity, maximize=True)[1]
