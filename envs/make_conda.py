@@ -33,11 +33,11 @@ def environment(tools, pins):
 
 def environments():
     """path -> text of every environment."""
-    pins = pinned((HERE / "requirements.txt").read_text())
+    pins = pinned((HERE / "requirements.txt").read_text(encoding="utf-8"))
     return {HERE / f"{name}.yaml": environment(tools, pins) for name, tools in TOOLS.items()}
 
 
 if __name__ == "__main__":
     for path, text in environments().items():
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         print(path.name, file=sys.stderr)

@@ -32,17 +32,17 @@ def main():
     asked = {"code": fingerprint("check_network", uses), "statistics": arguments.statistics}
     output = Path(arguments.output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with open(output.with_suffix(".lock"), "w") as lock:
+    with open(output.with_suffix(".lock"), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of several trainings one proves
         if not _answers(output, asked):
             files.write_text(output, json.dumps({**asked, **prove(arguments)}, indent=1) + "\n")
-    print(json.loads(output.read_text())["report"], flush=True)
+    print(json.loads(output.read_text(encoding="utf-8"))["report"], flush=True)
 
 
 def _answers(path, asked):
     """Whether the file at `path` was made by this source and for these alignments."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return False
     return asked.items() <= found.items()

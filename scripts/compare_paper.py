@@ -27,13 +27,13 @@ def main():
     made.add_argument("--text", required=True, metavar="TXT", help="the table for a terminal")
     arguments = parser.parse_args()
 
-    schema = yaml.safe_load(Path(arguments.schema).read_text())
-    theirs = yaml.safe_load(Path(arguments.paper_config).read_text())
+    schema = yaml.safe_load(Path(arguments.schema).read_text(encoding="utf-8"))
+    theirs = configuration.read(arguments.paper_config)
     configuration.complete(theirs, schema)
     rows = paper.compare(
         tables.read([arguments.published], tables.PUBLISHED),
         tables.read([arguments.summary_table], tables.SUMMARY),
-        configuration.cells(json.loads(Path(arguments.config).read_text()), schema),
+        configuration.cells(json.loads(Path(arguments.config).read_text(encoding="utf-8")), schema),
         configuration.cells(theirs, schema),
     )
     outputs = {

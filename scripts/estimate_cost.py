@@ -177,7 +177,7 @@ def main():
         "--plan", required=True, metavar="FILE", help="the output of snakemake --dry-run --forceall --printshellcmds"
     )
     arguments = parser.parse_args()
-    print(table(*rows(Path(arguments.plan).read_text())))
+    print(table(*rows(Path(arguments.plan).read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def rows(text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--plan", required=True, metavar="FILE", help="the output of Snakemake")
-    found = rows(Path(parser.parse_args().plan).read_text())
+    found = rows(Path(parser.parse_args().plan).read_text(encoding="utf-8"))
     print(aligned([["rule", "jobs", "why"], *found], left=3) if found else "Nothing to be done.")
 
 

@@ -50,7 +50,7 @@ def main():
     comparison = claims.compare(published, summary)
     text = claims.text(summary, verdicts, comparison)
     if arguments.paper is not None:
-        text += f"\n{Path(arguments.paper).read_text()}"
+        text += f"\n{Path(arguments.paper).read_text(encoding='utf-8')}"
     text += remarks("".join(Path(path).read_text(encoding="utf-8") for path in arguments.remarks).splitlines())
     outputs = {
         arguments.verdicts_table: tables.csv(verdicts),

@@ -18,9 +18,8 @@ def hold(path):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise ValueError(
-            f"another run is at work in this folder ({path.read_text().strip()}): let it end, or stop it"
-        ) from None
+        holder = path.read_text(encoding="utf-8").strip()
+        raise ValueError(f"another run is at work in this folder ({holder}): let it end, or stop it") from None
     os.ftruncate(descriptor, 0)
     now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
     os.write(descriptor, f"process {os.getpid()} on {platform.node()}, since {now}\n".encode())

@@ -25,7 +25,7 @@ KEY = "modeconn"
 
 def write_rows(path, rows):
     """Write rows (dicts with the same keys) to `path` as CSV, whole or not at all; numbers with nine digits."""
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         for row in rows:

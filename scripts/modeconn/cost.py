@@ -35,7 +35,7 @@ def write(output, device="cpu", **more):
 def read(output):
     """What `write` left beside `output`; nothing where it has not been made."""
     path = _path(output)
-    return json.loads(path.read_text()) if path.exists() and Path(output).exists() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() and Path(output).exists() else {}
 
 
 def _path(output):

@@ -75,7 +75,7 @@ def _path(module):
 @lru_cache
 def _read(path):
     """(hash, imported project modules) of one source file."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     digest = hashlib.sha256(repr(_plain(tree)).encode()).hexdigest()[:8]
     return digest, tuple(_imports(tree))
 

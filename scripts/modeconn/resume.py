@@ -53,7 +53,8 @@ class State:
             temporary.unlink()  # half-written by a run that was killed: nobody else writes while we have the lock
         if self.failure.exists():
             self._unlock()
-            raise ValueError(f"{self.failure.read_text().strip()} (as before: {self.failure})")
+            reason = self.failure.read_text(encoding="utf-8").strip()
+            raise ValueError(f"{reason} (as before: {self.failure})")
         others = [path for path in self.output.parent.glob(f"{self.output.stem}.*.state") if path != self.path]
         if others and not self.path.exists():
             print(f"starting anew: {others[0]} is of another recipe, source or input and stays as it is", flush=True)
