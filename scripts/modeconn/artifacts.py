@@ -21,6 +21,7 @@ from modeconn.files import replacing
 from modeconn.identity import canonical
 
 KEY = "modeconn"
+LONGEST_HEADER = 100_000_000  # bytes: what safetensors allows
 
 
 def write_rows(path, rows):
@@ -75,7 +76,7 @@ def load(path, device="cpu", rule=None):
     rule: a name, or several of which any will do.
 
     Raises ValueError naming the file and what to do where it is absent, truncated, edited, not an
-    artifact, or of another rule.
+    artifact, or of another rule. What this project has not made is never said to be damaged.
     """
     path = Path(path)
     rules = [rule] if isinstance(rule, str) else rule
@@ -83,6 +84,8 @@ def load(path, device="cpu", rule=None):
     maker = wanted
     if not path.exists():
         raise ValueError(f"{path} does not exist: run {maker}")
+    if foreign := _foreign(path):
+        raise ValueError(f"{path} {foreign}: give a file from {wanted}, or run that again")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = _metadata(file)
@@ -99,6 +102,26 @@ def load(path, device="cpu", rule=None):
     return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata
 
 
+def _foreign(path):
+    """What the file at `path` is, where it is certainly something else than an artifact, whole or damaged."""
+    if not path.is_file():  # a pipe would be waited for
+        return "is no file"
+    try:
+        with open(path, "rb") as file:
+            start = file.read(8)
+            header = file.read(min(int.from_bytes(start, "little"), LONGEST_HEADER))
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    # A safetensors file may begin with these too, since its header's length comes first; then comes the header.
+    if start.startswith((b"PK\3\4", b"\x80")) and not header.startswith(b"{"):
+        return "is a checkpoint as torch.save writes it, or another archive, and no artifact of this project"
+    try:
+        made = KEY in json.loads(header).get("__metadata__", {})
+    except (ValueError, AttributeError):
+        return None
+    return None if made else "is a safetensors file that this project has not made, or its header is damaged"
+
+
 class Input(str):
     """The path of an artifact that a program reads."""
 
@@ -108,6 +131,8 @@ INPUT = {"type": Input, "metavar": "FILE"}  # of an argument that names one
 
 def checksum(path):
     """What `save` wrote about the content of the artifact at `path`; None where it has not, which `load` explains."""
+    if _foreign(Path(path)):
+        return None
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return _metadata(file)["checksum"]

@@ -1,6 +1,8 @@
-"""How programs that compute nothing on networks end at a mistake; those that do have it from `programs`."""
+"""How programs end at a user's mistake, or where the machine refuses: by one line, without a traceback."""
 
 import contextlib
+import errno
+import signal
 import sys
 from pathlib import Path
 
@@ -9,9 +11,24 @@ from pathlib import Path
 def in_one_line():
     """Within this context ValueError and OSError end the program with one line that names it, and exit code 1.
 
-    A user's mistake, and whatever the machine refuses: a traceback is left for our own mistakes.
+    A user's mistake, and whatever the machine refuses: a traceback is left for our own mistakes. Ctrl-C ends it too.
     """
+    name = Path(sys.argv[0]).name
     try:
         yield
     except (ValueError, OSError) as error:
-        sys.exit(f"{Path(sys.argv[0]).name}: {error}")
+        sys.exit(f"{name}: {explained(error)}")
+    except KeyboardInterrupt:
+        print(f"{name}: stopped", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+
+
+def explained(error: Exception) -> str:
+    """The message of `error`, and what to do where the machine refuses for a reason that says it."""
+    known = {
+        errno.ENOSPC: "free some space, and run the same command again",
+        errno.EDQUOT: "your share of the disk is full: free some of it, and run the same command again",
+        errno.EACCES: "allow it (chmod, chown), or run as its owner",
+    }
+    advice = known.get(getattr(error, "errno", None))
+    return f"{error}: {advice}" if advice else str(error)

@@ -10,6 +10,7 @@ import gc
 import itertools
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from modeconn import artifacts, cost, devices, fingerprint, resume
+from modeconn import artifacts, cost, devices, fingerprint, mistakes, resume
 
 NO_MEMORY = "the machine has not as much memory as this takes: lower the batch, the population, or the data's size"
 
@@ -190,7 +191,10 @@ def run(parser, main):
             raise
         sys.exit(f"{name}: {NO_MEMORY}")
     except (ValueError, OSError) as error:
-        sys.exit(f"{name}: {error}")
+        sys.exit(f"{name}: {mistakes.explained(error)}")
+    except KeyboardInterrupt:
+        print(f"{name}: stopped", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 def _check(code):

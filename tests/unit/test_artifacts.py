@@ -132,17 +132,44 @@ def test_a_flipped_byte_anywhere_in_the_header_is_named(path, one_line):
             artifacts.load(path)
 
 
-@pytest.mark.parametrize("kind", ["text", "plain safetensors", "foreign metadata"])
+@pytest.mark.parametrize("kind", ["text", "foreign metadata"])
 def test_what_is_no_artifact_is_named(tmp_path, one_line, kind):
     path = tmp_path / "file"
     if kind == "text":
         path.write_text("network,recipe,loss\n")
-    elif kind == "plain safetensors":
-        save_file(tensors(), path)
     else:
         save_file(tensors(), path, metadata={artifacts.KEY: "[1, 2]"})
     with one_line(ValueError, path, "damaged", "run the rule that makes it again"):
         artifacts.load(path)
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (lambda path: torch.save({"weight": torch.ones(2)}, path), "is a checkpoint as torch.save writes it"),
+        (lambda path: torch.save([1], path, _use_new_zipfile_serialization=False), "is a checkpoint as torch.save"),
+        (lambda path: save_file({"weight": torch.ones(2)}, path), "is a safetensors file that this project has"),
+        (os.mkfifo, "is no file"),
+        (os.mkdir, "is no file"),
+    ],
+)
+def test_what_was_not_made_here_is_not_called_damaged(tmp_path, write, words):
+    path = tmp_path / "own.safetensors"
+    write(path)
+    assert artifacts.checksum(path) is None
+    with pytest.raises(ValueError, match="give a file from rule train") as caught:
+        artifacts.load(path, rule="train")
+    message = str(caught.value)
+    assert message.startswith(f"{path} {words}")
+    assert "delete" not in message and "\n" not in message
+
+
+def test_an_artifact_whose_header_is_as_long_as_a_pickle_begins_is_one(tmp_path):
+    """The length of the header comes first: 128, or 640, are the first bytes of a pickle."""
+    for filler in range(700):
+        path = tmp_path / "file.safetensors"
+        artifacts.save(path, {"a": torch.ones(1)}, {"rule": "train", "filler": "x" * filler})
+        assert artifacts.load(path)[1]["rule"] == "train"
 
 
 def test_a_damaged_file_behind_a_link_is_named_with_both_paths(path, tmp_path, one_line):
