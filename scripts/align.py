@@ -24,7 +24,7 @@ def main(arguments, job):
     artifacts.save(
         arguments.output,
         found,
-        {"rule": "align", "job": values, "versions": artifacts.versions(job.device, values["network"])},
+        job.provenance("align"),
     )
     signatures.write(arguments.signature, values["names"], alignment, correlations, found)
 

@@ -42,7 +42,7 @@ def main(arguments, job):
     artifacts.save(
         arguments.statistics,
         statistics,
-        {"rule": "evaluate_curve", "job": values, "versions": artifacts.versions(job.device, values["network"])},
+        job.provenance("evaluate_curve"),
     )
     artifacts.write_rows(arguments.output, rows)
 

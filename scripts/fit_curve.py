@@ -30,7 +30,7 @@ def main(arguments, job):
     artifacts.save(
         arguments.output,
         {"bends": bends[0]},
-        {"rule": "fit_curve", "job": values, "versions": artifacts.versions(job.device, values["network"])},
+        job.provenance("fit_curve"),
     )
     artifacts.write_rows(
         arguments.history,

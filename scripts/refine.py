@@ -44,7 +44,7 @@ def main(arguments, job):
     artifacts.save(
         arguments.output,
         composed,
-        {"rule": "refine", "job": values, "versions": artifacts.versions(job.device, values["network"])},
+        job.provenance("refine"),
     )
     signatures.write(arguments.signature, names, settings, correlations, composed)
     artifacts.write_rows(

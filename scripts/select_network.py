@@ -63,12 +63,10 @@ def main(arguments, job):
         arguments.checkpoint,
         network,
         {
-            "rule": "select_network",
-            "job": values,
+            **job.provenance("select_network"),
             "t": t[best].item(),
             # What `networks.build` needs: the file is enough to use the network.
             "build": networks.description(values["network"], pair.dataset),
-            "versions": artifacts.versions(job.device, values["network"]),
         },
     )
     artifacts.write_rows(arguments.output, rows)

@@ -41,7 +41,7 @@ def main(arguments, job):
     artifacts.save(
         arguments.output,
         functional.named(vectors, buffers),
-        {"rule": "train", "job": values, "versions": artifacts.versions(job.device, values["network"])},
+        job.provenance("train"),
     )
     artifacts.write_rows(arguments.history, optimization.history_rows(history, "network", values["names"], seeds))
 

@@ -129,15 +129,21 @@ class Input(str):
 INPUT = {"type": Input, "metavar": "FILE"}  # of an argument that names one
 
 
-def checksum(path):
-    """What `save` wrote about the content of the artifact at `path`; None where it has not, which `load` explains."""
-    if _foreign(Path(path)):
-        return None
+def metadata(path):
+    """What `save` wrote about the artifact at `path`, from its header; nothing where `load` would find it damaged."""
+    path = Path(path)
+    if not path.exists() or _foreign(path):
+        return {}
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            return _metadata(file)["checksum"]
+            return _metadata(file)
     except (safetensors.SafetensorError, OSError, ValueError):
-        return None
+        return {}
+
+
+def checksum(path):
+    """What `save` wrote about the content of the artifact at `path`; None where it has not, which `load` explains."""
+    return metadata(path).get("checksum")
 
 
 def _metadata(file):

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from modeconn import artifacts, cost, devices, fingerprint, mistakes, resume
+from modeconn import artifacts, cost, devices, fingerprint, inputs, mistakes, resume
 
 NO_MEMORY = "the machine has not as much memory as this takes: lower the batch, the population, or the data's size"
 
@@ -56,8 +56,14 @@ class Job:
         self.started = time.monotonic()
         self.images = 0
         # With what it reads: a value or a source that decides an input alone is not among the job's own.
-        inputs = [artifacts.checksum(path) for path in _inputs(arguments)]
-        self.state = resume.State(arguments.output, [arguments.job, arguments.code, self.device, inputs])
+        self.values, self.inputs = arguments.job, inputs.checksums(arguments)
+        inputs.check(arguments, self.inputs)
+        self.state = resume.State(arguments.output, [arguments.job, arguments.code, self.device, self.inputs])
+
+    def provenance(self, rule: str) -> dict:
+        """What an artifact that `rule` makes of this job says of itself: values, versions and inputs."""
+        versions = artifacts.versions(self.device, self.values["network"])
+        return {"rule": rule, "job": self.values, "versions": versions, "inputs": self.inputs}
 
     def progress(self, epochs, what):
         """A reporter for `optimization.minimize`: a line an epoch, or a bar on a terminal."""
@@ -102,12 +108,6 @@ class Job:
             resumed=self.state.resumed,
             state=self.state.path.name,
         )
-
-
-def _inputs(arguments):
-    """Paths of the artifacts that a program's arguments name, in the order of the arguments."""
-    given = [value if isinstance(value, list) else [value] for value in vars(arguments).values()]
-    return [value for values in given for value in values if isinstance(value, artifacts.Input)]
 
 
 def choose_device(wanted, gpus=None):

@@ -321,7 +321,8 @@ def made(tmp_path_factory):
 @pytest.fixture
 def evaluate(made, monkeypatch, tmp_path):
     def evaluate(pair=(1, 2), data=made / "data.safetensors", networks=made / "networks.safetensors", **more):
-        names = {**NAMES, "pair": f"{pair[0]}-{pair[1]}", "alignment": "none", "curve": "linear"}
+        alignment = more["permutation"].stem if "permutation" in more else "none"
+        names = {**NAMES, "pair": f"{pair[0]}-{pair[1]}", "alignment": alignment, "curve": "linear"}
         job = {"names": names, "network": NETWORK, "pair": pair, "curve": LINE, "evaluation": EVALUATION}
         outputs = {"output": tmp_path / "points.csv", "statistics": tmp_path / "statistics.safetensors"}
         run_program(monkeypatch, "evaluate_curve", job, data=data, networks=networks, **outputs, **more)

@@ -115,6 +115,36 @@ def test_a_damaged_artifact_is_named_with_the_rule_that_makes_it(checkout, damag
     assert checkout.planned() == {}
 
 
+@pytest.mark.parametrize(
+    ("source", "target", "words"),
+    [
+        (
+            "robust-*/seeds1.safetensors",
+            "standard-*/seeds1.safetensors",
+            "is of recipe robust, and this job of standard",
+        ),
+        (
+            "1-2/weight-*.safetensors",
+            "1-2/activation-*.safetensors",
+            "is of alignment weight, and this job of activation",
+        ),
+        ("1-2/random-*/bezier-*.safetensors", "1-2/weight-*/bezier-*.safetensors", "was made from other permutation"),
+    ],
+)
+def test_a_whole_artifact_of_another_job_is_refused(checkout, source, target, words):
+    """Copied over the right one it has a checksum that fits; what it records does not."""
+    (theirs,), (ours,) = (
+        [p for p in (checkout.path / "results").rglob(pattern) if "standard" in str(p) or "seeds" in p.name]
+        for pattern in (source, target)
+    )
+    shutil.copy2(theirs, ours)
+    forget(checkout, "evaluations/*/*/standard-*/1-2/*/*/evaluation-????????.csv")
+    done = checkout.snakemake("--cores", "2", "curves", "--rerun-triggers", "mtime")
+    output = done.stdout + done.stderr
+    assert done.returncode != 0 and "Traceback" not in output
+    assert words in output
+
+
 def started(checkout, *arguments):
     """A run in the background, from the moment that its train job computes; returns it and the job's process."""
     process = checkout.start(*arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -1,0 +1,81 @@
+"""What a program reads has to belong together: artifacts are checked against each other and against the job.
+
+An artifact records, as `inputs`, the checksums of what its own program read, by the name of the argument, and as `job`
+the values and names of its job. A permutation of other networks, bends of another permutation, or the networks of
+another recipe under the right path would be computed with and give wrong numbers without a word.
+"""
+
+from argparse import Namespace
+
+from modeconn import artifacts
+
+
+def checksums(arguments: Namespace) -> dict[str, list[str | None]]:
+    """Argument -> checksums of the artifacts that it names, none where it was not given, in the order of arguments.
+
+    A checksum is None where the file is no whole artifact, which `artifacts.load` explains.
+    """
+    return {name: [artifacts.checksum(path) for path in paths] for name, paths in _paths(arguments).items()}
+
+
+def check(arguments: Namespace, given: dict[str, list[str | None]]) -> None:
+    """Raises ValueError, one line, where an artifact was made from other ones than are given, or for another job.
+
+    given: from `checksums`. What an artifact does not record, as one that was made by hand, is not checked.
+    """
+    for argument, paths in _paths(arguments).items():
+        for path in paths:
+            metadata = artifacts.metadata(path)
+            maker = metadata.get("rule")
+            for name, expected in metadata.get("inputs", {}).items():
+                # A refined permutation was made from another one, its start.
+                if name == argument or None in given.get(name, [None]):
+                    continue
+                if sorted(given[name]) != sorted(expected):
+                    source = _described(arguments, name, expected)
+                    raise ValueError(
+                        f"{path} was made from {source}: run rule {maker} again, or give what belongs to it"
+                    )
+            _check_job(path, maker, argument, metadata.get("job", {}), arguments.job)
+
+
+def _check_job(path, maker, argument, made, wanted):
+    """The names and values that both jobs have must be the same ones."""
+    names, here = made.get("names", {}), wanted.get("names", {})
+    # What PAM starts from is another alignment than the one that it makes.
+    starts = argument == "permutation" and wanted.get("alignment", {}).get("method") == "pam"
+    for kind in sorted(names.keys() & here.keys() - ({"alignment"} if starts else set())):
+        if names[kind] != here[kind]:
+            raise ValueError(
+                f"{path} is of {kind} {names[kind]}, and this job of {here[kind]}: run rule {maker} again, or give the "
+                "file that belongs to it"
+            )
+    for kind in ("network", "recipe"):
+        if kind in made and kind in wanted and made[kind] != wanted[kind]:
+            raise ValueError(
+                f"{path} is of another {kind} than this job, by its values: run rule {maker} again, or give the file "
+                "that belongs to it"
+            )
+
+
+def _described(arguments, name, expected):
+    """How to say that an artifact was made from other files than those of the argument `name`."""
+    paths = _paths(arguments)[name]
+    if not expected:
+        return f"no {name}, and {' '.join(paths)} is given"
+    return f"other {name} than {' '.join(paths)}" if paths else f"a {name}, and none is given"
+
+
+def _paths(arguments):
+    """Argument -> the artifacts that it names."""
+    found = {}
+    for name, value in vars(arguments).items():
+        paths = [] if value is None else value if isinstance(value, list) else [value]
+        # The statistics are an output of the program that makes them.
+        if name in ARGUMENTS and all(isinstance(path, artifacts.Input) for path in paths):
+            found[name] = paths
+    return found
+
+
+# Arguments of programs that name artifacts.
+ARGUMENTS = ("data", "networks", "permutation", "curve", "statistics")
