@@ -68,7 +68,7 @@ def test_pieces_give_the_bytes_of_the_whole(checkouts):
     assert "Stopped by SIGTERM, not yet done" in output and "Traceback" not in output
     assert list((pieces.path / "results/networks").rglob("*.state"))
     # Nothing that it has started is still at work: nobody holds the lock of a job.
-    assert not list((pieces.path / "results").rglob("*.lock"))
+    assert not list((pieces.path / "results/networks").rglob("*.lock"))
 
     done = reproduce(pieces, "MINUTES=60")
     assert done.returncode == 0, done.stderr

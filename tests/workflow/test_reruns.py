@@ -323,7 +323,10 @@ def test_config(finished, name):
 
 
 def test_a_default_changed_in_the_schema(finished):
-    old = "description: Draws the splits.\n          type: integer\n          minimum: 0\n          default: 0"
+    old = (
+        "description: Draws the splits.\n          type: integer\n          minimum: 0\n"
+        "          maximum: 4294967295\n          default: 0"
+    )
     with finished.edited(SCHEMA, old, old.replace("default: 0", "default: 1")):
         expected = {"prepare_data": 1, "train": 4, "align": 4, "refine": 2} | CURVES | CONFIG | DOWNSTREAM
         assert finished.planned() == expected

@@ -167,7 +167,7 @@ def test_a_network_that_does_not_fit_the_images_is_one_line(tmp_path):
         done = checkout.snakemake("--cores", "2", "networks")
     output = done.stdout + done.stderr
     assert done.returncode != 0
-    assert "train.py: network family tinyten: images of 8x8 pixels are too small" in output
+    assert "check_network.py: network family tinyten: images of 8x8 pixels are too small" in output
     assert "Traceback" not in output
     assert not list((checkout.path / "results/networks").rglob("*.safetensors"))
 
