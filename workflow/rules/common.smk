@@ -20,6 +20,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 shell.prefix("set -euo pipefail; trap : TERM; ")
 
 from modeconn import alone, configuration, devices, dispatch, files, own_data
+from modeconn.figures import registry
 from modeconn.fingerprint import fingerprint
 from modeconn.identity import canonical, digest
 
@@ -344,3 +345,79 @@ def histories():
     networks = [path.replace(".safetensors", ".history.csv") for cell in CELLS for path in networks_of(cell)]
     bends = [path.replace(".safetensors", ".history.csv") for cell in CELLS for path in bends_of(cell)]
     return unique(networks + refinements(CELLS, "history") + bends)
+
+
+@lru_cache
+def content_of(dataset):
+    """A digest of the files of one's own that a data set is read from, nothing for any other source."""
+    if "path" not in VALUES[dataset]:
+        return None
+    try:
+        return own_data.digest(VALUES[dataset], rules.prepare_data.output.data.format(dataset=dataset))
+    except (ValueError, OSError) as error:
+        sys.exit(f"config, datasets.{NAMES[dataset]}.path: {error}")
+
+
+def statistics(cells):
+    """(data set, network) -> identity of each of its alignments -> the statistic that it matches by."""
+    found = {}
+    for cell in cells:
+        of_network = found.setdefault((cell["dataset"], cell["network"]), {})
+        if cell["alignment"] != "none":
+            of_network[cell["alignment"]] = VALUES[cell["alignment"]].get("statistic", "sum")
+    return found
+
+
+def drawn_from(wildcards):
+    """The tables that a figure is drawn from."""
+    return [rules.make_tables.output[table] for table in registry.FIGURES[wildcards.figure].tables]
+
+
+def page(wildcards):
+    """Figures of one alignment have a page of their own, with a switch between unaligned and aligned."""
+    alignment = registry.parts_of(wildcards.figure, wildcards.part).get("alignment", registry.ALL)
+    return "all alignments" if alignment == registry.ALL else "switch"
+
+
+def labels(wildcards):
+    """What names a figure on its page of the report."""
+    parts = registry.parts_of(wildcards.figure, wildcards.part)
+    if (alignment := parts.pop("alignment", registry.ALL)) != registry.ALL:
+        # Those of one alignment are of the test split.
+        parts = {key: value for key, value in parts.items() if key != "split"}
+        parts["alignment"] = {"none": "unaligned", "activation": "aligned by activations"}.get(
+            alignment, alignment
+        )
+    return {"figure": registry.FIGURES[wildcards.figure].label, **parts}
+
+
+def selection(wildcards):
+    """The options that select what a figure shows from its tables."""
+    dataset, network, recipe = wildcards.studied.split("-")
+    chosen = {"dataset": dataset, "network": network, "recipe": recipe}
+    chosen |= registry.parts_of(wildcards.figure, wildcards.part)
+    return " ".join(f"--{key} {value}" for key, value in chosen.items() if value != registry.ALL)
+
+
+def caption(wildcards):
+    return Path(workflow.basedir, "report", f"{wildcards.figure}.rst").read_text(encoding="utf-8")
+
+
+def deleted():
+    """What a finished run of this name has made and is gone: Snakemake makes again only what somebody asks for.
+
+    Of a run that has come to no end the report asks for all.
+    """
+    if not any(os.path.exists(f"{RUN}/{end}") for end in ("report.html", "summary.txt", "figures")):
+        return []
+    made = [
+        *FIGURES,
+        *rules.write_config.output,
+        *rules.make_tables.output,
+        *rules.compare_paper.output,
+        *rules.judge_claims.output,
+        *(path.format(**cell) for cell in CELLS for path in rules.prepare_data.output),
+        *(path for paths in MEASUREMENTS.values() for path in paths),
+        *(path.replace(".csv", ".safetensors") for path in selections(CELLS)),
+    ]
+    return [path for path in unique(made) if not os.path.exists(path)]

@@ -1,15 +1,5 @@
 """A source of images becomes one file of tensors, with its splits."""
 
-@lru_cache
-def content_of(dataset):
-    """A digest of the files of one's own that a data set is read from, nothing for any other source."""
-    if "path" not in VALUES[dataset]:
-        return None
-    try:
-        return own_data.digest(VALUES[dataset], rules.prepare_data.output.data.format(dataset=dataset))
-    except (ValueError, OSError) as error:
-        sys.exit(f"config, datasets.{NAMES[dataset]}.path: {error}")
-
 
 rule prepare_data:
     output:

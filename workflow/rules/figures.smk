@@ -1,7 +1,5 @@
 """Tables, verdicts, figures and the report of this config, under results/<name>/. Nothing here imports torch."""
 
-from modeconn.figures import registry
-
 PUBLISHED = ROOT / "config/published" / f"{config['name']}.csv"
 # Writes the params of a rule, one a line.
 LINES = os.path.relpath(Path(workflow.basedir, "templates/lines.txt"))
@@ -160,41 +158,6 @@ FIGURES = [f"{RUN}/figures/{path}.{kind}" for path in registry.of(config) for ki
 STUDIED, PART = r"\w+-\w+-\w+", r"(-\w+)*"
 
 
-def drawn_from(wildcards):
-    """The tables that a figure is drawn from."""
-    return [rules.make_tables.output[table] for table in registry.FIGURES[wildcards.figure].tables]
-
-
-def page(wildcards):
-    """Figures of one alignment have a page of their own, with a switch between unaligned and aligned."""
-    alignment = registry.parts_of(wildcards.figure, wildcards.part).get("alignment", registry.ALL)
-    return "all alignments" if alignment == registry.ALL else "switch"
-
-
-def labels(wildcards):
-    """What names a figure on its page of the report."""
-    parts = registry.parts_of(wildcards.figure, wildcards.part)
-    if (alignment := parts.pop("alignment", registry.ALL)) != registry.ALL:
-        # Those of one alignment are of the test split.
-        parts = {key: value for key, value in parts.items() if key != "split"}
-        parts["alignment"] = {"none": "unaligned", "activation": "aligned by activations"}.get(
-            alignment, alignment
-        )
-    return {"figure": registry.FIGURES[wildcards.figure].label, **parts}
-
-
-def selection(wildcards):
-    """The options that select what a figure shows from its tables."""
-    dataset, network, recipe = wildcards.studied.split("-")
-    chosen = {"dataset": dataset, "network": network, "recipe": recipe}
-    chosen |= registry.parts_of(wildcards.figure, wildcards.part)
-    return " ".join(f"--{key} {value}" for key, value in chosen.items() if value != registry.ALL)
-
-
-def caption(wildcards):
-    return Path(workflow.basedir, "report", f"{wildcards.figure}.rst").read_text(encoding="utf-8")
-
-
 rule draw:
     input:
         drawn_from,
@@ -227,26 +190,6 @@ rule draw:
     shell:
         "python {params.program:q} --figure {params.figure} --tables {input:q} {params.selection}"
         " --svg {output.svg:q} --pdf {output.pdf:q} > {log:q} 2>&1"
-
-
-def deleted():
-    """What a finished run of this name has made and is gone: Snakemake makes again only what somebody asks for.
-
-    Of a run that has come to no end the report asks for all.
-    """
-    if not any(os.path.exists(f"{RUN}/{end}") for end in ("report.html", "summary.txt", "figures")):
-        return []
-    made = [
-        *FIGURES,
-        *rules.write_config.output,
-        *rules.make_tables.output,
-        *rules.compare_paper.output,
-        *rules.judge_claims.output,
-        *(path.format(**cell) for cell in CELLS for path in rules.prepare_data.output),
-        *(path for paths in MEASUREMENTS.values() for path in paths),
-        *(path.replace(".csv", ".safetensors") for path in selections(CELLS)),
-    ]
-    return [path for path in unique(made) if not os.path.exists(path)]
 
 
 rule write_report:

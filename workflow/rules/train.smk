@@ -5,17 +5,6 @@ with the logs, and nothing of the check is a param: editing the proof proves aga
 nothing, here or from a cache.
 """
 
-
-def statistics(cells):
-    """(data set, network) -> identity of each of its alignments -> the statistic that it matches by."""
-    found = {}
-    for cell in cells:
-        of_network = found.setdefault((cell["dataset"], cell["network"]), {})
-        if cell["alignment"] != "none":
-            of_network[cell["alignment"]] = VALUES[cell["alignment"]].get("statistic", "sum")
-    return found
-
-
 STATISTICS = statistics(CELLS)
 
 
