@@ -73,7 +73,7 @@ def judge(claims, pairs, best, signatures, splits=None):
             size = (splits or {}).get(study[0])
             images = size and getattr(size, claim["split"])
             resolution = _resolution(claim["formula"], values.loc[margin.index], images) if images else 0.0
-            chance = bool(size) and len(margin) > 0 and _at_chance(group, images, size.classes)
+            chance = bool(size) and len(margin) > 0 and _at_chance(_clean(pairs, study, claim), images, size.classes)
             verdicts.append(_verdict(claim, study, margin, missing, resolution, chance))
         if rows.empty:
             verdicts.append(_verdict(claim, ("", "", "", ""), pd.Series(dtype=np.float64), names))
@@ -154,13 +154,19 @@ def _resolution(formula, values, images):
     return max(RESOLUTION * float(np.sqrt(variance)), 1 / images) if accuracies else 0.0
 
 
+def _clean(pairs, study, claim):
+    """The rows of a study's pairs on the claim's split, without attack: what the networks have learned."""
+    same = (pairs[tables.STUDY] == list(study[: len(tables.STUDY)])).all(axis=1)
+    return pairs[same & (pairs["split"] == claim["split"]) & (pairs["attack"] == "none")]
+
+
 def _at_chance(rows, images, classes):
-    """Whether the endpoints of these paths, where they were tested, answer as many images as guessing does."""
-    if "endpoint_accuracy" not in rows or not classes:
+    """Whether the endpoints of these paths answer as many images as guessing does; no if there are none."""
+    if rows.empty or not classes:
         return False
     chance = 1 / classes
     spread = RESOLUTION * np.sqrt(chance * (1 - chance) / images)
-    return bool((rows["attack"] == "none").any() and rows["endpoint_accuracy"].mean() <= chance + spread)
+    return bool(rows["endpoint_accuracy"].mean() <= chance + spread)
 
 
 def _verdict(claim, study, margin, missing, resolution=0.0, chance=False):
@@ -198,14 +204,15 @@ def compare(published, summary):
       values; Hahn and Meeker 1991, 4.8), n this run's pairs. Pairs are taken for independent;
     - "far outside": outside also where the level is so high that of all numbers together one lies outside by chance
       in 1 - LEVEL of the runs (Bonferroni);
-    - "no interval": one pair is published, which has no standard deviation;
+    - "no interval": one pair is published, which has no standard deviation, or several that happen to agree, whose
+      standard deviation of zero says nothing of the next one;
     - "not run": this run has no such row.
 
     `low` and `high` are the interval at LEVEL.
     """
     rows = published.merge(summary, on=tables.SUMMARY.key, how="left", suffixes=("_published", ""))
     equal = np.isclose(rows["mean"], rows["mean_published"], rtol=1e-6, atol=1e-9)
-    known = rows["std_published"].notna() & rows["mean"].notna()
+    known = (rows["std_published"] > 0) & rows["mean"].notna()
     error = rows["std_published"] * np.sqrt(1 / rows["n_published"] + 1 / rows["n"])
     freedom = (rows["n_published"] - 1).clip(lower=1)
     away = (rows["mean"] - rows["mean_published"]).abs()
@@ -296,7 +303,7 @@ def _comparison(comparison):
             f"{(1 - LEVEL) * judged:.0f} are expected outside by chance"
         )
     if unknown := counts.get("no interval", 0):
-        parts.append(f"{unknown} others without an interval (one pair published)")
+        parts.append(f"{unknown} others without an interval (one pair published, or pairs without a spread)")
     if absent := counts.get("not run", 0):
         parts.append(f"{absent} not run")
     lines = textwrap.wrap(f"Published numbers: {'; '.join(parts)}.", WIDTH)

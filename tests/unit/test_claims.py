@@ -112,6 +112,10 @@ def test_nothing_is_judged_where_the_endpoints_guess():
     for accuracy, expected in ((0.12, "at chance"), (0.2, "shows")):
         row = verdict(claim(), table.assign(endpoint_accuracy=accuracy), splits={"d": Splits(100, 400, 10)})
         assert row["verdict"] == expected
+        # Under attack right answers may well be fewer than by chance: what counts is what the networks have learned.
+        attacked = table.assign(attack="pgd", endpoint_accuracy=0.05)
+        both = pd.concat([table.assign(endpoint_accuracy=accuracy), attacked])
+        assert verdict(claim(attack="any"), both, splits={"d": Splits(100, 400, 10)})["verdict"] == expected
 
 
 def test_tolerance_allows_a_margin_a_little_below_zero():
@@ -241,6 +245,7 @@ def summary(**statistics):
         ((0.5, 0.01), (0.5352, 1.0), "far outside"),  # this run's own spread is no excuse
         ((0.5, None), (0.519, 0.01), "no interval"),  # published for one pair only
         ((0.5, None), (0.501, None), "no interval"),
+        ((0.5, 0.0), (0.501, 0.01), "no interval"),  # pairs that agree say nothing of the next one
     ],
 )
 def test_comparison_with_published_numbers(published, here, expected):
