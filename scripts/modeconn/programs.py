@@ -10,7 +10,6 @@ import gc
 import itertools
 import json
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -164,9 +163,24 @@ def run(parser, main):
     gc.freeze()  # what is imported stays: to look through torch's modules for garbage takes a quarter second at the end
     arguments = parser.parse_args()
     name = Path(sys.argv[0]).name
+    with mistakes.in_one_line():
+        try:
+            _work(arguments, main, name)
+        except torch.OutOfMemoryError as error:
+            sys.exit(f"{name}: {str(error).partition('. ')[0]}: lower the batch, the population, or GPU_SLOTS")
+        except MemoryError:
+            sys.exit(f"{name}: {NO_MEMORY}")
+        except RuntimeError as error:
+            if "DefaultCPUAllocator" not in str(error):
+                raise
+            sys.exit(f"{name}: {NO_MEMORY}")
+
+
+def _work(arguments, main, name):
+    """One job, from its checks to its cost; exit as its signal says where it was asked to stop, after saving."""
+    _check(arguments.code)
+    job = Job(arguments)
     try:
-        _check(arguments.code)
-        job = Job(arguments)
         with job.state:
             if job.state.waited and cost.read(arguments.output).get("state") == job.state.path.name:
                 print(f"{name}: the other process has made {arguments.output}", flush=True)
@@ -182,19 +196,6 @@ def run(parser, main):
     except resume.Stopped as stop:
         print(f"{name}: {stop}", file=sys.stderr)
         sys.exit(128 + job.state.signal)
-    except torch.OutOfMemoryError as error:
-        sys.exit(f"{name}: {str(error).partition('. ')[0]}: lower the batch, the population, or GPU_SLOTS")
-    except MemoryError:
-        sys.exit(f"{name}: {NO_MEMORY}")
-    except RuntimeError as error:
-        if "DefaultCPUAllocator" not in str(error):
-            raise
-        sys.exit(f"{name}: {NO_MEMORY}")
-    except (ValueError, OSError) as error:
-        sys.exit(f"{name}: {mistakes.explained(error)}")
-    except KeyboardInterrupt:
-        print(f"{name}: stopped", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
 
 
 def _check(code):
