@@ -318,7 +318,7 @@ MISTAKES = {
     "width of torchvision's": (
         "networks.tinyten",
         {"family": "torchvision", "model": "resnet18", "width": 2},
-        ["networks.tinyten", "'width'", "allowed: compile, family, model"],
+        ["networks.tinyten", "'width'", "allowed: compile, exact, family, model"],
     ),
     "model of another family": ("networks.tinyten.model", "resnet18", ["networks.tinyten", "'model'", "width"]),
     "no family": ("networks.tinyten", {}, ["networks.tinyten", "'family'", "required"]),
@@ -380,7 +380,7 @@ def test_defaults_are_filled_in_at_every_depth():
     }
     assert config["networks"]["mlp"]["hidden"] == [512, 512, 512]
     assert "hidden" not in config["networks"]["tinyten"]
-    torchvision = {"family": "torchvision", "model": "resnet18", "precision": "float32", "compile": False}
+    torchvision = {"family": "torchvision", "model": "resnet18", "precision": "float32", "compile": False, "exact": False}
     assert completed(("networks.other", torchvision.copy()))["networks"]["other"] == torchvision
     assert config["evaluation"]["recalibration"] == {"images": 0, "batch": 512, "augmented": False}
     assert config["alignments"] == {
