@@ -507,7 +507,7 @@ def cells(config, schema):
         if config["recipes"][entry["recipe"]]["attack"] is not None:
             continue
         fixed = {kind: meaning[kind][entry[kind]] for kind in ("dataset", "network", "recipe")}
-        fixed["evaluation"] = meaning["evaluation"]["evaluation"]
+        fixed["evaluation"] = _without_attack(meaning["evaluation"]["evaluation"])
         for alignment, curve in product(entry["alignments"], entry.get("curves", config["curves"])):
             shown = shown_as(config, "alignment", alignment), shown_as(config, "curve", curve)
             between = {"alignment": meaning["alignment"].get(alignment), "curve": meaning["curve"][curve]}
@@ -515,6 +515,12 @@ def cells(config, schema):
             pairs[cell, entry["recipe"]].update(map(tuple, entry["pairs"]))
             found[cell] = entry["recipe"], fixed | between | {"pairs": len(pairs[cell, entry["recipe"]])}
     return found
+
+
+def _without_attack(evaluation):
+    """What of an evaluation decides the numbers of networks that are not trained against an attack."""
+    recalibration = {key: value for key, value in evaluation["recalibration"].items() if key != "attacked"}
+    return evaluation | {"recalibration": recalibration}
 
 
 def shown_as(config, kind, name):

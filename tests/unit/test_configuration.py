@@ -380,9 +380,15 @@ def test_defaults_are_filled_in_at_every_depth():
     }
     assert config["networks"]["mlp"]["hidden"] == [512, 512, 512]
     assert "hidden" not in config["networks"]["tinyten"]
-    torchvision = {"family": "torchvision", "model": "resnet18", "precision": "float32", "compile": False, "exact": False}
+    torchvision = {
+        "family": "torchvision",
+        "model": "resnet18",
+        "precision": "float32",
+        "compile": False,
+        "exact": False,
+    }
     assert completed(("networks.other", torchvision.copy()))["networks"]["other"] == torchvision
-    assert config["evaluation"]["recalibration"] == {"images": 0, "batch": 512, "augmented": False}
+    assert config["evaluation"]["recalibration"] == {"images": 0, "batch": 512, "augmented": False, "attacked": False}
     assert config["alignments"] == {
         "activation": {
             "method": "activation",
@@ -630,8 +636,9 @@ def test_what_was_added_to_attacks_leaves_older_results_alone():
     assert suite["attack"]["suite"][1] == {"method": "autoattack", "epsilon": 0.1}
 
 
-def test_statistics_on_augmented_images_are_another_meaning_of_all_that_is_measured():
-    off, on = (meaning(SCHEMA, ("evaluation", {"recalibration": {"augmented": value}})) for value in (False, True))
+@pytest.mark.parametrize("changed", ["augmented", "attacked"])
+def test_statistics_on_changed_images_are_another_meaning_of_all_that_is_measured(changed):
+    off, on = (meaning(SCHEMA, ("evaluation", {"recalibration": {changed: value}})) for value in (False, True))
     assert off == meaning(SCHEMA)
     assert {kind for kind in off if off[kind] != on[kind]} == {"evaluation", "plane", "activations"}
 

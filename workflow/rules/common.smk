@@ -303,6 +303,12 @@ def augmentation_of(wildcards):
     return VALUES[wildcards.recipe]["augmentation"] if augmented else None
 
 
+def recalibration_attack_of(wildcards):
+    """The recipe's attack, where statistics are estimated on its iterates."""
+    attacked = config["evaluation"]["recalibration"]["attacked"]
+    return VALUES[wildcards.recipe]["attack"] if attacked else None
+
+
 def attacks_of(wildcards):
     """Name -> values of the attacks under which a selected network is measured, and `none`."""
     return {NAMES[attack]: VALUES.get(attack) for attack in ("none", wildcards.attack, wildcards.strong)}
