@@ -248,6 +248,13 @@ def _check_values(config):
         first, last = config["plane"][axis]
         if first >= last:
             raise ValueError(f"config, plane.{axis}: [{first}, {last}] has to ascend")
+    for name, network in config["networks"].items():
+        for key, value in (("precision", "bfloat16"), ("compile", True)):
+            if config["instructions"] == "portable" and network[key] == value:
+                raise ValueError(
+                    f"config, networks.{name}.{key}: the bits of {json.dumps(value)} hang on the CPU: leave it out, or "
+                    "set instructions to native"
+                )
     for name, recipe in config["recipes"].items():
         least, most = recipe["augmentation"]["scale"]
         if least > most:

@@ -427,6 +427,13 @@ def test_points_in_the_plane_are_neither_augmented_nor_attacked(one_line, change
         completed(("datasets.digits", {"source": "moons"}), change)
 
 
+@pytest.mark.parametrize(("key", "value"), [("precision", "bfloat16"), ("compile", True)])
+def test_what_hangs_on_the_cpu_is_not_portable(one_line, key, value):
+    completed((f"networks.tinyten.{key}", value))
+    with one_line(ValueError, f"networks.tinyten.{key}", "instructions"):
+        completed((f"networks.tinyten.{key}", value), ("instructions", "portable"))
+
+
 def test_every_number_has_a_range():
     """Of both ends something was tried; what lies outside overflows, or means nothing."""
 

@@ -121,6 +121,15 @@ def test_who_estimates_statistics_on_augmented_images_is_told_how(checkout):
     assert seen == told | others
 
 
+@pytest.mark.parametrize("instructions", ["native", "portable"])
+def test_jobs_are_told_which_kernels_to_compute_with(checkout, instructions):
+    with checkout.configured(lambda c: c.update(instructions=instructions)):
+        done = checkout.run("--dry-run", "--printshellcmds", "curves")
+    told = {json.loads(options["--job"][0]).get("instructions") for _, options in estimate_cost.plan(done.stdout)}
+    # What is native means what it meant before there was another.
+    assert told == {None if instructions == "native" else "portable"}
+
+
 def test_who_estimates_statistics_under_attack_is_told_how(checkout):
     config = yaml.safe_load((PROJECT / "config/paper.yaml").read_text())
     config["studies"]["alignment"] = [
