@@ -2,7 +2,7 @@
 
 On a CPU torch sums the values of a channels-last float32 tensor one after another in float32, channel by channel: of a
 hundred thousand values statistics and gradients keep four or five digits. (Of contiguous tensors it sums in float64,
-and a copy to that layout and back takes three times as long.) Here the rows of C values are taken as fewer, longer
+and a copy to that layout and back takes several times as long.) Here the rows of C values are taken as fewer, longer
 rows of k C: the same memory and the same kernels, and each sum is made of k sums of few values each.
 """
 
