@@ -83,7 +83,7 @@ def passes(program, job, dataset, sizes):
         candidates = alignment["samples"] + 2
         return train * (alignment["epochs"] * (1 + _crafted(attack)) + candidates * (FORWARD + _crafted(attack)))
     evaluation = job.get("evaluation") or job.get("plane") or job.get("activations")
-    recalibrated = FORWARD * (evaluation["recalibration"]["images"] or train) if evaluation else 0
+    recalibrated = (FORWARD + _crafted(attack)) * (evaluation["recalibration"]["images"] or train) if evaluation else 0
     if program == "evaluate_curve":
         return evaluation["points"] * (recalibrated + FORWARD * (train + test))
     if program == "evaluate_plane":

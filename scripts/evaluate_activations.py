@@ -24,7 +24,12 @@ def main(arguments, job):
     def state(vectors):
         """State dict of the network `vectors` (1, D), with its statistics."""
         buffers = connectivity.recalibrated(
-            functional, vectors, pair.dataset, settings["recalibration"], values.get("augmentation")
+            functional,
+            vectors,
+            pair.dataset,
+            settings["recalibration"],
+            values.get("augmentation"),
+            values.get("attack"),
         )
         return functional.unpack(vectors[0]) | {name: buffer[0] for name, buffer in buffers.items()}
 

@@ -30,7 +30,12 @@ def main(arguments, job):
     for x, y in job.points(places, len(places), "evaluate the plane", len(rows)):
         vectors = plane.point(x, y)[None]
         buffers = connectivity.recalibrated(
-            functional, vectors, pair.dataset, settings["recalibration"], values.get("augmentation")
+            functional,
+            vectors,
+            pair.dataset,
+            settings["recalibration"],
+            values.get("augmentation"),
+            values.get("attack"),
         )
         images, labels = pair.dataset.split("test")
         loss, accuracy = classification.evaluate(functional, vectors, buffers, images, labels, settings["batch"])

@@ -16,7 +16,7 @@ import safetensors
 import torch
 from safetensors.torch import save as serialize
 
-from modeconn import compiler
+from modeconn import bits, compiler
 from modeconn.files import replacing
 from modeconn.identity import canonical
 
@@ -43,7 +43,7 @@ def versions(device, network):
     if kind == "cuda":
         instructions = torch.cuda.get_device_name()
     else:
-        instructions = torch.backends.cpu.get_cpu_capability()
+        instructions = bits.instructions()
         if network.get("precision") == "bfloat16" and torch.cpu._is_amx_tile_supported():
             instructions += " AMX"
     some = {}

@@ -1,16 +1,22 @@
 """Statistics of normalization layers, estimated anew for given weights."""
 
+from itertools import zip_longest
+
 import torch
 from torch import nn
 
-from modeconn.randomness import seed_layers
+from modeconn import classification
+from modeconn.randomness import generator, seed_layers
 
 
 @torch.no_grad()
-def recalibrate(functional, vectors, batches):
+def recalibrate(functional, vectors, batches, attack=None, labels=()):
     """Running statistics of the networks `vectors` (L, D), averaged in one pass in train mode.
 
     batches: images (L or 1, N, C, H, W) each; a batch weighs by its size, variances are unbiased.
+    attack: its values, with `labels` (N,) for each batch: as Tatro et al. evaluate robust curves, statistics follow
+    each iterate of the attack on a batch, the start first, and then its result, each with the batch's weight. Random
+    starts are the same for every network.
     Returns buffers, name -> (L, ...); the shared network's own buffers stay as they are.
     Between two networks the statistics of neither apply: every point of a path needs its own
     (Tatro et al. 2020; REPAIR, Jordan et al. 2023). Dropout is at work, as in training, and draws
@@ -25,12 +31,21 @@ def recalibrate(functional, vectors, batches):
     seen = 0
     seed_layers("recalibration", device=vectors.device)
     try:
-        for images in batches:
+        for step, (images, targets) in enumerate(zip_longest(batches, labels)):
             size = images.shape[1]
             seen += size
             for layer in layers:
                 layer.momentum = size / seen
-            functional(vectors, buffers, images.expand(len(vectors), *images.shape[1:]), train=True)
+            images = images.expand(len(vectors), *images.shape[1:])
+            if attack is not None:
+                generators = [generator("recalibration", step, device=vectors.device) for _ in vectors]
+                of_lanes = targets.expand(len(vectors), -1)
+                # The momentum is another in each batch: compiled passes would be compiled anew for each.
+                with torch.enable_grad(), torch.compiler.set_stance("force_eager"):
+                    images = classification.attacked(
+                        functional, vectors, buffers, images, of_lanes, attack, generators, train=True, gather=True
+                    )
+            functional(vectors, buffers, images, train=True)
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum

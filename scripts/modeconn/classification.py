@@ -28,16 +28,16 @@ def with_auxiliary(functional, losses):
     return loss + functional.network.auxiliary_weight * sum(heads) if heads else loss
 
 
-def attempts(functional, vectors, buffers, images, labels, attack, generators, train):
+def attempts(functional, vectors, buffers, images, labels, attack, generators, train, gather=False):
     """(attempts, losses): what `attack` makes of the images (L, N, C, H, W), and how its success is measured.
 
     attempts: adversarial images for each lane, computed one after another as they are asked for; the images
     themselves where `attack` is none. losses: images -> (L, N).
     While crafting in train mode each iterate is normalized by its own batch's statistics, as in
-    Tatro et al., but leaves the running ones alone: copies are thrown away.
+    Tatro et al., but leaves the running ones alone: copies are thrown away. With `gather` they follow each iterate.
     """
     fixed = vectors.detach()
-    scratch = {name: b.clone() for name, b in buffers.items()} if train else buffers
+    scratch = {name: b.clone() for name, b in buffers.items()} if train and not gather else buffers
 
     def losses(candidates):
         outputs = functional.outputs(fixed, scratch, candidates, train=train)
@@ -60,9 +60,9 @@ def attempts(functional, vectors, buffers, images, labels, attack, generators, t
     return attacks.attempts(lambda candidates: losses(candidates).sum(), images, attack, generators), losses
 
 
-def attacked(functional, vectors, buffers, images, labels, attack, generators, train):
+def attacked(functional, vectors, buffers, images, labels, attack, generators, train, gather=False):
     """Of all `attempts` at each image the one of the highest loss, or the image itself where `attack` is none."""
-    tried, losses = attempts(functional, vectors, buffers, images, labels, attack, generators, train)
+    tried, losses = attempts(functional, vectors, buffers, images, labels, attack, generators, train, gather)
     tried = list(tried)
     if len(tried) == 1:
         return tried[0]

@@ -248,6 +248,13 @@ def _check_values(config):
         first, last = config["plane"][axis]
         if first >= last:
             raise ValueError(f"config, plane.{axis}: [{first}, {last}] has to ascend")
+    for name, network in config["networks"].items():
+        for key, value in (("precision", "bfloat16"), ("compile", True)):
+            if config["instructions"] == "portable" and network[key] == value:
+                raise ValueError(
+                    f"config, networks.{name}.{key}: the bits of {json.dumps(value)} hang on the CPU: leave it out, or "
+                    "set instructions to native"
+                )
     for name, recipe in config["recipes"].items():
         least, most = recipe["augmentation"]["scale"]
         if least > most:
@@ -507,7 +514,7 @@ def cells(config, schema):
         if config["recipes"][entry["recipe"]]["attack"] is not None:
             continue
         fixed = {kind: meaning[kind][entry[kind]] for kind in ("dataset", "network", "recipe")}
-        fixed["evaluation"] = meaning["evaluation"]["evaluation"]
+        fixed["evaluation"] = _without_attack(meaning["evaluation"]["evaluation"])
         for alignment, curve in product(entry["alignments"], entry.get("curves", config["curves"])):
             shown = shown_as(config, "alignment", alignment), shown_as(config, "curve", curve)
             between = {"alignment": meaning["alignment"].get(alignment), "curve": meaning["curve"][curve]}
@@ -515,6 +522,12 @@ def cells(config, schema):
             pairs[cell, entry["recipe"]].update(map(tuple, entry["pairs"]))
             found[cell] = entry["recipe"], fixed | between | {"pairs": len(pairs[cell, entry["recipe"]])}
     return found
+
+
+def _without_attack(evaluation):
+    """What of an evaluation decides the numbers of networks that are not trained against an attack."""
+    recalibration = {key: value for key, value in evaluation["recalibration"].items() if key != "attacked"}
+    return evaluation | {"recalibration": recalibration}
 
 
 def shown_as(config, kind, name):

@@ -20,11 +20,12 @@ def along(control_points, kind, count):
         yield t.item(), length, vectors
 
 
-def recalibrated(functional, vectors, dataset, recalibration, augmentation=None):
+def recalibrated(functional, vectors, dataset, recalibration, augmentation=None, attack=None):
     """Buffers of the networks `vectors` with statistics of `images` training images, see `datasets.mixed` (0: all).
 
     augmentation: the recipe's, for images that are changed as in training (Tatro et al. 2020 in their code), all
-    networks' alike.
+    networks' alike. attack: the recipe's, on each of whose iterates statistics are gathered then.
     """
-    images = dataset.train_images[datasets.mixed(dataset.train_labels, recalibration["images"])]
-    return recalibrate(functional, vectors, datasets.in_order(images, recalibration["batch"], augmentation))
+    chosen, size = datasets.mixed(dataset.train_labels, recalibration["images"]), recalibration["batch"]
+    images = datasets.in_order(dataset.train_images[chosen], size, augmentation)
+    return recalibrate(functional, vectors, images, attack, dataset.train_labels[chosen].split(size))

@@ -63,6 +63,8 @@ def modules(values):
         found.append("datasets.augmentation")
     if "network" in values:
         found.append(f"networks.{FAMILIES[values['network']['family']][0]}")
+        if values["network"].get("exact"):
+            found.append("normalization")
     alignment = values.get("alignment", {})
     if "recipe" in values:  # a job that trains: a curve, a permutation (which names no optimizer: sgd) or networks
         trained = values.get("curve") or alignment or values["recipe"]

@@ -5,6 +5,8 @@ network makes a curve one matrix product and an optimizer step one kernel; a lea
 makes a population (several networks, curves or points t) the same code as a single one.
 """
 
+from contextlib import nullcontext
+
 import torch
 from torch.func import functional_call
 
@@ -135,7 +137,7 @@ class Functional:
 
     def _in_training(self, vector, buffers, images):
         try:
-            with arithmetic(self.network, images.device):
+            with arithmetic(self.network, images.device), exact(self.network):
                 output = functional_call(self.network, self.unpack(vector) | buffers, (images,))
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
@@ -157,6 +159,19 @@ def arithmetic(network, device):
     """
     reduced = getattr(network, "precision", "float32") == "bfloat16"
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=reduced)
+
+
+def exact(network):
+    """A context in which `network` normalizes batches as its `exact` says: see `normalization`.
+
+    What is compiled sums in parts anyway.
+    """
+    if not getattr(network, "exact", False) or torch.compiler.is_compiling():
+        return nullcontext()
+    # Imported here, so that its source decides only the jobs of such networks.
+    from modeconn import normalization
+
+    return normalization.Exact()
 
 
 def compiled(*functions):

@@ -9,7 +9,6 @@ import ctypes
 import gc
 import itertools
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from modeconn import artifacts, cost, devices, fingerprint, inputs, mistakes, resume
+from modeconn import artifacts, bits, cost, devices, fingerprint, inputs, mistakes, resume
 
 NO_MEMORY = "the machine has not as much memory as this takes: lower the batch, the population, or the data's size"
 
@@ -46,12 +45,11 @@ class Job:
     """One run of a program: its device, its progress, and what it costs."""
 
     def __init__(self, arguments):
-        # On a CPU the number of threads decides bits, so it is part of what decides the result.
-        torch.set_num_threads(arguments.job["threads"])
+        bits.settle(arguments.job)
         keep_memory()
         self.device = choose_device(arguments.device, arguments.gpus)
         if self.device == "cuda":
-            ask_for_equal_bits()
+            bits.ask_for_equal_bits()
         self.started = time.monotonic()
         self.images = 0
         # With what it reads: a value or a source that decides an input alone is not among the job's own.
@@ -133,15 +131,6 @@ def choose_device(wanted, gpus=None):
         seen = seen if names else "no GPU is seen here:"
         raise ValueError(f"{why}, and {seen} Set device to auto or cpu in the config, or gpu=0")
     return "cpu"
-
-
-def ask_for_equal_bits():
-    """Let CUDA compute float32 as float32, not TF32, and the same work to the same bits, where it knows how."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.use_deterministic_algorithms(True, warn_only=True)  # of some gradients it knows one way only, and says so
-    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def keep_memory():

@@ -81,12 +81,14 @@ DIGITS = {
 # How a network may be computed, by keys of the config.
 VARIANTS = {
     "float32": {},
+    "float32, exact": {"exact": True},
     "float32, compiled": {"compile": True},
     "bfloat16": {"precision": "bfloat16"},
     "bfloat16, compiled": {"precision": "bfloat16", "compile": True},
 }
 # Options that decide how long a kernel takes: rows of other values are not compared.
 SETTING = ("family", "images", "threads", "device")
+NORMALIZING = ("train", "train_robust", "train_population", "fit", "evaluate", "refine")
 COMPILED = ("train", "train_robust", "fit", "evaluate", "attack", "plane", "refine")
 
 
@@ -148,7 +150,8 @@ def ours(name):
     """Kernels of ours by variant, each a function without arguments."""
     chosen = ["float32"]
     if KERNELS[name][1] and name not in MEMORY_BOUND:
-        chosen = [variant for variant in VARIANTS if name in COMPILED or "compiled" not in variant]
+        some = {"compiled": COMPILED, "exact": NORMALIZING}
+        chosen = [variant for variant in VARIANTS if name in some.get(variant.partition(", ")[2], KERNELS)]
     return {variant: _kernel(name, Ours, **VARIANTS[variant]) for variant in chosen}
 
 

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from modeconn.batchnorm import recalibrate
 from modeconn.functional import Functional
+from modeconn.randomness import generator
 
 
 @pytest.fixture
@@ -62,6 +64,46 @@ def test_lanes_are_estimated_as_if_alone(functional, tiny_network, images):
     for lane, network in enumerate(population):
         alone = recalibrate(functional, packed(functional, network), batches)
         torch.testing.assert_close({name: b[lane : lane + 1] for name, b in together.items()}, alone)
+
+
+def attacked_by_hand(network, batches, labels, attack):
+    """Running statistics of `network`, which gathers them in every pass of projected gradient ascent and the last."""
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for layer in layers:
+        layer.reset_running_stats()
+    network.train()
+    seen = 0
+    for step, (images, targets) in enumerate(zip(batches, labels, strict=True)):
+        seen += len(images)
+        for layer in layers:
+            layer.momentum = len(images) / seen
+        rng = generator("recalibration", step, device="cpu")
+        noise = torch.empty_like(images).uniform_(-attack["epsilon"], attack["epsilon"], generator=rng)
+        low, high = (images - attack["epsilon"]).clamp(min=0), (images + attack["epsilon"]).clamp(max=1)
+        tried = (images + noise).clamp(low, high)
+        for _ in range(attack["steps"]):
+            tried = tried.detach().requires_grad_(True)
+            loss = F.cross_entropy(network(tried), targets)
+            (gradient,) = torch.autograd.grad(loss, tried)
+            tried = (tried + attack["step"] * gradient.sign()).clamp(low, high)
+        network(tried.detach())
+    return {name: buffer for name, buffer in network.named_buffers() if "running" in name}
+
+
+def test_statistics_under_attack_follow_every_iterate(functional, tiny_network, images):
+    """As the code of Tatro et al. does for curves between robust networks."""
+    attack = {"epsilon": 0.1, "step": 0.04, "steps": 3, "random_start": True}
+    labels = torch.arange(40) % 3
+    population = [tiny_network(seed, dtype=torch.float64) for seed in (3, 4)]
+    vectors = packed(functional, *population)
+    batches = [batch[None] for batch in images.split(16)]
+    found = recalibrate(functional, vectors, batches, attack, labels.split(16))
+    for lane, network in enumerate(population):
+        for name, expected in attacked_by_hand(network, images.split(16), labels.split(16), attack).items():
+            torch.testing.assert_close(found[name][lane], expected)
+    clean = recalibrate(functional, vectors, batches)
+    assert not torch.allclose(clean["network.layers.0.norm.running_mean"], found["network.layers.0.norm.running_mean"])
+    assert not any(buffer.requires_grad for buffer in found.values())
 
 
 def interrupted(images):

@@ -318,7 +318,7 @@ MISTAKES = {
     "width of torchvision's": (
         "networks.tinyten",
         {"family": "torchvision", "model": "resnet18", "width": 2},
-        ["networks.tinyten", "'width'", "allowed: compile, family, model"],
+        ["networks.tinyten", "'width'", "allowed: compile, exact, family, model"],
     ),
     "model of another family": ("networks.tinyten.model", "resnet18", ["networks.tinyten", "'model'", "width"]),
     "no family": ("networks.tinyten", {}, ["networks.tinyten", "'family'", "required"]),
@@ -380,9 +380,15 @@ def test_defaults_are_filled_in_at_every_depth():
     }
     assert config["networks"]["mlp"]["hidden"] == [512, 512, 512]
     assert "hidden" not in config["networks"]["tinyten"]
-    torchvision = {"family": "torchvision", "model": "resnet18", "precision": "float32", "compile": False}
+    torchvision = {
+        "family": "torchvision",
+        "model": "resnet18",
+        "precision": "float32",
+        "compile": False,
+        "exact": False,
+    }
     assert completed(("networks.other", torchvision.copy()))["networks"]["other"] == torchvision
-    assert config["evaluation"]["recalibration"] == {"images": 0, "batch": 512, "augmented": False}
+    assert config["evaluation"]["recalibration"] == {"images": 0, "batch": 512, "augmented": False, "attacked": False}
     assert config["alignments"] == {
         "activation": {
             "method": "activation",
@@ -419,6 +425,13 @@ def test_each_optimizer_has_keys_and_defaults_of_its_own():
 def test_points_in_the_plane_are_neither_augmented_nor_attacked(one_line, change):
     with one_line(ValueError, "studies.alignment.0: digits are points, not images"):
         completed(("datasets.digits", {"source": "moons"}), change)
+
+
+@pytest.mark.parametrize(("key", "value"), [("precision", "bfloat16"), ("compile", True)])
+def test_what_hangs_on_the_cpu_is_not_portable(one_line, key, value):
+    completed((f"networks.tinyten.{key}", value))
+    with one_line(ValueError, f"networks.tinyten.{key}", "instructions"):
+        completed((f"networks.tinyten.{key}", value), ("instructions", "portable"))
 
 
 def test_every_number_has_a_range():
@@ -630,8 +643,9 @@ def test_what_was_added_to_attacks_leaves_older_results_alone():
     assert suite["attack"]["suite"][1] == {"method": "autoattack", "epsilon": 0.1}
 
 
-def test_statistics_on_augmented_images_are_another_meaning_of_all_that_is_measured():
-    off, on = (meaning(SCHEMA, ("evaluation", {"recalibration": {"augmented": value}})) for value in (False, True))
+@pytest.mark.parametrize("changed", ["augmented", "attacked"])
+def test_statistics_on_changed_images_are_another_meaning_of_all_that_is_measured(changed):
+    off, on = (meaning(SCHEMA, ("evaluation", {"recalibration": {changed: value}})) for value in (False, True))
     assert off == meaning(SCHEMA)
     assert {kind for kind in off if off[kind] != on[kind]} == {"evaluation", "plane", "activations"}
 

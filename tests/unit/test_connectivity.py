@@ -10,6 +10,8 @@ from modeconn.datasets import augmentation
 from modeconn.functional import Functional
 from modeconn.randomness import generator
 
+PGD = {"epsilon": 0.1, "step": 0.05, "steps": 1, "random_start": True}
+
 
 def test_the_straight_line_has_the_length_of_its_chord():
     ends = torch.randn(2, 30, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -67,8 +69,8 @@ def test_recalibration_on_augmented_images(tiny_network, tiny_dataset):
 
 
 @pytest.mark.parametrize("measure", ["evaluation", "plane", "activations"])
-@pytest.mark.parametrize("told", [{}, {"augmentation": {"shift": 2}}])
-def test_programs_augment_as_they_are_told(tiny_pair, tiny_network, monkeypatch, tmp_path, measure, told):
+@pytest.mark.parametrize("told", [{}, {"augmentation": {"shift": 2}}, {"attack": PGD}])
+def test_programs_augment_and_attack_as_they_are_told(tiny_pair, tiny_network, monkeypatch, tmp_path, measure, told):
     """At every point of what they measure, ends and grids included."""
     files, values = tiny_pair
     ends = [Functional(tiny_network(seed)).pack(tiny_network(seed).state_dict())[0] for seed in (1, 2)]
@@ -84,10 +86,10 @@ def test_programs_augment_as_they_are_told(tiny_pair, tiny_network, monkeypatch,
     outputs = {name: tmp_path / name for name in ("output", more) if name}
     recalibrated, seen = connectivity.recalibrated, []
 
-    def watched(functional, vectors, dataset, recalibration, augmentation=None):
-        seen.append(augmentation)
-        return recalibrated(functional, vectors, dataset, recalibration, augmentation)
+    def watched(functional, vectors, dataset, recalibration, augmentation, attack):
+        seen.append({"augmentation": augmentation, "attack": attack})
+        return recalibrated(functional, vectors, dataset, recalibration, augmentation, attack)
 
     monkeypatch.setattr(connectivity, "recalibrated", watched)
     run_program(monkeypatch, program, job | told, **files, curve=tmp_path / "bends", **outputs)
-    assert seen == count * [told.get("augmentation")]
+    assert seen == count * [{"augmentation": None, "attack": None} | told]

@@ -32,6 +32,7 @@ SELECT = {"evaluation": EVALUATION, "selection": "none", "ensemble": 5}
         ("refine", {"recipe": PLAIN, "alignment": {"epochs": 3, "samples": 4}}, 3 * 900 + 6 * 300),
         ("evaluate_curve", {"evaluation": EVALUATION}, 7 * (900 + 900 + 300) / 3),
         ("evaluate_curve", {"evaluation": EVALUATION | {"recalibration": {"images": 90}}}, 7 * (90 + 900 + 300) / 3),
+        ("evaluate_curve", {"evaluation": EVALUATION} | PGD, 7 * (900 * (5 + 1 / 3) + (900 + 300) / 3)),
         ("evaluate_plane", {"plane": EVALUATION}, 49 * (900 + 300) / 3),
         ("evaluate_activations", {"activations": EVALUATION}, 7 * (900 + 8 * 180) / 3),
         ("evaluate_robustness", {"evaluation": EVALUATION} | PGD, 7 * 300 / 3 + 7 * 300 * 5),

@@ -116,6 +116,12 @@ def test_a_number_of_another_setting_is_never_a_reproduction(path, value, settin
     assert (found(rows, "endpoints", "endpoint_accuracy")["setting"] == "") == between
 
 
+def test_statistics_under_attack_are_no_other_setting_of_networks_that_are_not_attacked():
+    config = deepcopy(ONE)
+    assert config["evaluation"]["recalibration"].pop("attacked")
+    assert set(compared(completed(config))["setting"]) == {""}
+
+
 def test_the_text_names_cells_and_what_was_not_run():
     text = paper.text(compared(none_minimum_accuracy=0.826, activation_minimum_accuracy=0.9))
     lines = {tuple(line.split()[:2]): line.split() for line in text.splitlines()}

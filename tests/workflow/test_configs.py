@@ -121,6 +121,34 @@ def test_who_estimates_statistics_on_augmented_images_is_told_how(checkout):
     assert seen == told | others
 
 
+@pytest.mark.parametrize("instructions", ["native", "portable"])
+def test_jobs_are_told_which_kernels_to_compute_with(checkout, instructions):
+    with checkout.configured(lambda c: c.update(instructions=instructions)):
+        done = checkout.run("--dry-run", "--printshellcmds", "curves")
+    told = {json.loads(options["--job"][0]).get("instructions") for _, options in estimate_cost.plan(done.stdout)}
+    # What is native means what it meant before there was another.
+    assert told == {None if instructions == "native" else "portable"}
+
+
+def test_who_estimates_statistics_under_attack_is_told_how(checkout):
+    config = yaml.safe_load((PROJECT / "config/paper.yaml").read_text())
+    config["studies"]["alignment"] = [
+        entry for entry in config["studies"]["alignment"] if entry["network"] == "tinyten"
+    ]
+    checkout.write_config(config)
+    done = checkout.run("--dry-run", "--printshellcmds", "curves", "measures")
+    seen = set()
+    for program, options in estimate_cost.plan(done.stdout + done.stderr):
+        if program in ("evaluate_curve", "evaluate_plane", "evaluate_activations"):
+            job, (code,) = json.loads(options["--job"][0]), options["--code"]
+            robust = job["names"]["recipe"].endswith("_robust")
+            attack = config["attacks"]["pgd_tiny" if "tiny" in job["names"]["recipe"] else "pgd"]
+            assert job.get("attack") == (attack | {"random_start": True} if robust else None)
+            assert ("attacks:" in code) == robust
+            seen.add((program, robust))
+    assert {("evaluate_curve", True), ("evaluate_curve", False), ("evaluate_plane", False)} <= seen
+
+
 @pytest.mark.parametrize("name", ["cifar10", "paper"])
 def test_only_selected_networks_are_trained_on_fewer_images(name):
     """The numbers of the paper's table are those of networks that saw all training images."""

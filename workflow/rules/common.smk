@@ -16,10 +16,7 @@ ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(ROOT / "scripts"))
 # Jobs run in the environment that Snakemake runs in, activated or not; --sdm conda puts its own before it.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-# Told to end, a job saves its state first, and its shell waits: SLURM kills what is left when the shell has gone.
-shell.prefix("set -euo pipefail; trap : TERM; ")
-
-from modeconn import alone, configuration, devices, dispatch, files, own_data
+from modeconn import alone, bits, configuration, devices, dispatch, files, own_data
 from modeconn.figures import registry
 from modeconn.fingerprint import fingerprint
 from modeconn.identity import canonical, digest
@@ -39,6 +36,9 @@ try:
     configuration.complete(config, SCHEMA)
 except ValueError as error:
     sys.exit(str(error))
+
+# Told to end, a job saves its state first, and its shell waits: SLURM kills what is left when the shell has gone.
+shell.prefix(f"set -euo pipefail; trap : TERM; {bits.shell(config['instructions'])}")
 
 MEANINGS = configuration.meanings(config, SCHEMA)
 NAMES = {identity: name for of_kind in MEANINGS.values() for name, (identity, _) in of_kind.items()}
@@ -142,6 +142,13 @@ def cells(study):
 CELLS = list(cells("alignment"))
 
 
+# Values by which all jobs compute.
+BITS = {
+    key: value
+    for key, value in configuration.deciding(config, SCHEMA).items()
+    if key in ("threads", "instructions")
+}
+
 # Wildcards that are no name of a job, or that its values say already.
 HIDDEN = ("block", "attack", "strong", "ensemble", "evaluation", "plane", "activations")
 
@@ -163,7 +170,7 @@ def decisions(rule, *kinds, **more):
 
     def job(wildcards):
         names = {kind: NAMES.get(value, value) for kind, value in wildcards.items() if kind not in HIDDEN}
-        return canonical({"names": names, "threads": config["threads"], **values(wildcards)})
+        return canonical({"names": names, **BITS, **values(wildcards)})
 
     def code(wildcards):
         known = values(wildcards)
@@ -301,6 +308,12 @@ def augmentation_of(wildcards):
     """The recipe's augmentation, where statistics are estimated on images that are augmented."""
     augmented = config["evaluation"]["recalibration"]["augmented"]
     return VALUES[wildcards.recipe]["augmentation"] if augmented else None
+
+
+def recalibration_attack_of(wildcards):
+    """The recipe's attack, where statistics are estimated on its iterates."""
+    attacked = config["evaluation"]["recalibration"]["attacked"]
+    return VALUES[wildcards.recipe]["attack"] if attacked else None
 
 
 def attacks_of(wildcards):

@@ -47,7 +47,13 @@ rule evaluate_curve:
         **computing(minutes=120),
     params:
         **decisions(
-            "evaluate_curve", "network", "curve", "evaluation", pair=pair, augmentation=augmentation_of
+            "evaluate_curve",
+            "network",
+            "curve",
+            "evaluation",
+            pair=pair,
+            augmentation=augmentation_of,
+            attack=recalibration_attack_of,
         ),
         permutation=option("--permutation", "permutation"),
         bends=option("--curve", "bends"),

@@ -20,7 +20,15 @@ rule evaluate_plane:
     resources:
         **computing(minutes=240),
     params:
-        **decisions("evaluate_plane", "network", "curve", "plane", pair=pair, augmentation=augmentation_of),
+        **decisions(
+            "evaluate_plane",
+            "network",
+            "curve",
+            "plane",
+            pair=pair,
+            augmentation=augmentation_of,
+            attack=recalibration_attack_of,
+        ),
         permutation=option("--permutation", "permutation"),
         bends=option("--curve", "bends"),
     message:
@@ -54,6 +62,7 @@ rule evaluate_activations:
             "activations",
             pair=pair,
             augmentation=augmentation_of,
+            attack=recalibration_attack_of,
         ),
         permutation=option("--permutation", "permutation"),
         bends=option("--curve", "bends"),

@@ -14,20 +14,20 @@ from torch import nn
 from modeconn.dispatch import FAMILIES
 
 # Keys of a network that say how it is computed, not what.
-COMPUTING = ("precision", "compile")
+COMPUTING = ("precision", "compile", "exact")
 
 
 class Normalized(nn.Module):
     """`network` applied to (images - mean) / std; `mean` and `std` are per channel, in pixel units of [0, 1].
 
     They are data, not weights: kept out of the state dict, moved with the module. `precision`, float32 or bfloat16,
-    and `compiled` say how it is to be computed (`functional`).
+    `compiled` and `exact` say how it is to be computed (`functional`).
     """
 
-    def __init__(self, network, mean, std, precision="float32", compile=False):
+    def __init__(self, network, mean, std, precision="float32", compile=False, exact=False):
         super().__init__()
         self.network = network
-        self.precision, self.compiled = precision, compile
+        self.precision, self.compiled, self.exact = precision, compile, exact
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
@@ -44,7 +44,7 @@ def build(network, *, shape, classes, mean, std, seed=0):
     """The network that `network` describes, initialized from `seed`.
 
     network: {"family": a key of dispatch.FAMILIES, "precision": float32 | bfloat16, "compile": bool,
-    "width": float, "norm": batch | layer | none, ...}; each family has its own keys.
+    "exact": bool, "width": float, "norm": batch | layer | none, ...}; each family has its own keys.
     shape: (C, H, W) of one image; mean, std: C numbers each. Grey images (C = 1) become three equal
     channels for a family that takes colour only.
     Returns a module (N, C, H, W) in [0, 1] -> (N, classes) logits; with auxiliary heads, in train
