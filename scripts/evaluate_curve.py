@@ -5,12 +5,12 @@ Statistics of normalization layers are re-estimated at each point.
 
 import torch
 
-from modeconn import artifacts, classification, connectivity, pairs, programs
+from modeconn import artifacts, classification, connectivity, manifests, pairs, programs
 
 parser = programs.parser(__doc__)
 pairs.add_arguments(parser)
 pairs.add_curve_argument(parser)
-parser.add_argument("--statistics", required=True, metavar="FILE", help="the re-estimated statistics (safetensors)")
+parser.add_argument("--statistics", required=True, **manifests.OUTPUT, help="the re-estimated statistics (safetensors)")
 
 SPLITS = ("train", "test")
 

@@ -7,14 +7,14 @@ the curve, the ensemble of both ends and an ensemble along the curve. It is writ
 
 import torch
 
-from modeconn import artifacts, classification, curves, networks, pairs, programs
+from modeconn import artifacts, classification, curves, manifests, networks, pairs, programs
 from modeconn.ensembles import Ensemble
 
 parser = programs.parser(__doc__)
 pairs.add_arguments(parser)
 pairs.add_curve_argument(parser)
 parser.add_argument("--statistics", required=True, **artifacts.INPUT, help="from evaluate_curve, for the same points")
-parser.add_argument("--checkpoint", required=True, metavar="FILE", help="the best network (safetensors)")
+parser.add_argument("--checkpoint", required=True, **manifests.OUTPUT, help="the best network (safetensors)")
 
 # What is tested: single networks, and ensembles of both ends and along the curve.
 MARKS = ("first", "second", "best", "ends", "ensemble")

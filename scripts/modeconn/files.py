@@ -46,6 +46,12 @@ def write_text(path, text):
     write_bytes(path, text.encode())
 
 
+def places(path):
+    """How to say where the file at `path` is, with the file that it links to: a cache's, which is to be deleted too."""
+    path = Path(path)
+    return f"{path} and the file it links to, {path.resolve()}," if path.is_symlink() else str(path)
+
+
 def date_now(folder):
     """Give files under `folder` that are dated in the future today's date, and return how many there were.
 

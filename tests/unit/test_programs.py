@@ -91,7 +91,7 @@ def test_the_cost_of_a_run_lies_beside_its_output(run, tmp_path):
         files.write_text(arguments.output, "result")
 
     run(main)
-    assert sorted(os.listdir(tmp_path)) == ["result.cost.json", "result.safetensors"]
+    assert sorted(os.listdir(tmp_path)) == ["result.cost.json", "result.manifest.json", "result.safetensors"]
     cost = json.loads((tmp_path / "result.cost.json").read_text())
     assert cost.keys() == COST.keys()
     assert all(isinstance(cost[key], kind) for key, kind in COST.items())

@@ -19,7 +19,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 # Told to end, a job saves its state first, and its shell waits: SLURM kills what is left when the shell has gone.
 shell.prefix("set -euo pipefail; trap : TERM; ")
 
-from modeconn import alone, configuration, devices, dispatch, files, own_data
+from modeconn import alone, configuration, devices, dispatch, files, manifests, own_data
 from modeconn.figures import registry
 from modeconn.fingerprint import fingerprint
 from modeconn.identity import canonical, digest
@@ -403,21 +403,23 @@ def caption(wildcards):
     return Path(workflow.basedir, "report", f"{wildcards.figure}.rst").read_text(encoding="utf-8")
 
 
-def deleted():
+def deleted(*drawn):
     """What a finished run of this name has made and is gone: Snakemake makes again only what somebody asks for.
 
-    Of a run that has come to no end the report asks for all.
+    drawn: figures, where they are asked for. Of a run that has come to no end the report asks for all.
     """
+    measured = [path for paths in MEASUREMENTS.values() for path in paths]
     if not any(os.path.exists(f"{RUN}/{end}") for end in ("report.html", "summary.txt", "figures")):
         return []
     made = [
-        *FIGURES,
+        *drawn,
         *rules.write_config.output,
         *rules.make_tables.output,
         *rules.compare_paper.output,
         *rules.judge_claims.output,
         *(path.format(**cell) for cell in CELLS for path in rules.prepare_data.output),
-        *(path for paths in MEASUREMENTS.values() for path in paths),
+        *measured,
+        *(str(manifests.beside(path)) for path in measured),
         *(path.replace(".csv", ".safetensors") for path in selections(CELLS)),
     ]
     return [path for path in unique(made) if not os.path.exists(path)]

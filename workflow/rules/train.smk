@@ -14,6 +14,7 @@ rule train:
     output:
         networks="results/networks/{dataset}/{network}/{recipe}/seeds{block}.safetensors",
         history="results/networks/{dataset}/{network}/{recipe}/seeds{block}.history.csv",
+        manifest="results/networks/{dataset}/{network}/{recipe}/seeds{block}.manifest.json",
     log:
         "<logs>/train/{dataset}/{network}/{recipe}/seeds{block}.log",
     cache: True
