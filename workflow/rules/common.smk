@@ -19,7 +19,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 # Told to end, a job saves its state first, and its shell waits: SLURM kills what is left when the shell has gone.
 shell.prefix("set -euo pipefail; trap : TERM; ")
 
-from modeconn import alone, configuration, devices, dispatch, files, manifests, own_data
+from modeconn import alone, configuration, devices, dispatch, files, manifests, own_data, records
 from modeconn.figures import registry
 from modeconn.fingerprint import fingerprint
 from modeconn.identity import canonical, digest
@@ -423,3 +423,38 @@ def deleted(*drawn):
         *(path.replace(".csv", ".safetensors") for path in selections(CELLS)),
     ]
     return [path for path in unique(made) if not os.path.exists(path)]
+
+
+def remember():
+    """Restore the records of outputs that Snakemake has lost: it would take them as they are, whatever was edited.
+
+    What was measured says in its manifest from which values and source; tables, figures and the report do not, and
+    take seconds: they are made again. What was made by hand, without `--code`, is taken as it is.
+    """
+    measured = [rules.prepare_data.output.data.format(**cell) for cell in CELLS]
+    measured += [path for paths in MEASUREMENTS.values() for path in paths]
+    for manifest, path in {str(manifests.beside(path)): path for path in measured}.items():
+        if os.path.exists(path) and not records.is_known(path):
+            try:
+                made = manifests.find(path)
+            except (ValueError, OSError):
+                continue  # who reads it will say so
+            if made.get("code") is None:
+                continue
+            params = [canonical(made["job"]), made["code"], program(made["rule"]), config["device"]]
+            for output in (manifest, *(f"results/{place}" for place in made["files"])):
+                records.restore(output, made["rule"], params)
+    for rule in (
+        "list_measurements",
+        "make_tables",
+        "write_config",
+        "compare_paper",
+        "judge_claims",
+        "write_report",
+    ):
+        for path in getattr(rules, rule).output:
+            if os.path.exists(path) and not records.is_known(path):
+                records.restore(path, rule, params=None, code="lost")
+    for path in FIGURES:
+        if os.path.exists(path) and not records.is_known(path):
+            records.restore(path, "draw", params=None, code="lost")
