@@ -19,7 +19,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 # Told to end, a job saves its state first, and its shell waits: SLURM kills what is left when the shell has gone.
 shell.prefix("set -euo pipefail; trap : TERM; ")
 
-from modeconn import alone, configuration, devices, dispatch, files, manifests, own_data, records
+from modeconn import alone, configuration, devices, dispatch, files, manifests, own_data, records, stopping
 from modeconn.figures import registry
 from modeconn.fingerprint import fingerprint
 from modeconn.identity import canonical, digest
@@ -56,6 +56,7 @@ EVALUATION, PLANE, ACTIVATIONS = (MEANINGS[kind][kind][0] for kind in ("evaluati
 
 def begin():
     """What has to hold before the first job of a run starts: nobody else works here, and what is promised is there."""
+    stopping.answer()
     try:
         alone.hold(".snakemake/running")
         Path("results").mkdir(exist_ok=True)
