@@ -118,7 +118,22 @@ def test_what_is_said_last_of_a_failure(checkout):
     # One cause is said once.
     assert said[1:3] == [f"  train, and 1 more: {reason}", "      log: first.log"]
     assert "same command" in said[-1]
-    assert "is the disk full?" in run_workflow.explain([("train", "absent.log")])
+    assert "it left no message: was it killed?" in run_workflow.explain([("train", "absent.log")])
+
+
+def test_a_full_disk_is_the_reason_where_no_log_could_be_written(checkout, monkeypatch):
+    monkeypatch.setattr(run_workflow.files, "is_full", lambda folder: True)
+    (checkout / "empty.log").write_text("")
+    for log in ("empty.log", "logs/absent.log"):
+        said = run_workflow.explain([("train", log)])
+        assert "is full: free some space, and run the same command again" in said
+    (checkout / "report.log").write_text("Traceback\nOSError: [Errno 28] No space left on device\n")
+    said = run_workflow.explain([("write_report", "report.log")])
+    assert "write_report: OSError: [Errno 28] No space left on device: free some space, and run" in said
+
+
+def test_the_disk_of_a_folder_that_is_not_there_yet_has_room(checkout):
+    assert not run_workflow.files.is_full("results/logs/train")
 
 
 HANGS = """

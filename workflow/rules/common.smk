@@ -62,12 +62,21 @@ def begin():
         Path("results").mkdir(exist_ok=True)
         if not os.access("results", os.W_OK):
             raise ValueError(f"{Path('results').absolute()} cannot be written: remount it, or run elsewhere")
+        logs = Path("results/logs")
+        if logs.exists() and not os.access(logs, os.W_OK):
+            raise ValueError(
+                f"{logs.absolute()} cannot be written: allow it (chmod, chown), or run as its owner"
+            )
         if config["device"] == "cuda" and workflow.local_exec and not devices.present():
             raise ValueError(
                 "config, device: cuda is promised, and no GPU is seen here: set it to auto or cpu, or run where one is"
             )
     except (ValueError, OSError) as error:
         sys.exit(str(error))
+    if cache := workflow.output_file_cache:
+        # Snakemake would let everybody write there, and change the numbers of others.
+        cache.file_permissions &= ~files.umask()
+        cache.dir_permissions &= ~files.umask()
     if late := files.date_now("results"):
         print(
             f"{late} results were dated in the future, as after a clock that was set back: dated now",
