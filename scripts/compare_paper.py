@@ -8,10 +8,11 @@ import argparse
 import json
 from pathlib import Path
 
-import yaml
-
 from modeconn import configuration, cost, manifests, mistakes, paper, tables
 from modeconn.identity import digest
+
+# isort: split
+import yaml  # after ours, which answers Ctrl-C
 
 
 def main():

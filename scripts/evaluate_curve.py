@@ -3,9 +3,10 @@
 Statistics of normalization layers are re-estimated at each point.
 """
 
-import torch
-
 from modeconn import artifacts, classification, connectivity, manifests, pairs, programs
+
+# isort: split
+import torch  # after ours, which answers Ctrl-C
 
 parser = programs.parser(__doc__)
 pairs.add_arguments(parser)

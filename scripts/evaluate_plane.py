@@ -4,9 +4,10 @@ With a curve: through both endpoints and the middle of the curve. Without: throu
 was trained and the second as it is aligned. Statistics of normalization layers are re-estimated at each point.
 """
 
-import torch
-
 from modeconn import artifacts, classification, connectivity, curves, manifests, pairs, permutation, planes, programs
+
+# isort: split
+import torch  # after ours, which answers Ctrl-C
 
 parser = programs.parser(__doc__)
 pairs.add_arguments(parser)

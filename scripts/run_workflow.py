@@ -19,11 +19,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
-
 from modeconn import configuration, files, mistakes
 from modeconn.figures import registry
 from modeconn.identity import digest
+
+# isort: split
+import psutil  # after ours, which answers Ctrl-C
 
 RECORDS = Path(".snakemake")
 # Seconds that Snakemake gets to end by itself once its jobs have: it may hang then for good (9.27: a signal that comes
@@ -151,10 +152,12 @@ def explain(failed: list[tuple[str, str]]) -> str:
     reasons = {}
     for rule, log in failed:
         reason = _reason(log)
-        reasons.setdefault(reason, []).append((rule, log))
+        # What several programs say of one file is one reason.
+        what = re.sub(r"^\w+\.py: ", "", reason)
+        reasons.setdefault(what, []).append((rule, log, reason))
     lines = [f"{len(failed)} job{'s' * (len(failed) > 1)} failed; what does not need them is done."]
-    for reason, jobs in reasons.items():
-        (rule, log), *others = jobs
+    for jobs in reasons.values():
+        (rule, log, reason), *others = jobs
         more = f", and {len(others)} more" if others else ""
         lines += [f"  {rule}{more}: {reason}", f"      log: {log}"]
     return "\n".join([*lines, "Mend the cause, and run the same command again: it goes on from here."])

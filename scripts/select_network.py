@@ -5,10 +5,11 @@ where there is none; of equals that of the lowest loss. Test images see it once,
 the curve, the ensemble of both ends and an ensemble along the curve. It is written as a checkpoint of its own.
 """
 
-import torch
-
 from modeconn import artifacts, classification, curves, manifests, networks, pairs, programs
 from modeconn.ensembles import Ensemble
+
+# isort: split
+import torch  # after ours, which answers Ctrl-C
 
 parser = programs.parser(__doc__)
 pairs.add_arguments(parser)

@@ -8,6 +8,7 @@ manifest and without. Whoever reads a file of a job reads it through here. Files
 import hashlib
 import json
 import os
+import stat
 from pathlib import Path
 
 from modeconn import files
@@ -79,11 +80,13 @@ def find(path: str | Path) -> dict | None:
 
 
 def check(path: str | Path) -> None:
-    """Raises ValueError, one line that says what to do, where the file at `path` is not what a job has made there."""
+    """Raises ValueError, one line that says what to do, where the file at `path` is not what a job has made there.
+
+    Raises OSError where it is absent or cannot be read.
+    """
     path = Path(path)
-    if not path.is_file():  # a pipe would be waited for
-        state = "is no file" if path.exists() else "does not exist"
-        raise ValueError(f"{path} {state}: run the rule that makes it")
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+        raise ValueError(f"{path} is no file: delete it and run the rule that makes it again")
     made = find(path)
     if made is not None and made["files"][_place(path)] != _checksum(path):
         raise ValueError(

@@ -110,13 +110,13 @@ def test_only_a_whole_run_ends_with_its_summary(arguments, whole):
 def test_what_is_said_last_of_a_failure(checkout):
     reason = "train.py: results/data/d.safetensors is damaged: delete it"
     for name in ("first", "second"):
-        (checkout / f"{name}.log").write_text(f"epoch 1\n{reason}\n")
+        (checkout / f"{name}.log").write_text(f"epoch 1\n{reason.replace('train', name)}\n")
     failed = run_workflow.failures(FAILED.format(first="first.log", second="second.log"))
     assert failed == [("train", "first.log"), ("align", "second.log")]
     said = run_workflow.explain(failed).splitlines()
     assert said[0].startswith("2 jobs failed")
     # One cause is said once.
-    assert said[1:3] == [f"  train, and 1 more: {reason}", "      log: first.log"]
+    assert said[1:3] == [f"  train, and 1 more: {reason.replace('train', 'first')}", "      log: first.log"]
     assert "same command" in said[-1]
     assert "it left no message: was it killed?" in run_workflow.explain([("train", "absent.log")])
 

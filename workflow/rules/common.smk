@@ -13,6 +13,8 @@ from pathlib import Path
 from snakemake.utils import update_config
 
 ROOT = Path(workflow.basedir).parent
+if {"{", "}"} & set(str(ROOT)):
+    sys.exit(f"{ROOT}: Snakemake takes braces in a path for a name's: move the project to a path without")
 sys.path.insert(0, str(ROOT / "scripts"))
 # Jobs run in the environment that Snakemake runs in, activated or not; --sdm conda puts its own before it.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
