@@ -240,6 +240,8 @@ def main():
         print(f"left out of the run, from your environment: {', '.join(removed)}", file=sys.stderr)
     if given.cache:
         Path(given.cache).mkdir(parents=True, exist_ok=True)
+        if not _can_be_written(Path(given.cache)):
+            raise OSError(errno.EACCES, "the cache cannot be written", given.cache)
 
     command = [sys.executable, "-m", "snakemake", *(["--cache"] if given.cache else [])]
     command += ["--configfile", str(copy), "--workflow-profile", f"workflow/profiles/{given.profile}"]

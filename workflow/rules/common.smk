@@ -4,6 +4,7 @@ Wildcards: {dataset} {network} {recipe} {alignment} {curve} {attack} {evaluation
 name and eight hex digits of its meaning; {block} is a range of seeds, 1 or 1-4; {pair} two seeds, 1-2.
 """
 
+import errno
 import os
 import sys
 from functools import lru_cache
@@ -21,7 +22,18 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 # Told to end, a job saves its state first, and its shell waits: SLURM kills what is left when the shell has gone.
 shell.prefix("set -euo pipefail; trap : TERM; ")
 
-from modeconn import alone, configuration, devices, dispatch, files, manifests, own_data, records, stopping
+from modeconn import (
+    alone,
+    configuration,
+    devices,
+    dispatch,
+    files,
+    manifests,
+    mistakes,
+    own_data,
+    records,
+    stopping,
+)
 from modeconn.figures import registry
 from modeconn.fingerprint import fingerprint
 from modeconn.identity import canonical, digest
@@ -66,9 +78,7 @@ def begin():
             raise ValueError(f"{Path('results').absolute()} cannot be written: remount it, or run elsewhere")
         logs = Path("results/logs")
         if logs.exists() and not os.access(logs, os.W_OK):
-            raise ValueError(
-                f"{logs.absolute()} cannot be written: allow it (chmod, chown), or run as its owner"
-            )
+            raise ValueError(f"{logs.absolute()} cannot be written: {mistakes.ADVICE[errno.EACCES]}")
         if config["device"] == "cuda" and workflow.local_exec and not devices.present():
             raise ValueError(
                 "config, device: cuda is promised, and no GPU is seen here: set it to auto or cpu, or run where one is"
@@ -420,7 +430,6 @@ def deleted(*drawn):
 
     drawn: figures, where they are asked for. Of a run that has come to no end the report asks for all.
     """
-    measured = [path for paths in MEASUREMENTS.values() for path in paths]
     if not any(os.path.exists(f"{RUN}/{end}") for end in ("report.html", "summary.txt", "figures")):
         return []
     made = [
@@ -429,12 +438,27 @@ def deleted(*drawn):
         *rules.make_tables.output,
         *rules.compare_paper.output,
         *rules.judge_claims.output,
-        *(path.format(**cell) for cell in CELLS for path in rules.prepare_data.output),
-        *measured,
-        *(str(manifests.beside(path)) for path in measured),
+        *(rules.prepare_data.output.remarks.format(**cell) for cell in CELLS),
+        *measured(),
+        *(str(manifests.beside(path)) for path in measured()),
         *(path.replace(".csv", ".safetensors") for path in selections(CELLS)),
     ]
     return [path for path in unique(made) if not os.path.exists(path)]
+
+
+def measured():
+    """What is computed for this config: data sets, and all that tables are made from."""
+    return unique(
+        [rules.prepare_data.output.data.format(**cell) for cell in CELLS]
+        + [path for paths in MEASUREMENTS.values() for path in paths]
+    )
+
+
+def check_readable():
+    """End in one line where a result cannot be read: Snakemake, which compares contents, would with a traceback."""
+    for path in measured():
+        if os.path.exists(path) and not os.access(path, os.R_OK):
+            sys.exit(f"{path} cannot be read: {mistakes.ADVICE[errno.EACCES]}")
 
 
 def remember():
@@ -443,9 +467,7 @@ def remember():
     What was measured says in its manifest from which values and source; tables, figures and the report do not, and
     take seconds: they are made again. What was made by hand, without `--code`, is taken as it is.
     """
-    measured = [rules.prepare_data.output.data.format(**cell) for cell in CELLS]
-    measured += [path for paths in MEASUREMENTS.values() for path in paths]
-    for manifest, path in {str(manifests.beside(path)): path for path in measured}.items():
+    for manifest, path in {str(manifests.beside(path)): path for path in measured()}.items():
         if os.path.exists(path) and not records.is_known(path):
             try:
                 made = manifests.find(path)
