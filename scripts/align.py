@@ -1,13 +1,13 @@
 """Find the permutation of the second network that brings it to the first, and how alike their activations are."""
 
-from modeconn import artifacts, pairs, permutation, programs, signatures
+from modeconn import artifacts, manifests, pairs, permutation, programs, signatures
 from modeconn.matching import activation
 from modeconn.permutation import proof
 from modeconn.randomness import generator
 
 parser = programs.parser(__doc__)
 pairs.add_arguments(parser)
-parser.add_argument("--signature", required=True, metavar="FILE", help="correlation and L2 distance by group (CSV)")
+parser.add_argument("--signature", required=True, **manifests.OUTPUT, help="correlation and L2 distance by group (CSV)")
 
 
 def main(arguments, job):

@@ -1,4 +1,4 @@
-"""Prove, before anything is trained, which neurons of a network may be permuted.
+"""Prove, before anything is trained, which neurons of a network may be permuted, and that it can be measured.
 
 The proof is made once for a network and data set, and again where the source that makes it was edited; a training
 waits for it, and does not hang on it otherwise.
@@ -12,7 +12,14 @@ from pathlib import Path
 from modeconn import dispatch, files, mistakes
 from modeconn.fingerprint import fingerprint
 
-MODULES = ("datasets", "matching.activation", "networks", "permutation.proof")  # imported where there is work to do
+MODULES = (
+    "batchnorm",
+    "datasets",
+    "functional",
+    "matching.activation",
+    "networks",
+    "permutation.proof",
+)  # imported where there is work to do
 
 
 def main():
@@ -26,10 +33,18 @@ def main():
         metavar="JSON",
         help="list of the `statistic` of each alignment of the network; without any it need have no groups",
     )
+    parser.add_argument(
+        "--recalibration",
+        required=True,
+        type=json.loads,
+        metavar="JSON",
+        help="how statistics of its normalization are estimated anew when it is measured",
+    )
     parser.add_argument("--output", required=True, metavar="FILE", help="groups, what is pinned and the proof (JSON)")
     arguments = parser.parse_args()
     uses = [*MODULES, *dispatch.modules({"network": arguments.job["network"]})]
     asked = {"code": fingerprint("check_network", uses), "statistics": arguments.statistics}
+    asked["recalibration"] = arguments.recalibration
     output = Path(arguments.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     with open(output.with_suffix(".lock"), "w", encoding="utf-8") as lock:
@@ -49,7 +64,7 @@ def _answers(path, asked):
 
 
 def prove(arguments):
-    """What is written. Raises ValueError where the spec is wrong or an alignment of the network cannot be."""
+    """What is written. Raises ValueError where the spec is wrong, or the network cannot be aligned or measured."""
     import torch
 
     from modeconn import artifacts, networks, permutation
@@ -60,6 +75,7 @@ def prove(arguments):
 
     torch.set_num_threads(arguments.job["threads"])
     dataset = Dataset.of(*artifacts.load(arguments.data, rule="prepare_data"), "cpu")
+    check_recalibration(dataset, networks.of(arguments.job["network"], dataset), arguments.recalibration)
     network, example = networks.of(arguments.job["network"], dataset), dataset.example()
     spec = permutation.discover(network, example)
     if spec.groups or arguments.statistics:
@@ -76,6 +92,29 @@ def prove(arguments):
         "invariance": found.invariance,
         "reactions": found.reactions,
     }
+
+
+def check_recalibration(dataset, network, recalibration):
+    """Raises ValueError, one line, where statistics cannot be estimated with so many images in batches of this size."""
+    from modeconn.batchnorm import recalibrate
+    from modeconn.datasets import to_float
+    from modeconn.functional import Functional
+
+    total, count = len(dataset.train_labels), recalibration["images"]
+    if count > total:
+        raise ValueError(
+            f"config, evaluation.recalibration.images: {count}, and there are {total} training images: take fewer, or "
+            "0 for all"
+        )
+    if (count or total) % recalibration["batch"] == 1:
+        functional = Functional(network)
+        vectors, _ = functional.stack([network.state_dict()])
+        try:
+            recalibrate(functional, vectors, [to_float(dataset.train_images[:1])[None]])
+        except ValueError as error:
+            raise ValueError(
+                f"config, evaluation.recalibration.batch: {recalibration['batch']} of {count or total}: {error}"
+            ) from None
 
 
 if __name__ == "__main__":

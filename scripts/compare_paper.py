@@ -8,9 +8,11 @@ import argparse
 import json
 from pathlib import Path
 
-import yaml
+from modeconn import configuration, cost, manifests, mistakes, paper, tables
+from modeconn.identity import digest
 
-from modeconn import configuration, cost, files, mistakes, paper, tables
+# isort: split
+import yaml  # after ours, which answers Ctrl-C
 
 
 def main():
@@ -21,6 +23,7 @@ def main():
     inputs.add_argument("--published", required=True, metavar="CSV", help="the paper's numbers")
     inputs.add_argument("--paper-config", required=True, metavar="YAML", help="what the names of these numbers mean")
     inputs.add_argument("--schema", required=True, metavar="YAML", help="the config's schema")
+    inputs.add_argument("--cells", metavar="DIGEST", help="of what the comparison asks of the config; checked if given")
     made = parser.add_argument_group("outputs")
     made.add_argument("--paper-table", required=True, metavar="CSV", help="one row a number of the paper")
     made.add_argument("--page", required=True, metavar="HTML", help="the table in the paper's form")
@@ -33,7 +36,7 @@ def main():
     rows = paper.compare(
         tables.read([arguments.published], tables.PUBLISHED),
         tables.read([arguments.summary_table], tables.SUMMARY),
-        configuration.cells(json.loads(Path(arguments.config).read_text(encoding="utf-8")), schema),
+        cells(arguments.config, schema, arguments.cells),
         configuration.cells(theirs, schema),
     )
     outputs = {
@@ -41,9 +44,20 @@ def main():
         arguments.page: paper.page(rows).encode(),
         arguments.text: paper.text(rows).encode(),
     }
-    for path, content in outputs.items():
-        files.write_bytes(path, content)
+    read = {"summary_table": arguments.summary_table, "published": arguments.published}
+    manifests.write_all("compare_paper", outputs, read)
     cost.write(arguments.paper_table)
+
+
+def cells(path, schema, expected):
+    """`configuration.cells` of the run's config at `path`. Raises ValueError where `expected` is not their digest."""
+    try:
+        found = configuration.cells(json.loads(Path(path).read_text(encoding="utf-8")), schema)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        found = None
+    if found is None or expected not in (None, digest(sorted(found.items()))):
+        raise ValueError(f"{path} is damaged, or of another config: delete it and run rule write_config again")
+    return found
 
 
 if __name__ == "__main__":

@@ -3,14 +3,15 @@
 Statistics of normalization layers are re-estimated at each point.
 """
 
-import torch
+from modeconn import artifacts, classification, connectivity, manifests, pairs, programs
 
-from modeconn import artifacts, classification, connectivity, pairs, programs
+# isort: split
+import torch  # after ours, which answers Ctrl-C
 
 parser = programs.parser(__doc__)
 pairs.add_arguments(parser)
 pairs.add_curve_argument(parser)
-parser.add_argument("--statistics", required=True, metavar="FILE", help="the re-estimated statistics (safetensors)")
+parser.add_argument("--statistics", required=True, **manifests.OUTPUT, help="the re-estimated statistics (safetensors)")
 
 SPLITS = ("train", "test")
 

@@ -4,14 +4,15 @@ With a curve: through both endpoints and the middle of the curve. Without: throu
 was trained and the second as it is aligned. Statistics of normalization layers are re-estimated at each point.
 """
 
-import torch
+from modeconn import artifacts, classification, connectivity, curves, manifests, pairs, permutation, planes, programs
 
-from modeconn import artifacts, classification, connectivity, curves, pairs, permutation, planes, programs
+# isort: split
+import torch  # after ours, which answers Ctrl-C
 
 parser = programs.parser(__doc__)
 pairs.add_arguments(parser)
 parser.add_argument("--curve", **artifacts.INPUT, help="the bends, from fit_curve (default: no curve)")
-parser.add_argument("--marks", required=True, metavar="FILE", help="coordinates of networks and curve (CSV)")
+parser.add_argument("--marks", required=True, **manifests.OUTPUT, help="coordinates of networks and curve (CSV)")
 
 # Of t, at which the curve is drawn.
 CURVE_POINTS = 65

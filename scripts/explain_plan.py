@@ -16,6 +16,7 @@ CAUSES = {
     "Missing output files": "not there yet",
     "Params have changed": "other values",
     "Input files updated by another job": "follows",
+    "Code has changed": "its rule was edited, or Snakemake's record of it lost",
 }
 JOB = r"^Job \d+: .*\nReasons?:\s*(?P<reason>.*)\n(?:Shell command: .*> results/logs/(?P<rule>\w+)/.*)?"
 MODULE = r"([\w.]+):([0-9a-f]{8})\b"

@@ -1,10 +1,10 @@
 """Train the bends of a curve between two networks, so that the loss stays low along it."""
 
-from modeconn import artifacts, curves, datasets, optimization, pairs, programs
+from modeconn import artifacts, curves, datasets, manifests, optimization, pairs, programs
 
 parser = programs.parser(__doc__)
 pairs.add_arguments(parser)
-parser.add_argument("--history", required=True, metavar="FILE", help="loss and accuracy per epoch (CSV)")
+parser.add_argument("--history", required=True, **manifests.OUTPUT, help="loss and accuracy per epoch (CSV)")
 
 
 def main(arguments, job):

@@ -10,7 +10,7 @@ import argparse
 import textwrap
 from pathlib import Path
 
-from modeconn import claims, cost, files, mistakes, provenance, tables
+from modeconn import claims, cost, manifests, mistakes, provenance, tables
 
 
 def remarks(lines):
@@ -50,15 +50,16 @@ def main():
     comparison = claims.compare(published, summary)
     text = claims.text(summary, verdicts, comparison)
     if arguments.paper is not None:
-        text += f"\n{Path(arguments.paper).read_text(encoding='utf-8')}"
-    text += remarks("".join(Path(path).read_text(encoding="utf-8") for path in arguments.remarks).splitlines())
+        text += f"\n{manifests.read_text(arguments.paper)}"
+    text += remarks("".join(map(manifests.read_text, arguments.remarks)).splitlines())
     outputs = {
         arguments.verdicts_table: tables.csv(verdicts),
         arguments.comparison_table: tables.csv(comparison),
         arguments.text: text.encode(),
     }
-    for path, content in outputs.items():
-        files.write_bytes(path, content)
+    names = ("pairs_table", "best_table", "summary_table", "signatures_table", "data", "remarks", "paper")
+    names += ("claims", "published")
+    manifests.write_all("judge_claims", outputs, {name: getattr(arguments, name) for name in names})
     cost.write(arguments.verdicts_table)
 
 

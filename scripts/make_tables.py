@@ -9,14 +9,21 @@ are in nats.
 """
 
 import argparse
+from pathlib import Path
 
-from modeconn import agreement, cost, files, mistakes, provenance, tables
+from modeconn import agreement, cost, manifests, mistakes, provenance, tables
+from modeconn.identity import digest
 
 
 def main():
     # A study may have more files than a command line holds.
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, fromfile_prefix_chars="@")
-    inputs = parser.add_argument_group("inputs", "@FILE stands for the arguments in that file, one a line")
+    listing = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    listing.add_argument("--measurements", metavar="TXT", help="a file with the options that name inputs, one a line")
+    listing.add_argument("--listed", metavar="DIGEST", help="of the lines of this file; checked if given")
+    listed, words = listing.parse_known_args()
+
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, parents=[listing])
+    inputs = parser.add_argument_group("inputs")
     inputs.add_argument("--evaluations", nargs="+", required=True, metavar="CSV", help="points along a curve")
     inputs.add_argument("--histories", nargs="*", default=[], metavar="CSV", help="loss and accuracy against epoch")
     inputs.add_argument("--signatures", nargs="*", default=[], metavar="CSV", help="mean correlation of each group")
@@ -42,7 +49,7 @@ def main():
     made.add_argument("--best-table", required=True, metavar="CSV", help="one row a network or ensemble and attack")
     made.add_argument("--best-summary-table", required=True, metavar="CSV", help="their mean, std and n over pairs")
     made.add_argument("--environments-table", required=True, metavar="CSV", help="one row an environment of artifacts")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args([*lines(listed.measurements, listed.listed), *words])
 
     curves = joined(arguments.evaluations, tables.EVALUATION)
     pairs = tables.pair_table(curves)
@@ -66,9 +73,21 @@ def main():
         arguments.environments_table: provenance.environments(arguments.artifacts),
     }
     contents = {path: tables.csv(rows) for path, rows in outputs.items()}
-    for path, content in contents.items():
-        files.write_bytes(path, content)
+    measured = {name: paths for name, paths in vars(arguments).items() if isinstance(paths, list)}
+    manifests.write_all("make_tables", contents, measured)
     cost.write(arguments.curves_table)
+
+
+def lines(path, expected):
+    """The lines of the file at `path`, none without one. Raises ValueError where `expected` is not their digest."""
+    if path is None:
+        return []
+    found = Path(path).read_text(encoding="utf-8").splitlines()
+    if expected is not None and digest(found) != expected:
+        raise ValueError(
+            f"{path} is damaged, it does not list what the config measures: delete it and run list_measurements again"
+        )
+    return found
 
 
 def joined(paths, table):

@@ -3,7 +3,7 @@
 import warnings
 from pathlib import Path
 
-from modeconn import artifacts, datasets, files, programs
+from modeconn import artifacts, datasets, files, manifests, programs
 from modeconn.datasets import remarks
 
 parser = programs.parser(__doc__)
@@ -13,7 +13,9 @@ parser.add_argument(
     metavar="FOLDER",
     help=f"where archives are kept, and put by hand (default: {datasets.DOWNLOADS})",
 )
-parser.add_argument("--remarks", metavar="TXT", help="what a user should know about the data, one line each")
+parser.add_argument(
+    "--remarks", type=manifests.Output, metavar="TXT", help="what a user should know about the data, one line each"
+)
 
 
 def main(arguments, job):

@@ -4,15 +4,15 @@ It starts from the networks as they are, or from a permutation found by another 
 permutation of the network as it was trained.
 """
 
-from modeconn import artifacts, optimization, pairs, permutation, programs, refinement, signatures
+from modeconn import artifacts, manifests, optimization, pairs, permutation, programs, refinement, signatures
 from modeconn.permutation import proof
 from modeconn.randomness import generator
 
 parser = programs.parser(__doc__)
 pairs.add_arguments(parser)
-parser.add_argument("--signature", required=True, metavar="FILE", help="mean correlation by group (CSV)")
-parser.add_argument("--history", required=True, metavar="FILE", help="loss and accuracy per epoch (CSV)")
-parser.add_argument("--scores", required=True, metavar="FILE", help="loss of each candidate of the rounding (CSV)")
+parser.add_argument("--signature", required=True, **manifests.OUTPUT, help="mean correlation by group (CSV)")
+parser.add_argument("--history", required=True, **manifests.OUTPUT, help="loss and accuracy per epoch (CSV)")
+parser.add_argument("--scores", required=True, **manifests.OUTPUT, help="loss of each candidate of the rounding (CSV)")
 
 
 def main(arguments, job):

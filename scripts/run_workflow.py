@@ -8,6 +8,7 @@ and what to do; after a whole run they are its summary.
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import re
@@ -18,11 +19,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
-
 from modeconn import configuration, files, mistakes
 from modeconn.figures import registry
 from modeconn.identity import digest
+
+# isort: split
+import psutil  # after ours, which answers Ctrl-C
 
 RECORDS = Path(".snakemake")
 # Seconds that Snakemake gets to end by itself once its jobs have: it may hang then for good (9.27: a signal that comes
@@ -149,15 +151,32 @@ def explain(failed: list[tuple[str, str]]) -> str:
     """What to read last: each reason once, with its first job and log, and how many others it stopped."""
     reasons = {}
     for rule, log in failed:
-        lines = Path(log).read_text(encoding="utf-8", errors="replace").strip().splitlines() if _is_file(log) else []
-        reason = lines[-1] if lines else "it left no message: was it killed, or is the disk full?"
-        reasons.setdefault(reason, []).append((rule, log))
+        reason = _reason(log)
+        # What several programs say of one file is one reason.
+        what = re.sub(r"^\w+\.py: ", "", reason)
+        reasons.setdefault(what, []).append((rule, log, reason))
     lines = [f"{len(failed)} job{'s' * (len(failed) > 1)} failed; what does not need them is done."]
-    for reason, jobs in reasons.items():
-        (rule, log), *others = jobs
+    for jobs in reasons.values():
+        (rule, log, reason), *others = jobs
         more = f", and {len(others)} more" if others else ""
         lines += [f"  {rule}{more}: {reason}", f"      log: {log}"]
     return "\n".join([*lines, "Mend the cause, and run the same command again: it goes on from here."])
+
+
+def _reason(log):
+    """Why a job failed, by the last line of its log; where it could write none, because of a full disk or a kill."""
+    if _is_file(log):
+        try:
+            lines = Path(log).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        except OSError as error:
+            return f"its log cannot be read: {mistakes.explained(error)}"
+        if lines:
+            full = os.strerror(errno.ENOSPC)
+            return f"{lines[-1]}: {mistakes.ADVICE[errno.ENOSPC]}" if lines[-1].endswith(full) else lines[-1]
+    folder = Path(log).parent
+    if files.is_full(folder):
+        return f"the disk of {folder} is full: {mistakes.ADVICE[errno.ENOSPC]}"
+    return "it left no message: was it killed?"
 
 
 def _is_file(path):
@@ -221,6 +240,8 @@ def main():
         print(f"left out of the run, from your environment: {', '.join(removed)}", file=sys.stderr)
     if given.cache:
         Path(given.cache).mkdir(parents=True, exist_ok=True)
+        if not _can_be_written(Path(given.cache)):
+            raise OSError(errno.EACCES, "the cache cannot be written", given.cache)
 
     command = [sys.executable, "-m", "snakemake", *(["--cache"] if given.cache else [])]
     command += ["--configfile", str(copy), "--workflow-profile", f"workflow/profiles/{given.profile}"]

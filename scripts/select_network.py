@@ -5,16 +5,17 @@ where there is none; of equals that of the lowest loss. Test images see it once,
 the curve, the ensemble of both ends and an ensemble along the curve. It is written as a checkpoint of its own.
 """
 
-import torch
-
-from modeconn import artifacts, classification, curves, networks, pairs, programs
+from modeconn import artifacts, classification, curves, manifests, networks, pairs, programs
 from modeconn.ensembles import Ensemble
+
+# isort: split
+import torch  # after ours, which answers Ctrl-C
 
 parser = programs.parser(__doc__)
 pairs.add_arguments(parser)
 pairs.add_curve_argument(parser)
 parser.add_argument("--statistics", required=True, **artifacts.INPUT, help="from evaluate_curve, for the same points")
-parser.add_argument("--checkpoint", required=True, metavar="FILE", help="the best network (safetensors)")
+parser.add_argument("--checkpoint", required=True, **manifests.OUTPUT, help="the best network (safetensors)")
 
 # What is tested: single networks, and ensembles of both ends and along the curve.
 MARKS = ("first", "second", "best", "ends", "ensemble")

@@ -2,12 +2,12 @@
 
 import math
 
-from modeconn import artifacts, classification, datasets, networks, optimization, programs
+from modeconn import artifacts, classification, datasets, manifests, networks, optimization, programs
 from modeconn.functional import Functional
 
 parser = programs.parser(__doc__)
 parser.add_argument("--data", required=True, **artifacts.INPUT, help="the data set, from prepare_data")
-parser.add_argument("--history", required=True, metavar="FILE", help="loss and accuracy per epoch (CSV)")
+parser.add_argument("--history", required=True, **manifests.OUTPUT, help="loss and accuracy per epoch (CSV)")
 
 
 def main(arguments, job):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import safetensors
 
-from modeconn import tables
+from modeconn import manifests, tables
 
 
 def table(paths, signatures):
@@ -37,6 +37,7 @@ def table(paths, signatures):
 
 def _read(path):
     """(dataset, network, recipe, pair, alignment, group -> indices) of a permutation's file."""
+    manifests.check(path)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             names = json.loads((file.metadata() or {})["modeconn"])["job"]["names"]

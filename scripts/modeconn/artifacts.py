@@ -16,8 +16,7 @@ import safetensors
 import torch
 from safetensors.torch import save as serialize
 
-from modeconn import bits, compiler
-from modeconn.files import replacing
+from modeconn import bits, compiler, files
 from modeconn.identity import canonical
 
 KEY = "modeconn"
@@ -26,7 +25,7 @@ LONGEST_HEADER = 100_000_000  # bytes: what safetensors allows
 
 def write_rows(path, rows):
     """Write rows (dicts with the same keys) to `path` as CSV, whole or not at all; numbers with nine digits."""
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+    with files.replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         for row in rows:
@@ -66,7 +65,7 @@ def save(path, tensors, metadata):
     plain = torch.contiguous_format
     tensors = {name: tensor.detach().cpu().clone(memory_format=plain) for name, tensor in tensors.items()}
     metadata = {**metadata, "checksum": _checksum(tensors, metadata)}
-    with replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         temporary.write_bytes(serialize(tensors, metadata={KEY: canonical(metadata)}))
 
 
@@ -95,8 +94,7 @@ def load(path, device="cpu", rule=None):
         if metadata.pop("checksum") != _checksum(tensors, metadata):
             raise ValueError("its checksum does not fit its content")
     except (safetensors.SafetensorError, OSError, ValueError) as error:
-        places = f"{path}" if not path.is_symlink() else f"{path} and the file it links to, {path.resolve()},"
-        raise ValueError(f"{path} is damaged ({error}): delete {places} and run {maker} again") from None
+        raise ValueError(f"{path} is damaged ({error}): delete {files.places(path)} and run {maker} again") from None
     if rules and metadata["rule"] not in rules:
         raise ValueError(f"{path} comes from {maker}: give a file from {wanted}")
     return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata

@@ -2,9 +2,12 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
+
+LEAST_ROOM = 2**16  # bytes
 
 
 @contextlib.contextmanager
@@ -23,9 +26,7 @@ def replacing(path):
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
         # mkstemp makes files private; an artifact has the permissions that any new file would have.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(0o666 & ~umask())
         temporary.replace(path)
     except OSError as error:
         if error.errno is not None and error.filename in (None, str(temporary)):
@@ -33,6 +34,20 @@ def replacing(path):
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def umask():
+    """The permissions that new files of this process do not get."""
+    found = os.umask(0)
+    os.umask(found)
+    return found
+
+
+def is_full(folder):
+    """Whether the disk of `folder`, or of the nearest one above that is there, has no room."""
+    folder = Path(folder).absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return shutil.disk_usage(there).free < LEAST_ROOM
 
 
 def write_bytes(path, content):
@@ -44,6 +59,12 @@ def write_bytes(path, content):
 def write_text(path, text):
     """Write `text` to `path`, whole or not at all."""
     write_bytes(path, text.encode())
+
+
+def places(path):
+    """How to say where the file at `path` is, with the file that it links to: a cache's, which is to be deleted too."""
+    path = Path(path)
+    return f"{path} and the file it links to, {path.resolve()}," if path.is_symlink() else str(path)
 
 
 def date_now(folder):

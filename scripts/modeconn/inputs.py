@@ -2,12 +2,13 @@
 
 An artifact records, as `inputs`, the checksums of what its own program read, by the name of the argument, and as `job`
 the values and names of its job. A permutation of other networks, bends of another permutation, or the networks of
-another recipe under the right path would be computed with and give wrong numbers without a word.
+another recipe under the right path would be computed with and give wrong numbers without a word. A job does not know
+all that decided its inputs, but their places do: a manifest names the files of its job by them.
 """
 
 from argparse import Namespace
 
-from modeconn import artifacts
+from modeconn import artifacts, manifests
 
 
 def checksums(arguments: Namespace) -> dict[str, list[str | None]]:
@@ -37,6 +38,8 @@ def check(arguments: Namespace, given: dict[str, list[str | None]]) -> None:
                         f"{path} was made from {source}: run rule {maker} again, or give what belongs to it"
                     )
             _check_job(path, maker, argument, metadata.get("job", {}), arguments.job)
+            if metadata:  # else `artifacts.load` explains what it is
+                manifests.check(path)
 
 
 def _check_job(path, maker, argument, made, wanted):

@@ -6,6 +6,13 @@ import signal
 import sys
 from pathlib import Path
 
+# What to do, by the reason for which the machine refuses.
+ADVICE = {
+    errno.ENOSPC: "free some space, and run the same command again",
+    errno.EDQUOT: "your share of the disk is full: free some of it, and run the same command again",
+    errno.EACCES: "allow it (chmod, chown), or run as its owner",
+}
+
 
 @contextlib.contextmanager
 def in_one_line():
@@ -25,10 +32,5 @@ def in_one_line():
 
 def explained(error: Exception) -> str:
     """The message of `error`, and what to do where the machine refuses for a reason that says it."""
-    known = {
-        errno.ENOSPC: "free some space, and run the same command again",
-        errno.EDQUOT: "your share of the disk is full: free some of it, and run the same command again",
-        errno.EACCES: "allow it (chmod, chown), or run as its owner",
-    }
-    advice = known.get(getattr(error, "errno", None))
+    advice = ADVICE.get(getattr(error, "errno", None))
     return f"{error}: {advice}" if advice else str(error)

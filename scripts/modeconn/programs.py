@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from modeconn import artifacts, bits, cost, devices, fingerprint, inputs, mistakes, resume
+from modeconn import artifacts, bits, cost, devices, fingerprint, inputs, manifests, mistakes, resume
 
 NO_MEMORY = "the machine has not as much memory as this takes: lower the batch, the population, or the data's size"
 
@@ -36,7 +36,10 @@ def parser(description):
     )
     result.add_argument("--gpus", type=int, metavar="N", help="GPUs that the job was given, 0 or 1 (default: unknown)")
     result.add_argument(
-        "--output", required=True, metavar="FILE", help="what is made; a file .cost.json goes beside it"
+        "--output",
+        required=True,
+        **manifests.OUTPUT,
+        help="what is made; its manifest and a file .cost.json go beside it",
     )
     return result
 
@@ -59,8 +62,15 @@ class Job:
 
     def provenance(self, rule: str) -> dict:
         """What an artifact that `rule` makes of this job says of itself: values, versions and inputs."""
-        versions = artifacts.versions(self.device, self.values["network"])
+        versions = artifacts.versions(self.device, self.values["network"]) if "network" in self.values else {}
         return {"rule": rule, "job": self.values, "versions": versions, "inputs": self.inputs}
+
+    def write_manifest(self, arguments: argparse.Namespace, rule: str) -> None:
+        """What this job has made of what, beside its output: the last thing that it makes."""
+        named = [path for path in vars(arguments).values() if isinstance(path, manifests.Output)]
+        outputs = [path for path in named if Path(path).exists()]
+        made = {**self.provenance(rule), "code": arguments.code}
+        manifests.write(manifests.beside(arguments.output), outputs, made)
 
     def progress(self, epochs, what):
         """A reporter for `optimization.minimize`: a line an epoch, or a bar on a terminal."""
@@ -181,6 +191,7 @@ def _work(arguments, main, name):
                 raise
             # Again, now that what the job named has been imported too.
             _check(arguments.code)
+            job.write_manifest(arguments, Path(name).stem)
             job.write_cost(arguments.output)
     except resume.Stopped as stop:
         print(f"{name}: {stop}", file=sys.stderr)

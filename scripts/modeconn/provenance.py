@@ -1,4 +1,4 @@
-"""Where results come from: the environments that made them, read from the artifacts themselves and without torch."""
+"""Where results come from: the environments that made them, read from artifacts and their manifests, without torch."""
 
 import json
 from collections import defaultdict
@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import pandas as pd
 import safetensors
+
+from modeconn import manifests
 
 # As `artifacts.versions` writes them; an artifact that no version decides, a data set, has none.
 ENVIRONMENT = ["python", "torch", "torchvision", "device", "instructions", "compiled"]
@@ -18,12 +20,12 @@ def environments(paths):
     Columns: those of ENVIRONMENT; `artifacts`, how many; `differs`, in what from the commonest that says
     anything of it; `examples`, some of them, where it does. Networks that torchvision built, or that were compiled, are
     a row of their own, which differs in nothing by that alone.
-    Raises ValueError where a file is no artifact.
+    An artifact's manifest says it, or where it has none, by hand, the artifact itself.
+    Raises ValueError where a file is no artifact, or its manifest is not what its job has made.
     """
     made = defaultdict(list)
     for path in paths:
-        versions = _metadata(path).get("versions")
-        if versions is not None:
+        if versions := (manifests.find(path) or _metadata(path)).get("versions"):
             made[tuple(str(versions.get(name, "")) for name in ENVIRONMENT)].append(str(path))
     rows, ranked = [], sorted(made.items(), key=lambda item: (-len(item[1]), item[0]))
     usual = [next(filter(None, values), "") for values in zip(*(environment for environment, _ in ranked))]
@@ -45,8 +47,9 @@ class Splits(NamedTuple):
 def splits(path) -> Splits:
     """The `Splits` of a data set that prepare_data has made, from the header of its file.
 
-    Raises ValueError where the file is no such artifact.
+    Raises ValueError where the file is no such artifact, or not what its job has made.
     """
+    manifests.check(path)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             classes = json.loads((file.metadata() or {})["modeconn"])["classes"]

@@ -3,12 +3,13 @@
 Accuracies are fractions in 0..1 and losses are in nats in every table; only figures and texts show percent.
 """
 
+import io
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from modeconn import barriers
+from modeconn import barriers, manifests
 
 FLOAT_FORMAT = "%.9g"
 
@@ -23,6 +24,14 @@ WORDS = frozenset(
 )
 # Columns that may be empty: a standard deviation needs two values.
 OPTIONAL = frozenset(["std"])
+# Least and most of what stands in a column of this name. Correlations are rounded, and so may exceed 1 by a little.
+RANGES = {
+    **dict.fromkeys(["t", "differ"], (0, 1)),
+    **dict.fromkeys(["before", "after"], (-1.001, 1.001)),
+    **dict.fromkeys(["loss", "length", "distance_before", "distance_after", "amplitude", "position"], (0, np.inf)),
+    **dict.fromkeys(["epoch", "wave", "size"], (1, np.inf)),
+    **{name: (0, 1) for name in ("accuracy", *barriers.QUANTITIES) if "accuracy" in name},
+}
 
 
 class Table(NamedTuple):
@@ -101,8 +110,9 @@ CLAIMS = Table(
 def read(paths, table):
     """The rows of the CSV files `paths`, one file after another, as a frame with the columns of `table`.
 
-    Raises ValueError naming the file when a column is missing, a number is not one or is not finite, and naming the
-    rows when two of them have the same key.
+    Raises ValueError naming the file when it is not as its job has made it (`manifests.check`), a column or a row that
+    the job was to measure is missing, a number is not one, is not finite or out of its range, and naming the rows when
+    two of them have the same key.
     """
     frames = [_read_one(path, table) for path in paths]
     rows = pd.concat(frames, ignore_index=True) if frames else _empty(table)
@@ -114,8 +124,9 @@ def read(paths, table):
 
 
 def _read_one(path, table):
+    content = manifests.read_bytes(path)
     try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+        rows = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
     except ValueError as error:
         raise ValueError(f"{path} is not a readable CSV table: {str(error).strip()}") from error
     missing = [name for name in table.columns if name not in rows]
@@ -131,8 +142,36 @@ def _read_one(path, table):
         if wrong.any():
             line = wrong.idxmax()
             raise ValueError(f"{path}, line {line + 2}: {name} is '{rows[name][line]}', not a finite number")
+        least, most = RANGES.get(name, (-np.inf, np.inf))
+        outside = (numbers < least) | (numbers > most)
+        if outside.any():
+            line = outside.idxmax()
+            limits = f"from {least:g} to {most:g}" if np.isfinite(most) else f"at least {least:g}"
+            raise ValueError(f"{path}, line {line + 2}: {name} is {rows[name][line]}, and has to be {limits}")
         rows = rows.assign(**{name: numbers})
+    made = manifests.find(path)
+    if made is not None and (planned := _planned(made["job"], table)):
+        columns, number = planned
+        found = len(rows[columns].drop_duplicates())
+        if found != number:
+            raise ValueError(
+                f"{path} has {found} values of {' and '.join(columns)}, and its job was to measure {number}: delete it "
+                f"and run rule {made['rule']} again"
+            )
     return rows
+
+
+def _planned(job, table):
+    """(columns, how many different values they hold) of a job's table, None where its values do not say it."""
+    if table == EVALUATION and "evaluation" in job:
+        return ["t"], job["evaluation"]["points"]
+    if table == ACTIVATIONS and "activations" in job:
+        return ["t"], job["activations"]["points"]
+    if table == PLANE and "plane" in job:
+        return ["x", "y"], job["plane"]["points"] ** 2
+    if table == HISTORY and "recipe" in job:  # a job that trains: a curve, a permutation or networks
+        return ["epoch"], (job.get("curve") or job.get("alignment") or job["recipe"])["epochs"]
+    return None
 
 
 def _empty(table):

@@ -12,15 +12,18 @@ from modeconn.permutation import proof
 
 PROGRAM = Path(__file__).parents[2] / "scripts" / "check_network.py"
 
+RECALIBRATION = {"images": 0, "batch": 512, "augmented": False}
+
 
 @pytest.fixture
 def check(tiny_pair, monkeypatch, tmp_path):
     """Run the program with these statistics and return what it has written."""
 
-    def check(statistics=("sum",), **network):
+    def check(statistics=("sum",), recalibration=RECALIBRATION, **network):
         files, values = tiny_pair
         values = values | {"network": values["network"] | network}
         words = [f"--data={files['data']}", f"--job={json.dumps(values)}", f"--statistics={json.dumps(statistics)}"]
+        words += [f"--recalibration={json.dumps(recalibration)}"]
         output = tmp_path / "checks" / "found.json"
         monkeypatch.setattr(sys, "argv", [str(PROGRAM), *words, f"--output={output}"])
         runpy.run_path(str(PROGRAM), run_name="__main__")
@@ -66,3 +69,20 @@ def test_a_network_without_groups_is_an_error_only_where_it_is_aligned(check):
     )
     with pytest.raises(SystemExit, match=r"^check_network\.py: Normalized has no neurons that may be permuted: it has"):
         check(["sum"], **linear)
+
+
+def test_what_measures_cannot_be_estimated_from_is_refused_before_training(check):
+    """Of 44 training images: a layer of an MLP has one value a unit of each."""
+    with pytest.raises(SystemExit) as caught:
+        check(recalibration=RECALIBRATION | {"images": 10**7})
+    assert caught.value.code.startswith(
+        "check_network.py: config, evaluation.recalibration.images: 10000000, and there are 44 training images"
+    )
+    mlp = {"family": "mlp", "hidden": [8], "width": 1}
+    with pytest.raises(SystemExit) as caught:
+        check([], RECALIBRATION | {"batch": 43}, **mlp)
+    assert caught.value.code.startswith(
+        "check_network.py: config, evaluation.recalibration.batch: 43 of 44: a batch of one image, the last one perhaps"
+    )
+    check([], RECALIBRATION | {"batch": 43}, **mlp, norm="layer")
+    check([], RECALIBRATION | {"batch": 42}, **mlp)

@@ -1,11 +1,12 @@
 """Artifacts that do not belong together are refused in one line that names both."""
 
+import shutil
 from argparse import Namespace
 
 import pytest
 import torch
 
-from modeconn import artifacts, inputs
+from modeconn import artifacts, inputs, manifests
 
 NAMES = {"dataset": "digits", "network": "tinyten", "recipe": "standard"}
 PAIR = {**NAMES, "pair": "1-2", "alignment": "activation"}
@@ -102,3 +103,48 @@ def test_networks_of_other_values_are_refused(study, one_line):
 def test_pam_starts_from_another_alignment(study):
     job = {"names": {**PAIR, "alignment": "pam_aligned"}, "network": NETWORK, "alignment": {"method": "pam"}}
     check(study, job, curve=None)
+
+
+def place(kind, recipe="standard", alignment="activation", name="one"):
+    """Where a file of a study lies, as the workflow names folders."""
+    network = f"digits-1/tinyten-2/{recipe}"
+    return {
+        "networks": f"networks/{network}/seeds1.safetensors",
+        "permutation": f"alignments/{network}/1-2/{alignment}.safetensors",
+        "curve": f"curves/{network}/1-2/{alignment}/{name}.safetensors",
+        "statistics": f"evaluations/{network}/1-2/{alignment}/bezier-5/{name}.safetensors",
+    }[kind]
+
+
+# What is copied over a file of the standard recipe, aligned by activations. Job values and names are equal: what tells
+# them apart decided an input, or stands in the identities of folders alone.
+SWAPS = [
+    *(("networks", {"recipe": recipe}) for recipe in ("robust-4", "standard-5")),
+    *(
+        ("permutation", values)
+        for values in ({"alignment": "weight"}, {"recipe": "robust-4"}, {"recipe": "standard-5"})
+    ),
+    *(("curve", values) for values in ({"alignment": "weight"}, {"recipe": "robust-4"})),
+    *(("statistics", values) for values in ({"alignment": "weight"}, {"recipe": "robust-4"})),
+]
+
+
+@pytest.mark.parametrize("with_manifest", [False, True])
+@pytest.mark.parametrize(("kind", "values"), SWAPS)
+def test_a_file_that_was_copied_over_another_is_refused_by_its_place(tmp_path, one_line, kind, values, with_manifest):
+    job = {"names": {"pair": "1-2"}, "network": NETWORK}
+
+    def make(number, **values):
+        path = artifacts.Input(tmp_path / "results" / place(kind, **values))
+        artifacts.save(path, {"tensor": torch.full((2,), float(number))}, {"rule": "maker", "job": job})
+        manifests.write(manifests.beside(path), [path], {"rule": "maker", "job": job})
+        return path
+
+    ours, theirs = make(1), make(2, **values)
+    arguments = Namespace(job=job, **{kind: ours})
+    inputs.check(arguments, inputs.checksums(arguments))
+    shutil.copy2(theirs, ours)
+    if with_manifest:
+        shutil.copy2(manifests.beside(theirs), manifests.beside(ours))
+    with one_line(ValueError, ours, "of another job", "delete", "again"):
+        inputs.check(arguments, inputs.checksums(arguments))

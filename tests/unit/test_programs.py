@@ -91,7 +91,7 @@ def test_the_cost_of_a_run_lies_beside_its_output(run, tmp_path):
         files.write_text(arguments.output, "result")
 
     run(main)
-    assert sorted(os.listdir(tmp_path)) == ["result.cost.json", "result.safetensors"]
+    assert sorted(os.listdir(tmp_path)) == ["result.cost.json", "result.manifest.json", "result.safetensors"]
     cost = json.loads((tmp_path / "result.cost.json").read_text())
     assert cost.keys() == COST.keys()
     assert all(isinstance(cost[key], kind) for key, kind in COST.items())
@@ -536,3 +536,14 @@ def test_a_network_that_has_learned_nothing_is_said(made, monkeypatch, capsys, t
         history=tmp_path / "history.csv",
     )
     assert ("no better than always answering the most frequent class" in capsys.readouterr().out) != learns
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+def test_ctrl_c_while_importing_is_no_traceback(tmp_path, program):
+    for imported in ("torch", "numpy", "pandas", "yaml", "jsonschema", "psutil"):
+        (tmp_path / f"{imported}.py").write_text("raise KeyboardInterrupt")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True)
+    stopped = done.returncode == -signal.SIGINT and done.stderr == f"{program.name}: stopped\n"
+    # Some import nothing before they read their arguments.
+    assert stopped or (done.returncode == 2 and done.stderr.startswith("usage: "))

@@ -110,15 +110,30 @@ def test_only_a_whole_run_ends_with_its_summary(arguments, whole):
 def test_what_is_said_last_of_a_failure(checkout):
     reason = "train.py: results/data/d.safetensors is damaged: delete it"
     for name in ("first", "second"):
-        (checkout / f"{name}.log").write_text(f"epoch 1\n{reason}\n")
+        (checkout / f"{name}.log").write_text(f"epoch 1\n{reason.replace('train', name)}\n")
     failed = run_workflow.failures(FAILED.format(first="first.log", second="second.log"))
     assert failed == [("train", "first.log"), ("align", "second.log")]
     said = run_workflow.explain(failed).splitlines()
     assert said[0].startswith("2 jobs failed")
     # One cause is said once.
-    assert said[1:3] == [f"  train, and 1 more: {reason}", "      log: first.log"]
+    assert said[1:3] == [f"  train, and 1 more: {reason.replace('train', 'first')}", "      log: first.log"]
     assert "same command" in said[-1]
-    assert "is the disk full?" in run_workflow.explain([("train", "absent.log")])
+    assert "it left no message: was it killed?" in run_workflow.explain([("train", "absent.log")])
+
+
+def test_a_full_disk_is_the_reason_where_no_log_could_be_written(checkout, monkeypatch):
+    monkeypatch.setattr(run_workflow.files, "is_full", lambda folder: True)
+    (checkout / "empty.log").write_text("")
+    for log in ("empty.log", "logs/absent.log"):
+        said = run_workflow.explain([("train", log)])
+        assert "is full: free some space, and run the same command again" in said
+    (checkout / "report.log").write_text("Traceback\nOSError: [Errno 28] No space left on device\n")
+    said = run_workflow.explain([("write_report", "report.log")])
+    assert "write_report: OSError: [Errno 28] No space left on device: free some space, and run" in said
+
+
+def test_the_disk_of_a_folder_that_is_not_there_yet_has_room(checkout):
+    assert not run_workflow.files.is_full("results/logs/train")
 
 
 HANGS = """

@@ -3,11 +3,12 @@
 import copy
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from modeconn import artifacts
+from modeconn import artifacts, files
 from workflow.checkout import TINY, Checkout
 
 SHARED = copy.deepcopy(TINY)
@@ -61,6 +62,13 @@ def test_files_of_ones_own_are_shared_by_their_content(cache, tmp_path):
         (data,) = (checkout.path / "results/data").glob("*.safetensors")
         assert len(artifacts.load(data)[0]["train_labels"]) == number
     assert computed == [{"prepare_data", "train"}, {"prepare_data", "train"}, set()]
+
+
+def test_nobody_may_write_there_whom_the_umask_keeps_out(cache):
+    umask = files.umask()
+    assert umask & 0o022
+    modes = {path.stat().st_mode & 0o777 for path in Path(cache["SNAKEMAKE_OUTPUT_CACHE"]).iterdir()}
+    assert modes == {0o666 & ~umask}
 
 
 def test_edited_source_is_another_entry(cache, tmp_path):

@@ -247,3 +247,22 @@ def test_a_network_is_checked_before_it_is_trained(tmp_path):
         with checkout.edited("scripts/modeconn/permutation/proof.py", "LARGEST_CHANGE = 1e-5", "LARGEST_CHANGE = 1e-6"):
             assert checkout.planned("networks") == {}
             assert "align" in checkout.planned("alignments")
+
+
+def test_a_result_that_cannot_be_read_is_one_line(checkout):
+    """Of root too, who may read everything but without these capabilities."""
+    path = next((checkout.path / "results/networks").rglob("standard-*/seeds2.safetensors"))
+    path.chmod(0)
+    dropped = "-dac_override,-dac_read_search"
+    command = ["setpriv", f"--bounding-set={dropped}", f"--inh-caps={dropped}", *checkout.command("--dry-run")]
+    command = command if os.geteuid() == 0 else checkout.command("--dry-run")
+    done = subprocess.run(command, cwd=checkout.path, env=checkout.environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"{path.relative_to(checkout.path)} cannot be read: allow it (chmod, chown)" in done.stderr
+
+
+def test_a_path_that_snakemake_would_take_for_a_name_is_one_line(tmp_path):
+    checkout = Checkout(tmp_path / "pro{x}ject")
+    done = checkout.snakemake("--dry-run")
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "NameError" not in done.stderr
+    assert f"{checkout.path}: Snakemake takes braces in a path for a name's" in done.stderr

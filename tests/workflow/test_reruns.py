@@ -2,6 +2,7 @@
 
 import copy
 import os
+import shutil
 
 import pytest
 
@@ -56,6 +57,26 @@ def test_what_is_deleted_is_made_again(finished, tmp_path, pattern, jobs):
     planned = checkout.planned()
     assert planned.keys() >= jobs.keys() | REPORT.keys()
     assert {rule: planned[rule] for rule in jobs} == jobs
+    # Also where only tables are asked for.
+    of_tables = {rule: number for rule, number in jobs.items() if rule != "draw"}
+    planned = checkout.planned("tables")
+    assert {rule: planned[rule] for rule in of_tables} == of_tables and "draw" not in planned
+
+
+def test_an_edit_is_seen_where_records_are_lost(finished, tmp_path):
+    """Manifests say from which values and source a measurement was made; what takes seconds is made again."""
+    checkout = finished.copy(tmp_path / "project")
+    shutil.rmtree(checkout.path / ".snakemake")
+    again = CONFIG | TO_TABLES | FIGURES | REPORT
+    assert checkout.planned() == again
+    shutil.rmtree(checkout.path / ".snakemake")
+    with checkout.edited(f"{ROOM}matching/weight.py", "BLOCK = 2**16", "BLOCK = 2**15"):
+        done = checkout.run("--dry-run", "--printshellcmds", "--quiet", "host")
+    assert ["align", "1", "source of matching.weight"] in explain_plan.rows(done.stdout + done.stderr)
+    shutil.rmtree(checkout.path / ".snakemake")
+    with checkout.configured(lambda config: config["curves"]["bezier"].update(optimizer={"learning_rate": 0.02})):
+        planned = checkout.planned()
+    assert planned["fit_curve"] == CURVES["fit_curve"] and "align" not in planned and "train" not in planned
 
 
 def test_a_file_above_a_megabyte_touched(tmp_path):

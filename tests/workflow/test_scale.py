@@ -5,7 +5,7 @@ import copy
 import pandas as pd
 from safetensors.numpy import save
 
-from modeconn import tables
+from modeconn import manifests, tables
 from workflow.checkout import TINY, Checkout
 
 PAIRS = 1400
@@ -42,6 +42,7 @@ def test_tables_are_made_of_more_files_than_a_shell_command_can_name(tmp_path):
     listed = (checkout.path / "results/tiny/tables/measurements.txt").read_text()
     assert len(listed) > ARGUMENT_BYTES
 
+    made = {}  # manifest -> the files that it names
     for word in listed.splitlines():
         if word.startswith("--"):
             option = word
@@ -49,6 +50,9 @@ def test_tables_are_made_of_more_files_than_a_shell_command_can_name(tmp_path):
         path = checkout.path / word
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(stub(option, path))
+        made.setdefault(manifests.beside(path), []).append(path)
+    for manifest, paths in made.items():
+        manifests.write(manifest, paths, {"rule": "stub", "job": {}})
     checkout.run("--cores", "1", "results/tiny/tables/pairs.csv", "--allowed-rules", "list_measurements", "make_tables")
     pairs = pd.read_csv(checkout.path / "results/tiny/tables/pairs.csv")
     assert len(pairs) == PAIRS

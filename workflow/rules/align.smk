@@ -8,6 +8,7 @@ rule align:
     output:
         permutation="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.safetensors",
         signature="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.signature.csv",
+        manifest="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.manifest.json",
     log:
         "<logs>/align/{dataset}/{network}/{recipe}/{pair}/{alignment}.log",
     wildcard_constraints:
@@ -38,6 +39,7 @@ rule refine:
         signature="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.signature.csv",
         history="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.history.csv",
         scores="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.scores.csv",
+        manifest="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.manifest.json",
     log:
         "<logs>/refine/{dataset}/{network}/{recipe}/{pair}/{alignment}.log",
     wildcard_constraints:

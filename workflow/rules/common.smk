@@ -4,6 +4,7 @@ Wildcards: {dataset} {network} {recipe} {alignment} {curve} {attack} {evaluation
 name and eight hex digits of its meaning; {block} is a range of seeds, 1 or 1-4; {pair} two seeds, 1-2.
 """
 
+import errno
 import os
 import sys
 from functools import lru_cache
@@ -13,10 +14,25 @@ from pathlib import Path
 from snakemake.utils import update_config
 
 ROOT = Path(workflow.basedir).parent
+if {"{", "}"} & set(str(ROOT)):
+    sys.exit(f"{ROOT}: Snakemake takes braces in a path for a name's: move the project to a path without")
 sys.path.insert(0, str(ROOT / "scripts"))
 # Jobs run in the environment that Snakemake runs in, activated or not; --sdm conda puts its own before it.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-from modeconn import alone, bits, configuration, devices, dispatch, files, own_data
+
+from modeconn import (
+    alone,
+    bits,
+    configuration,
+    devices,
+    dispatch,
+    files,
+    manifests,
+    mistakes,
+    own_data,
+    records,
+    stopping,
+)
 from modeconn.figures import registry
 from modeconn.fingerprint import fingerprint
 from modeconn.identity import canonical, digest
@@ -56,17 +72,25 @@ EVALUATION, PLANE, ACTIVATIONS = (MEANINGS[kind][kind][0] for kind in ("evaluati
 
 def begin():
     """What has to hold before the first job of a run starts: nobody else works here, and what is promised is there."""
+    stopping.answer()
     try:
         alone.hold(".snakemake/running")
         Path("results").mkdir(exist_ok=True)
         if not os.access("results", os.W_OK):
             raise ValueError(f"{Path('results').absolute()} cannot be written: remount it, or run elsewhere")
+        logs = Path("results/logs")
+        if logs.exists() and not os.access(logs, os.W_OK):
+            raise ValueError(f"{logs.absolute()} cannot be written: {mistakes.ADVICE[errno.EACCES]}")
         if config["device"] == "cuda" and workflow.local_exec and not devices.present():
             raise ValueError(
                 "config, device: cuda is promised, and no GPU is seen here: set it to auto or cpu, or run where one is"
             )
     except (ValueError, OSError) as error:
         sys.exit(str(error))
+    if cache := workflow.output_file_cache:
+        # Snakemake would let everybody write there, and change the numbers of others.
+        cache.file_permissions &= ~files.umask()
+        cache.dir_permissions &= ~files.umask()
     if late := files.date_now("results"):
         print(
             f"{late} results were dated in the future, as after a clock that was set back: dated now",
@@ -416,21 +440,70 @@ def caption(wildcards):
     return Path(workflow.basedir, "report", f"{wildcards.figure}.rst").read_text(encoding="utf-8")
 
 
-def deleted():
+def deleted(*drawn):
     """What a finished run of this name has made and is gone: Snakemake makes again only what somebody asks for.
 
-    Of a run that has come to no end the report asks for all.
+    drawn: figures, where they are asked for. Of a run that has come to no end the report asks for all.
     """
     if not any(os.path.exists(f"{RUN}/{end}") for end in ("report.html", "summary.txt", "figures")):
         return []
     made = [
-        *FIGURES,
+        *drawn,
         *rules.write_config.output,
         *rules.make_tables.output,
         *rules.compare_paper.output,
         *rules.judge_claims.output,
-        *(path.format(**cell) for cell in CELLS for path in rules.prepare_data.output),
-        *(path for paths in MEASUREMENTS.values() for path in paths),
+        *(rules.prepare_data.output.remarks.format(**cell) for cell in CELLS),
+        *measured(),
+        *(str(manifests.beside(path)) for path in measured()),
         *(path.replace(".csv", ".safetensors") for path in selections(CELLS)),
     ]
     return [path for path in unique(made) if not os.path.exists(path)]
+
+
+def measured():
+    """What is computed for this config: data sets, and all that tables are made from."""
+    return unique(
+        [rules.prepare_data.output.data.format(**cell) for cell in CELLS]
+        + [path for paths in MEASUREMENTS.values() for path in paths]
+    )
+
+
+def check_readable():
+    """End in one line where a result cannot be read: Snakemake, which compares contents, would with a traceback."""
+    for path in measured():
+        if os.path.exists(path) and not os.access(path, os.R_OK):
+            sys.exit(f"{path} cannot be read: {mistakes.ADVICE[errno.EACCES]}")
+
+
+def remember():
+    """Restore the records of outputs that Snakemake has lost: it would take them as they are, whatever was edited.
+
+    What was measured says in its manifest from which values and source; tables, figures and the report do not, and
+    take seconds: they are made again. What was made by hand, without `--code`, is taken as it is.
+    """
+    for manifest, path in {str(manifests.beside(path)): path for path in measured()}.items():
+        if os.path.exists(path) and not records.is_known(path):
+            try:
+                made = manifests.find(path)
+            except (ValueError, OSError):
+                continue  # who reads it will say so
+            if made.get("code") is None:
+                continue
+            params = [canonical(made["job"]), made["code"], program(made["rule"]), config["device"]]
+            for output in (manifest, *(f"results/{place}" for place in made["files"])):
+                records.restore(output, made["rule"], params)
+    for rule in (
+        "list_measurements",
+        "make_tables",
+        "write_config",
+        "compare_paper",
+        "judge_claims",
+        "write_report",
+    ):
+        for path in getattr(rules, rule).output:
+            if os.path.exists(path) and not records.is_known(path):
+                records.restore(path, rule, params=None, code="lost")
+    for path in FIGURES:
+        if os.path.exists(path) and not records.is_known(path):
+            records.restore(path, "draw", params=None, code="lost")

@@ -9,6 +9,7 @@ rule fit_curve:
     output:
         bends="results/curves/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}.safetensors",
         history="results/curves/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}.history.csv",
+        manifest="results/curves/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}.manifest.json",
     log:
         "<logs>/fit_curve/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}.log",
     cache: True
@@ -38,6 +39,7 @@ rule evaluate_curve:
     output:
         points="results/evaluations/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}.csv",
         statistics="results/evaluations/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}.safetensors",
+        manifest="results/evaluations/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}.manifest.json",
     log:
         "<logs>/evaluate_curve/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}.log",
     conda:

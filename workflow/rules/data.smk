@@ -6,6 +6,7 @@ rule prepare_data:
         data="results/data/{dataset}.safetensors",
         # Beside the data, so that other words for the same data train nothing anew.
         remarks="results/data/{dataset}.remarks.txt",
+        manifest="results/data/{dataset}.manifest.json",
     log:
         "<logs>/prepare_data/{dataset}.log",
     cache: True

@@ -19,6 +19,10 @@ MEASUREMENTS = {
 }
 
 
+# The options that name them for make_tables.
+LISTED = [word for name, paths in MEASUREMENTS.items() for word in (f"--{name}", *paths)]
+
+
 rule list_measurements:
     """The options that name what make_tables reads: a shell command holds 128 KiB, and there may be thousands."""
     input:
@@ -28,7 +32,7 @@ rule list_measurements:
     log:
         f"<logs>/list_measurements/{config['name']}.log",
     params:
-        *(word for name, paths in MEASUREMENTS.items() for word in (f"--{name}", *paths)),
+        *LISTED,
     message:
         "list what was measured"
     template_engine:
@@ -57,6 +61,7 @@ rule make_tables:
         environments=report(
             f"{RUN}/tables/environments.csv", caption="../report/environments.rst", category="Environments"
         ),
+        manifest=f"{RUN}/tables/make_tables.manifest.json",
     log:
         f"<logs>/make_tables/{config['name']}.log",
     conda:
@@ -64,10 +69,11 @@ rule make_tables:
     params:
         program=program("make_tables"),
         code=fingerprint("make_tables"),
+        listed=digest(LISTED),
     message:
         "join what was measured into tables"
     shell:
-        "python {params.program:q} @{input.measurements:q} --curves-table {output.curves:q}"
+        "python {params.program:q} --measurements {input.measurements:q} --listed {params.listed} --curves-table {output.curves:q}"
         " --pairs-table {output.pairs:q} --summary-table {output.summary:q}"
         " --training-table {output.training:q} --signatures-table {output.signatures:q}"
         " --spectrum-table {output.spectrum:q} --planes-table {output.planes:q} --marks-table {output.marks:q}"
@@ -105,6 +111,7 @@ rule compare_paper:
         table=f"{RUN}/tables/paper.csv",
         page=report(f"{RUN}/tables/paper.html", caption="../report/paper.rst", category="Tables"),
         text=f"{RUN}/tables/paper.txt",
+        manifest=f"{RUN}/tables/compare_paper.manifest.json",
     log:
         f"<logs>/compare_paper/{config['name']}.log",
     conda:
@@ -116,7 +123,7 @@ rule compare_paper:
     message:
         "put the numbers beside the paper's"
     shell:
-        "python {params.program:q} --summary-table {input.summary:q} --config {input.config:q}"
+        "python {params.program:q} --summary-table {input.summary:q} --config {input.config:q} --cells {params.cells}"
         " --published {input.published:q} --paper-config {input.paper:q} --schema {input.schema:q}"
         " --paper-table {output.table:q} --page {output.page:q} --text {output.text:q} > {log:q} 2>&1"
 
@@ -136,6 +143,7 @@ rule judge_claims:
         verdicts=report(f"{RUN}/tables/claims.csv", caption="../report/verdicts.rst", category="Claims"),
         comparison=f"{RUN}/tables/published.csv",
         text=f"{RUN}/summary.txt",
+        manifest=f"{RUN}/tables/judge_claims.manifest.json",
     log:
         f"<logs>/judge_claims/{config['name']}.log",
     conda:

@@ -10,6 +10,7 @@ rule evaluate_plane:
     output:
         points="results/planes/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{plane}.csv",
         marks="results/planes/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{plane}.marks.csv",
+        manifest="results/planes/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{plane}.manifest.json",
     log:
         "<logs>/evaluate_plane/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{plane}.log",
     wildcard_constraints:
@@ -47,6 +48,7 @@ rule evaluate_activations:
         bends=bends_of,
     output:
         activations="results/activations/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{activations}.csv",
+        manifest="results/activations/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{activations}.manifest.json",
     log:
         "<logs>/evaluate_activations/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{activations}.log",
     conda:

@@ -10,6 +10,7 @@ rule evaluate_robustness:
         statistics=rules.evaluate_curve.output.statistics,
     output:
         points="results/evaluations/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}-{attack}.csv",
+        manifest="results/evaluations/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}-{attack}.manifest.json",
     log:
         "<logs>/evaluate_robustness/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}-{attack}.log",
     conda:
@@ -47,6 +48,7 @@ rule select_network:
     output:
         rows="results/best/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}-{attack}-{strong}-{ensemble}.csv",
         checkpoint="results/best/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}-{attack}-{strong}-{ensemble}.safetensors",
+        manifest="results/best/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}-{attack}-{strong}-{ensemble}.manifest.json",
     log:
         "<logs>/select_network/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}-{attack}-{strong}-{ensemble}.log",
     conda:

@@ -14,6 +14,7 @@ rule train:
     output:
         networks="results/networks/{dataset}/{network}/{recipe}/seeds{block}.safetensors",
         history="results/networks/{dataset}/{network}/{recipe}/seeds{block}.history.csv",
+        manifest="results/networks/{dataset}/{network}/{recipe}/seeds{block}.manifest.json",
     log:
         "<logs>/train/{dataset}/{network}/{recipe}/seeds{block}.log",
     cache: True
@@ -25,6 +26,7 @@ rule train:
     resources:
         **computing(minutes=240),
         check=program("check_network"),
+        recalibration=canonical(config["evaluation"]["recalibration"]),
         statistics=lambda w: canonical(list(STATISTICS.get((w.dataset, w.network), {}).values())),
     params:
         **decisions("train", "network", "recipe", seeds=seeds),
@@ -32,6 +34,7 @@ rule train:
         "train {wildcards.network} by {wildcards.recipe}, seeds {wildcards.block}"
     shell:
         "python {resources.check:q} --data {input.data:q} --job {params.job:q} --statistics {resources.statistics:q}"
+        " --recalibration {resources.recalibration:q}"
         " --output results/logs/check_network/{wildcards.dataset}/{wildcards.network}.json > {log:q} 2>&1\n"
         "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device} --gpus {resources.gpu}"
         " --data {input.data:q} --output {output.networks:q} --history {output.history:q} >> {log:q} 2>&1"

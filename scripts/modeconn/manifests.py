@@ -1,0 +1,145 @@
+"""What a job has made, written last beside its files: their checksums, and what they were made from.
+
+A manifest is NAME.manifest.json beside NAME.csv, NAME.history.csv and so on, or lies in the same folder and names the
+file. It names files by their place under `results`, so that one that was copied over another is found out with its
+manifest and without. Whoever reads a file of a job reads it through here. Files elsewhere, of one's own, need none.
+"""
+
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+
+from modeconn import files
+from modeconn.fingerprint import fingerprint
+from modeconn.identity import canonical, plain
+
+SUFFIX = ".manifest.json"
+FOLDER = "results"
+
+
+class Output(str):
+    """The path of a file that a program makes."""
+
+
+OUTPUT = {"type": Output, "metavar": "FILE"}  # of an argument that names one
+
+
+def beside(path: str | Path) -> Path:
+    """The manifest of the job whose main output is `path`."""
+    path = Path(path)
+    return path.with_name(path.name.partition(".")[0] + SUFFIX)
+
+
+def write(path: Path, outputs: list[str], made: dict) -> None:
+    """Write the manifest `path` of the files `outputs`.
+
+    made: JSON values: the `rule`, and of what it made them: `job`, `code`, `versions` and `inputs`, as far as known.
+    """
+    content = {**made, "files": {_place(output): _checksum(output) for output in outputs}}
+    whole = plain({**content, "checksum": _of_content(content)})
+    files.write_text(path, json.dumps(whole, sort_keys=True, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_all(rule: str, contents: dict[str, bytes], inputs: dict[str, str | list[str] | None]) -> None:
+    """Write the files `contents` (path -> bytes) of the job of `rule`, and beside the first of them its manifest.
+
+    inputs: argument of the rule's program -> the file or files that it names, if any.
+    """
+    for path, content in contents.items():
+        files.write_bytes(path, content)
+    given = {name: [paths] if isinstance(paths, str) else paths or [] for name, paths in inputs.items()}
+    made = {"inputs": {name: [checksum(path) for path in paths] for name, paths in given.items()}}
+    made |= {"rule": rule, "code": fingerprint(rule), "job": {}}
+    write(Path(next(iter(contents))).with_name(rule + SUFFIX), list(contents), made)
+
+
+def find(path: str | Path) -> dict | None:
+    """What the manifest of the file at `path` says, without its checksum; None for a file elsewhere that has none.
+
+    Raises ValueError, one line, where the manifest is absent, damaged or of other files; OSError.
+    """
+    path = Path(path)
+    nearest = beside(path)
+    for manifest in [nearest] if nearest.exists() else sorted(path.parent.glob(f"*{SUFFIX}")):
+        content = _read(manifest, path)
+        if _place(path) in content["files"]:
+            return content
+    if nearest.exists():
+        raise ValueError(
+            f"{path} is of another job, by {nearest.name} beside it: delete {_places(path, nearest)} and run the rule "
+            "that makes it again"
+        )
+    if FOLDER in Path(os.path.abspath(path)).parts:
+        raise ValueError(
+            f"{path} has no manifest beside it that names it: delete {_places(path)} and run the rule that makes it "
+            "again"
+        )
+    return None
+
+
+def check(path: str | Path) -> None:
+    """Raises ValueError, one line that says what to do, where the file at `path` is not what a job has made there.
+
+    Raises OSError where it is absent or cannot be read.
+    """
+    path = Path(path)
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+        raise ValueError(f"{path} is no file: delete it and run the rule that makes it again")
+    made = find(path)
+    if made is not None and made["files"][_place(path)] != _checksum(path):
+        raise ValueError(
+            f"{path} is damaged, or of another job (its manifest has another checksum): delete {_places(path)} and run "
+            f"rule {made['rule']} again"
+        )
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The content of the file at `path`. Errors: `check`."""
+    check(path)
+    return Path(path).read_bytes()
+
+
+def read_text(path: str | Path) -> str:
+    """The text of the file at `path`. Errors: `check`."""
+    return read_bytes(path).decode()
+
+
+def checksum(path: str | Path) -> str:
+    """The checksum of the file at `path`, as its manifest says, or else as it is."""
+    made = find(path)
+    return _checksum(path) if made is None else made["files"][_place(path)]
+
+
+def _read(manifest, path):
+    """The content of `manifest`, which is to be that of the file at `path`."""
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        if content.pop("checksum") != _of_content(content) or not {"rule", "files"} <= content.keys():
+            raise ValueError("its checksum does not fit its content")
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"{manifest} is damaged ({error}): delete {_places(path, manifest)} and run the rule that makes them again"
+        ) from None
+    return content
+
+
+def _place(path):
+    """Where a file lies under `results`; elsewhere its name."""
+    parts = Path(os.path.abspath(path)).parts
+    inside = len(parts) - parts[::-1].index(FOLDER) if FOLDER in parts else len(parts) - 1
+    return "/".join(parts[inside:])
+
+
+def _places(*paths):
+    return " and ".join(files.places(path) for path in paths)
+
+
+def _checksum(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _of_content(content):
+    return hashlib.sha256(canonical(content).encode()).hexdigest()

@@ -1,0 +1,326 @@
+"""Damaged, swapped or lost files of jobs: a table of kinds of files and kinds of damage, of which none is believed."""
+
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import synthetic_tables
+import torch
+from synthetic_tables import SCRIPTS, TABLES
+
+from modeconn import artifacts, manifests, tables
+from modeconn.identity import canonical, digest
+
+CONFIG = Path(__file__).parents[2] / "config"
+MEASURED = {
+    "evaluations": synthetic_tables.evaluations,
+    "histories": synthetic_tables.histories,
+    "signatures": synthetic_tables.signatures,
+    "planes": synthetic_tables.planes,
+    "marks": synthetic_tables.marks,
+    "activations": synthetic_tables.activations,
+    "scores": synthetic_tables.scores,
+    "selections": synthetic_tables.selections,
+}
+FIGURES = {"curves": "curves", "marks": "planes"}  # table -> a figure that is drawn from it, as from any other
+
+
+def run_program(program, *words):
+    """Run a program of scripts/ in this process, as if from the command line."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(SCRIPTS / f"{program}.py"), *map(str, words)])
+        runpy.run_path(str(SCRIPTS / f"{program}.py"), run_name="__main__")
+
+
+def options(named):
+    """{"pairs_table": path} as words of a command line."""
+    return [
+        word
+        for name, paths in named.items()
+        for word in (f"--{name.replace('_', '-')}", *(paths if isinstance(paths, list) else [paths]))
+    ]
+
+
+class Run:
+    """The files of a small run under `folder`/results, each job's with its manifest; `scale` tells two runs apart."""
+
+    def __init__(self, folder, name, scale=1.0):
+        self.results = folder / "results"
+        self.measured = {kind: self.measure(kind, f"{name}/1-2.csv", make(), scale) for kind, make in MEASURED.items()}
+        self.measured["permutations"] = self.permute(name, scale)
+        self.data = self.job("prepare_data", f"data/{name}.safetensors", lambda path: self.images(path, scale))
+        self.remarks = self.data.with_suffix(".remarks.txt")
+        self.tables = {table: self.results / name / "tables" / f"{table}.csv" for table in TABLES}
+        run_program("make_tables", *self.inputs(), *self.outputs(self.tables))
+        self.paper = self.results / name / "tables/paper.txt"
+        manifests.write_all("compare_paper", {str(self.paper): f"The paper's table, {scale}.\n".encode()}, {})
+
+    def job(self, rule, place, write, **values):
+        """Let `write(path)` make the files of a job, and write its manifest; returns the main one."""
+        path = self.results / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = write(path)
+        manifests.write(manifests.beside(path), made, {"rule": rule, "job": values, "code": "a:12345678"})
+        return path
+
+    def measure(self, kind, place, rows, scale):
+        rows = rows.assign(loss=rows["loss"] * scale) if "loss" in rows else rows.assign(**{rows.columns[-1]: scale})
+
+        def write(path):
+            path.write_bytes(tables.csv(rows))
+            return [path]
+
+        return self.job(f"measure_{kind}", f"{kind}/{place}", write)
+
+    def permute(self, name, scale):
+        paths = synthetic_tables.write_permutations(self.results)
+
+        def write(path):
+            shutil.move(paths[scale != 1], path)
+            return [path]
+
+        made = self.job("align", f"alignments/{name}/1-2.safetensors", write)
+        for path in self.results.glob("*.safetensors"):
+            path.unlink()
+        return made
+
+    def images(self, path, scale):
+        labels = torch.arange(int(20 * scale)) % 10
+        tensors = {f"{split}_{what}": labels for split in ("train", "test") for what in ("labels", "images")}
+        artifacts.save(path, tensors, {"rule": "prepare_data", "classes": 10})
+        path.with_suffix(".remarks.txt").write_text(f"{path.stem}: 10 grey images\n")
+        return [path, path.with_suffix(".remarks.txt")]
+
+    def inputs(self):
+        return options(self.measured)
+
+    def outputs(self, paths):
+        return options({f"{table}_table": path for table, path in paths.items()})
+
+    def make_tables(self, out):
+        run_program("make_tables", *self.inputs(), *self.outputs({table: out / f"{table}.csv" for table in TABLES}))
+
+    def judge(self, out):
+        read = {f"{name}_table": self.tables[name] for name in ("pairs", "best", "summary", "signatures")}
+        read |= {"data": self.data, "remarks": self.remarks, "paper": self.paper, "claims": CONFIG / "claims.csv"}
+        made = {name: out / name for name in ("verdicts_table", "comparison_table", "text")}
+        run_program("judge_claims", *options(read | made))
+
+    def compare(self, out):
+        read = {"summary_table": self.tables["summary"], "config": out / "absent", "published": CONFIG / "absent"}
+        read |= {"paper_config": CONFIG / "paper.yaml", "schema": CONFIG.parent / "workflow/schemas/config.schema.yaml"}
+        read["published"] = CONFIG / "published/tatro2020.csv"
+        run_program(
+            "compare_paper", *options(read), *options({name: out / name for name in ("paper_table", "page", "text")})
+        )
+
+    def draw(self, figure, out):
+        from modeconn.figures import registry
+
+        drawn_from = [self.tables[table] for table in registry.FIGURES[figure].tables]
+        chosen = ["--recipe", "standard", "--curve", "bezier"]
+        run_program(
+            "draw", "--figure", figure, "--tables", *drawn_from, *chosen, "--svg", out / "a.svg", "--pdf", out / "a.pdf"
+        )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run, and another one of other numbers."""
+    folder = tmp_path_factory.mktemp("runs")
+    return Run(folder, "one"), Run(folder, "two", 0.5)
+
+
+def of_reader():
+    """(how to find the file in a run, what reads it there) by name: each kind of file that a program reads."""
+    found = {f"measured {kind}": (lambda run, kind=kind: run.measured[kind], Run.make_tables) for kind in MEASURED}
+    found["permutation"] = (lambda run: run.measured["permutations"], Run.make_tables)
+    for table in ("pairs", "best", "summary", "signatures"):
+        found[f"judged {table}"] = (lambda run, table=table: run.tables[table], Run.judge)
+    found |= {name: (lambda run, name=name: getattr(run, name), Run.judge) for name in ("data", "remarks", "paper")}
+    found["compared summary"] = (lambda run: run.tables["summary"], Run.compare)
+    for table, figure in FIGURES.items():
+        reader = lambda run, out, figure=figure: run.draw(figure, out)  # noqa: E731
+        found[f"drawn {table}"] = (lambda run, table=table: run.tables[table], reader)
+    return found
+
+
+FILES = of_reader()
+
+
+def digit(content):
+    """One digit changed, the last but those that are a whole number's only one."""
+    place = max(content.rfind(str(number).encode()) for number in range(10))
+    return content[:place] + (b"7" if content[place : place + 1] != b"7" else b"3") + content[place + 1 :]
+
+
+def halved(content):
+    lines = content.splitlines(keepends=True)
+    return b"".join(lines[: max(1, len(lines) // 2)]) if len(lines) > 1 else content[: len(content) // 2]
+
+
+DAMAGES = {
+    "digit": digit,
+    "cut": lambda content: content[:-3],
+    "halved": halved,
+    "header only": lambda content: content.splitlines(keepends=True)[0][:-1],
+    "empty": lambda content: b"",
+}
+
+
+@pytest.fixture
+def damage(runs):
+    """Change files of the first run for the time of a test."""
+    kept = {}
+
+    def change(path, content):
+        kept.setdefault(path, path.read_bytes())
+        path.write_bytes(content) if content is not None else path.unlink()
+
+    yield change
+    for path, content in kept.items():
+        path.write_bytes(content)
+
+
+def refused(read, run, out, *words):
+    """That a program ends with one line that holds the words, and has made nothing."""
+    with pytest.raises(SystemExit) as caught:
+        read(run, out)
+    message = str(caught.value.code)
+    assert "\n" not in message and all(str(word) in message for word in words), message
+    assert not list(out.iterdir())
+
+
+def test_a_whole_run_is_read(runs, tmp_path):
+    for run in runs:
+        run.make_tables(tmp_path)
+        run.judge(tmp_path)
+    assert (tmp_path / "text").read_text().count("10 grey images")
+    # Its tables are plain CSV.
+    assert "0.5" in (tmp_path / "summary.csv").read_text()
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("file", FILES)
+def test_a_damaged_file_is_refused(runs, damage, tmp_path, file, kind):
+    find, read = FILES[file]
+    path = find(runs[0])
+    content = DAMAGES[kind](path.read_bytes())
+    assert content != path.read_bytes()
+    damage(path, content)
+    refused(read, runs[0], tmp_path, path, "delete", "run rule")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_of_another_run_is_refused(runs, damage, tmp_path, file):
+    """With the other run's manifest and without."""
+    find, read = FILES[file]
+    ours, theirs = find(runs[0]), find(runs[1])
+    assert ours.read_bytes() != theirs.read_bytes()
+    damage(ours, theirs.read_bytes())
+    refused(read, runs[0], tmp_path, ours, "another job", "delete", "run rule")
+    for manifest in ours.parent.glob("*.manifest.json"):
+        damage(manifest, (theirs.parent / manifest.name.replace("one", "two")).read_bytes())
+    # Of several files of a job the first that is read is named.
+    refused(read, runs[0], tmp_path, f"{ours.parent}/", "delete", "run the rule")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_lost_or_damaged_manifest_is_said(runs, damage, tmp_path, file):
+    find, read = FILES[file]
+    path = find(runs[0])
+    beside = manifests.beside(path)
+    manifest = beside if beside.exists() else next(m for m in path.parent.glob("*.json") if path.name in m.read_text())
+    damage(manifest, digit(manifest.read_bytes()))
+    refused(read, runs[0], tmp_path, manifest, "is damaged", "delete")
+    damage(manifest, None)
+    refused(read, runs[0], tmp_path, f"{path.parent}/", "no manifest", "delete")
+
+
+def test_a_link_into_a_cache_is_named_with_both_paths(runs, damage, tmp_path, one_line):
+    path = runs[0].measured["histories"]
+    entry = tmp_path / "entry"
+    whole = path.read_bytes()
+    entry.write_bytes(whole[:-2])
+    path.unlink()
+    path.symlink_to(entry)
+    try:
+        with one_line(ValueError, path, entry, "delete"):
+            tables.read([path], tables.HISTORY)
+    finally:
+        path.unlink()
+        path.write_bytes(whole)
+
+
+def test_files_of_ones_own_need_no_manifest(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_bytes(tables.csv(synthetic_tables.marks()))
+    assert len(tables.read([path], tables.MARKS)) == len(synthetic_tables.marks())
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "limits"),
+    [
+        ("accuracy", 9.1086351, "from 0 to 1"),
+        ("accuracy", -0.1, "from 0 to 1"),
+        ("t", 1.5, "from 0 to 1"),
+        ("loss", -1, "at least 0"),
+        ("length", -1, "at least 0"),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused_with_its_line(tmp_path, one_line, column, value, limits):
+    rows = synthetic_tables.evaluation("1-2", "none", "linear", 0.5)
+    rows.loc[4, column] = value
+    path = tmp_path / "a.csv"
+    path.write_bytes(tables.csv(rows))
+    with one_line(ValueError, f"{path}, line 6: {column} is {value:.9g}, and has to be {limits}"):
+        tables.read([path], tables.EVALUATION)
+
+
+@pytest.mark.parametrize(
+    ("make", "table", "job", "columns"),
+    [
+        (synthetic_tables.evaluations, tables.EVALUATION, {"evaluation": {"points": 18}}, "t"),
+        (synthetic_tables.activations, tables.ACTIVATIONS, {"activations": {"points": 4}}, "t"),
+        (synthetic_tables.planes, tables.PLANE, {"plane": {"points": 5}}, "x and y"),
+        (synthetic_tables.histories, tables.HISTORY, {"recipe": {"epochs": 31}}, "epoch"),
+        (synthetic_tables.histories, tables.HISTORY, {"recipe": {"epochs": 30}, "curve": {"epochs": 20}}, "epoch"),
+    ],
+)
+def test_a_job_that_measured_less_than_planned_is_refused(tmp_path, one_line, make, table, job, columns):
+    path = tmp_path / "a.csv"
+    path.write_bytes(tables.csv(make()))
+    manifests.write(manifests.beside(path), [path], {"rule": "evaluate", "job": job})
+    with one_line(ValueError, path, f"values of {columns}, and its job was to measure", "run rule evaluate again"):
+        tables.read([path], table)
+
+
+@pytest.mark.parametrize("kind", [*DAMAGES, "swapped"])
+def test_a_damaged_list_of_measurements_is_refused(runs, tmp_path, kind):
+    """Whether an option, a path or a kind of measurement is lost, and also another run's whole list."""
+    one, two = (run.inputs() for run in runs)
+    listed = "".join(f"{word}\n" for word in one).encode()
+    content = "".join(f"{word}\n" for word in two).encode() if kind == "swapped" else DAMAGES[kind](listed)
+    path, out = tmp_path / "measurements.txt", tmp_path / "out"
+    path.write_bytes(content)
+    out.mkdir()
+    outputs = runs[0].outputs({table: out / f"{table}.csv" for table in TABLES})
+
+    def read(run, out):
+        run_program("make_tables", "--measurements", path, "--listed", digest([str(word) for word in one]), *outputs)
+
+    refused(read, runs[0], out, path, "is damaged", "run list_measurements again")
+    path.write_bytes(listed)
+    read(runs[0], out)
+    assert (out / "curves.csv").read_bytes() == runs[0].tables["curves"].read_bytes()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", canonical({"name": "other"})])
+def test_a_damaged_config_of_a_run_is_refused(tmp_path, one_line, content):
+    cells = runpy.run_path(str(SCRIPTS / "compare_paper.py"))["cells"]
+    path = tmp_path / "config.json"
+    path.write_text(content)
+    with one_line(ValueError, path, "is damaged", "run rule write_config again"):
+        cells(path, {}, "12345678")
