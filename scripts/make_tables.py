@@ -9,13 +9,28 @@ are in nats.
 """
 
 import argparse
+import sys
 
 from modeconn import agreement, cost, files, mistakes, provenance, tables
 
 
+class Parser(argparse.ArgumentParser):
+    """Names the files that arguments are read from: what is wrong with them may be wrong there."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        try:
+            return super().parse_known_args(args, namespace)
+        except UnicodeDecodeError as error:
+            self.error(str(error))
+
+    def error(self, message):
+        lists = ", ".join(argument[1:] for argument in sys.argv[1:] if argument.startswith("@"))
+        raise ValueError(f"{message}{f' (the arguments are those in {lists}: is it damaged?)' if lists else ''}")
+
+
 def main():
     # A study may have more files than a command line holds.
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, fromfile_prefix_chars="@")
+    parser = Parser(description=__doc__, allow_abbrev=False, fromfile_prefix_chars="@")
     inputs = parser.add_argument_group("inputs", "@FILE stands for the arguments in that file, one a line")
     inputs.add_argument("--evaluations", nargs="+", required=True, metavar="CSV", help="points along a curve")
     inputs.add_argument("--histories", nargs="*", default=[], metavar="CSV", help="loss and accuracy against epoch")

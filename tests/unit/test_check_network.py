@@ -17,9 +17,9 @@ PROGRAM = Path(__file__).parents[2] / "scripts" / "check_network.py"
 def check(tiny_pair, monkeypatch, tmp_path):
     """Run the program with these statistics and return what it has written."""
 
-    def check(statistics=("sum",), **network):
+    def check(statistics=("sum",), population=1, **network):
         files, values = tiny_pair
-        values = values | {"network": values["network"] | network}
+        values = values | {"network": values["network"] | network, "recipe": {"population": population}}
         words = [f"--data={files['data']}", f"--job={json.dumps(values)}", f"--statistics={json.dumps(statistics)}"]
         output = tmp_path / "checks" / "found.json"
         monkeypatch.setattr(sys, "argv", [str(PROGRAM), *words, f"--output={output}"])
@@ -66,3 +66,15 @@ def test_a_network_without_groups_is_an_error_only_where_it_is_aligned(check):
     )
     with pytest.raises(SystemExit, match=r"^check_network\.py: Normalized has no neurons that may be permuted: it has"):
         check(["sum"], **linear)
+
+
+def test_networks_with_dropout_are_not_trained_together(check):
+    """Found once for a network, and told again to each recipe that trains several of them in one job."""
+    dropout = {"family": "googlenet", "width": 0.125}
+    assert check([], **dropout)["draws"] is True
+    with pytest.raises(SystemExit, match=r"^check_network\.py: .*dropout.*: set the recipe's population to 1$"):
+        check([], population=2, **dropout)
+
+
+def test_networks_without_dropout_are_trained_together(check):
+    assert check(population=2)["draws"] is False

@@ -32,8 +32,8 @@ def match_weights(spec, tensors_a, tensors_b, names, seed=0, restarts=1, initial
     restarts: descents, each from another start (`_starts`); the best result counts.
     initial: a permutation, group -> indices, to start from before any other start.
     The result is never worse than the first start nor, without `initial`, than the identity. Products are float32, and
-    gains that they leave in doubt are measured in float64. Memory: at most three times these tensors of one network, besides the matrices of
-    the largest group's assignment.
+    gains that they leave in doubt are measured in float64. Memory: at most three times these tensors of one network,
+    besides the matrices of the largest group's assignment.
     Raises ValueError where one of these tensors is missing, misshapen or not finite, where `initial` is not of this
     network, or where there are no restarts.
     """
