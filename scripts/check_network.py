@@ -51,7 +51,12 @@ def main():
         fcntl.flock(lock, fcntl.LOCK_EX)  # of several trainings one proves
         if not _answers(output, asked):
             files.write_text(output, json.dumps({**asked, **prove(arguments)}, indent=1) + "\n")
-    print(json.loads(output.read_text(encoding="utf-8"))["report"], flush=True)
+    found = json.loads(output.read_text(encoding="utf-8"))
+    print(found["report"], flush=True)
+    if found["draws"] and arguments.job.get("recipe", {}).get("population", 1) > 1:
+        from modeconn.functional import DRAWS  # torch takes a second
+
+        raise ValueError(DRAWS)
 
 
 def _answers(path, asked):
@@ -91,6 +96,7 @@ def prove(arguments):
         "pinned": spec.pinned,
         "invariance": found.invariance,
         "reactions": found.reactions,
+        "draws": draws(network, example),
     }
 
 
@@ -115,6 +121,16 @@ def check_recalibration(dataset, network, recalibration):
             raise ValueError(
                 f"config, evaluation.recalibration.batch: {recalibration['batch']} of {count or total}: {error}"
             ) from None
+
+
+def draws(network, example):
+    """Whether the network draws random numbers in training, as dropout does."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        before = torch.get_rng_state()
+        network.train()(example)
+        return not torch.equal(before, torch.get_rng_state())
 
 
 if __name__ == "__main__":

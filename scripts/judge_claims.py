@@ -21,6 +21,15 @@ def remarks(lines):
     return "\n".join(["", "Look at the data, before believing these numbers:", *wrapped, ""])
 
 
+def of_identical(pairs):
+    """A line for each pair whose networks are the same."""
+    return [
+        f"{' / '.join(study)}: both networks of pair {pair} are the same, up to the order of their neurons: nothing is "
+        "judged of it"
+        for *study, pair in sorted(claims.identical(pairs))
+    ]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     inputs = parser.add_argument_group("inputs")
@@ -51,7 +60,8 @@ def main():
     text = claims.text(summary, verdicts, comparison)
     if arguments.paper is not None:
         text += f"\n{manifests.read_text(arguments.paper)}"
-    text += remarks("".join(map(manifests.read_text, arguments.remarks)).splitlines())
+    lines = "".join(map(manifests.read_text, arguments.remarks)).splitlines()
+    text += remarks(lines + of_identical(pairs))
     outputs = {
         arguments.verdicts_table: tables.csv(verdicts),
         arguments.comparison_table: tables.csv(comparison),

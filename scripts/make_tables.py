@@ -15,6 +15,16 @@ from modeconn import agreement, cost, manifests, mistakes, provenance, tables
 from modeconn.identity import digest
 
 
+class Parser(argparse.ArgumentParser):
+    """Names the file `listed` that arguments were read from: what is wrong with them may be wrong there."""
+
+    listed = None
+
+    def error(self, message):
+        where = f" (arguments are read from {self.listed}: is it damaged?)" if self.listed else ""
+        raise ValueError(f"{message}{where}")
+
+
 def main():
     # A study may have more files than a command line holds.
     listing = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -22,7 +32,8 @@ def main():
     listing.add_argument("--listed", metavar="DIGEST", help="of the lines of this file; checked if given")
     listed, words = listing.parse_known_args()
 
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False, parents=[listing])
+    parser = Parser(description=__doc__, allow_abbrev=False, parents=[listing])
+    parser.listed = listed.measurements
     inputs = parser.add_argument_group("inputs")
     inputs.add_argument("--evaluations", nargs="+", required=True, metavar="CSV", help="points along a curve")
     inputs.add_argument("--histories", nargs="*", default=[], metavar="CSV", help="loss and accuracy against epoch")
@@ -82,7 +93,10 @@ def lines(path, expected):
     """The lines of the file at `path`, none without one. Raises ValueError where `expected` is not their digest."""
     if path is None:
         return []
-    found = Path(path).read_text(encoding="utf-8").splitlines()
+    try:
+        found = Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is damaged, it is no text: {error}") from None
     if expected is not None and digest(found) != expected:
         raise ValueError(
             f"{path} is damaged, it does not list what the config measures: delete it and run list_measurements again"

@@ -11,11 +11,11 @@ has the variance p (1 - p) / N of a binomial count. Networks are tested on the s
 certain than that, and how much is not known: so the sum over a formula's accuracies, each times the square of its
 coefficient, bounds the margin's variance, and RESOLUTION roots of it, but at least one image, are what chance may do.
 The mean over pairs is no more certain, since all pairs are tested on the same images. Losses and correlations have no
-such count.
+such count, and no resolution: every pair has to support what is claimed of them.
 
 With m the margin plus the tolerance, and r that resolution: the claim does not show if m of *any* pair is below -r (a
 mean could hide a pair that contradicts it), shows if the mean of m is above r, and is too close to say otherwise. Where
-the endpoints are no better than chance, nothing is judged.
+the endpoints are no better than chance, nothing is judged; nor of a pair whose two networks are the same.
 """
 
 import ast
@@ -53,13 +53,13 @@ def judge(claims, pairs, best, signatures, splits=None):
 
     Returns a frame with `VERDICT_COLUMNS`: mean (`measured`), standard deviation and lowest value (`worst`, that of
     `worst_pair`) of the margin over n pairs, and its `resolution`. The verdict is "shows", "does not show", "too close
-    to say", "too few to say" (n below the claim's least_pairs), "at chance" (the endpoints are) or "not run" (no pair
-    has all of its names; `missing` are those that no pair has).
+    to say", "too few to say" (n below the claim's least_pairs), "at chance" (the endpoints are), "identical" (those of
+    each pair are) or "not run" (no pair has all of its names; `missing` are those that no pair has).
 
     A claim with attack "none" is judged on clean accuracy and loss; one with "any", on each attack by itself.
     Raises ValueError naming the claim whose formula, split or attack is wrong.
     """
-    verdicts = []
+    verdicts, same = [], identical(pairs)
     sources = [(pairs, QUANTITIES), (tables.best_pair_table(best), tables.BEST_QUANTITIES)]
     for claim in claims.to_dict("records"):
         names, measured = _names(claim)
@@ -69,15 +69,26 @@ def judge(claims, pairs, best, signatures, splits=None):
             wide = _wide(group, quantities).join(_signatures(signatures, study))
             missing = [name for name in names if name not in wide]
             values = wide.reindex(columns=names)
-            margin = values.eval(claim["formula"], engine="python").dropna()
+            found = values.eval(claim["formula"], engine="python").dropna()
+            margin = found.drop([pair for pair in found.index if (*study[: len(tables.STUDY)], pair) in same])
             size = (splits or {}).get(study[0])
             images = size and getattr(size, claim["split"])
             resolution = _resolution(claim["formula"], values.loc[margin.index], images) if images else 0.0
-            chance = bool(size) and len(margin) > 0 and _at_chance(_clean(pairs, study, claim), images, size.classes)
-            verdicts.append(_verdict(claim, study, margin, missing, resolution, chance))
+            void = "identical" if len(found) and margin.empty else ""
+            if size and len(margin) and _at_chance(_clean(pairs, study, claim), images, size.classes):
+                void = "at chance"
+            verdicts.append(_verdict(claim, study, margin, missing, resolution, void))
         if rows.empty:
             verdicts.append(_verdict(claim, ("", "", "", ""), pd.Series(dtype=np.float64), names))
     return pd.DataFrame(verdicts, columns=VERDICT_COLUMNS)
+
+
+def identical(pairs):
+    """The pairs of `tables.PAIRS` whose networks are the same, up to the order of neurons: study and pair, as a set.
+
+    A straight line between them, without an alignment or with one, has no length.
+    """
+    return set(pairs[pairs["length"] == 0][[*tables.STUDY, "pair"]].itertuples(index=False, name=None))
 
 
 def _names(claim):
@@ -169,12 +180,12 @@ def _at_chance(rows, images, classes):
     return bool(rows["endpoint_accuracy"].mean() <= chance + spread)
 
 
-def _verdict(claim, study, margin, missing, resolution=0.0, chance=False):
+def _verdict(claim, study, margin, missing, resolution=0.0, void=""):
     n, supported = len(margin), margin + claim["tolerance"]
-    if n == 0:
+    if void:
+        verdict = void
+    elif n == 0:
         verdict = "not run"
-    elif chance:
-        verdict = "at chance"
     elif n < claim["least_pairs"]:
         verdict = "too few to say"
     elif supported.min() < -resolution:
@@ -264,12 +275,15 @@ def _numbers(summary):
 
 
 def _claims(verdicts):
-    not_run = verdicts["verdict"] == "not run"
+    not_run, same = (verdicts["verdict"] == verdict for verdict in ("not run", "identical"))
     parts = []
-    if not not_run.all():
-        parts += ["Claims: by which margin each holds, mean over pairs and worst pair", _judged(verdicts[~not_run])]
+    if len(measured := verdicts[~not_run & ~same]):
+        parts += ["Claims: by which margin each holds, mean over pairs and worst pair", _judged(measured)]
     if (verdicts["verdict"] == "too close to say").any():
         parts.append("Too close to say: within what chance does to the accuracies by the choice of the test images.")
+    if same.any():
+        line = f"Not judged, since both networks of each pair are the same: {', '.join(verdicts['claim'][same])}."
+        parts.append("\n".join(textwrap.wrap(line, WIDTH)))
     if not_run.any():
         parts.append("\n".join(textwrap.wrap(f"Not run here: {', '.join(verdicts['claim'][not_run])}.", WIDTH)))
     return "\n\n".join(parts)

@@ -16,7 +16,7 @@ from typing import ClassVar
 import yaml
 from jsonschema import Draft202012Validator, exceptions, validators
 
-from modeconn.dispatch import augments
+from modeconn.dispatch import augments, torchvision_models
 from modeconn.identity import digest, plain
 
 SCHEMA = Path(__file__).parents[2] / "workflow/schemas/config.schema.yaml"
@@ -182,6 +182,7 @@ def complete(config, schema):
     config.update(plain(config))
     _no_attack(config)
     _check_values(config)
+    _check_models(config)
     _check_splits(config)
     _check_schedules(config)
     _check_names(config)
@@ -269,6 +270,18 @@ def _check_values(config):
             raise ValueError(f"config, {where}: {path!r} cannot be a path")
     for position, cell in enumerate(config["studies"]["alignment"]):
         _check_images(config, cell, f"studies.alignment.{position}")
+
+
+def _check_models(config):
+    """A model of torchvision has to be one of its classifiers; where it is not installed the first job finds out."""
+    for name, network in config["networks"].items():
+        known = torchvision_models() if network["family"] == "torchvision" else ()
+        if known and network["model"] not in known:
+            near = ", ".join(difflib.get_close_matches(network["model"], sorted(known), cutoff=0.5))
+            raise ValueError(
+                f"config, networks.{name}.model: torchvision has no classifier {network['model']!r}: did you mean "
+                f"{near or 'resnet18 or densenet121'}?"
+            )
 
 
 def _check_images(config, cell, where):

@@ -4,6 +4,11 @@ Free of torch: the workflow asks too, so that a job's fingerprint holds the modu
 values name, and editing one family or method leaves the jobs of the others alone.
 """
 
+import re
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
 # Family -> module of `modeconn.networks`, what builds it there, arguments that make the family.
 FAMILIES = {
     "tinyten": ("tinyten", "TinyTen", {}),
@@ -30,6 +35,20 @@ SOURCES = {
 
 # Method of an attack -> module of `modeconn`.
 ATTACKS = {"pgd": "attacks", "autoattack": "autoattack"}
+
+
+@cache
+def torchvision_models() -> frozenset[str]:
+    """The names of torchvision's classifiers, read off its sources; none where it is not installed.
+
+    To import it takes seconds, and the workflow may run where it is not.
+    """
+    spec = find_spec("torchvision")
+    if spec is None:
+        return frozenset()
+    sources = Path(spec.submodule_search_locations[0], "models").glob("*.py")
+    registered = re.compile(r"^@register_model\(\)\n(?:@.*\n)*def (\w+)", re.MULTILINE)
+    return frozenset(name for source in sources for name in registered.findall(source.read_text(encoding="utf-8")))
 
 
 def entries(values):

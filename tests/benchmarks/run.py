@@ -8,7 +8,6 @@ settings of the C library instead of those of our programs (`programs.keep_memor
 """
 
 import argparse
-import ctypes
 import gc
 import json
 import math
@@ -33,6 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
+import resident
 from ours import POINTS, Ours
 from plain import Plain
 from reference import Reference
@@ -112,17 +112,7 @@ def peak_mb(kernel):
         before = torch.cuda.memory_allocated()
         kernel()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is what it is now
-    before = _status("VmRSS")
-    kernel()
-    return _status("VmHWM") - before
-
-
-def _status(field):
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1]) / 1024
+    return resident.peak_mb(kernel)
 
 
 def limits():

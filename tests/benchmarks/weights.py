@@ -1,5 +1,7 @@
-"""Weight matching against Git Re-Basin's descent in plain PyTorch: CPU seconds, and the cosine that is reached.
+"""Weight matching against Git Re-Basin's descent in plain PyTorch: CPU seconds, memory, and the cosine that is reached.
 
+Memory is the most that ours takes besides what was there, as a multiple of one network's parameters; of a small
+network it is that of the libraries.
 Pairs: a permuted copy, a permuted copy under noise, networks that are drawn independently, and the two trained TinyTen
 that the tests keep. Both methods have the same number of restarts.
 """
@@ -15,6 +17,7 @@ from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
+import resident
 from ours import generated
 from plain import match_weights, similarity
 
@@ -53,21 +56,24 @@ def timed(match, *options):
 
 
 def compare(spec, a, b):
-    """Median CPU seconds of ours and of the plain descent, median of their ratios, cosines of both."""
+    """Median CPU seconds of ours and of the plain descent, median of their ratios, memory of ours, cosines of both."""
+    size = sum(p.numel() * p.element_size() for p in a.values()) / 2**20
+    memory = resident.peak_mb(lambda: weight.match_weights(spec, a, b, list(a), 0, arguments.restarts)) / size
     times = []
     for _ in range(arguments.rounds):
         ours, of_ours = timed(weight.match_weights, spec, a, b, list(a), 0, arguments.restarts)
         plain, of_plain = timed(match_weights, spec, a, b, arguments.restarts)
         times.append((of_ours, of_plain, of_plain / of_ours))
-    return *map(statistics.median, zip(*times)), *(similarity(spec, found, a, b) for found in (ours, plain))
+    return *map(statistics.median, zip(*times)), memory, *(similarity(spec, found, a, b) for found in (ours, plain))
 
 
 def main():
-    print(f"{'network':12}{'pair':14}{'seconds':>9}{'plain':>9}{'ratio':>8}{'cosine':>10}{'plain':>10}")
+    print(f"{'network':12}{'pair':14}{'seconds':>9}{'plain':>9}{'ratio':>8}{'memory':>8}{'cosine':>10}{'plain':>10}")
     for family in arguments.families:
         for kind, spec, a, b in pairs(family):
-            seconds, plain, ratio, cosine, by_plain = compare(spec, a, b)
-            line = f"{family:12}{kind:14}{seconds:9.3f}{plain:9.3f}{ratio:8.2f}{cosine:10.5f}{by_plain:10.5f}"
+            seconds, plain, ratio, memory, cosine, by_plain = compare(spec, a, b)
+            line = f"{family:12}{kind:14}{seconds:9.3f}{plain:9.3f}{ratio:8.2f}{memory:8.2f}"
+            line += f"{cosine:10.5f}{by_plain:10.5f}"
             print(line, flush=True)
 
 

@@ -19,9 +19,9 @@ RECALIBRATION = {"images": 0, "batch": 512, "augmented": False}
 def check(tiny_pair, monkeypatch, tmp_path):
     """Run the program with these statistics and return what it has written."""
 
-    def check(statistics=("sum",), recalibration=RECALIBRATION, **network):
+    def check(statistics=("sum",), recalibration=RECALIBRATION, population=1, **network):
         files, values = tiny_pair
-        values = values | {"network": values["network"] | network}
+        values = values | {"network": values["network"] | network, "recipe": {"population": population}}
         words = [f"--data={files['data']}", f"--job={json.dumps(values)}", f"--statistics={json.dumps(statistics)}"]
         words += [f"--recalibration={json.dumps(recalibration)}"]
         output = tmp_path / "checks" / "found.json"
@@ -86,3 +86,15 @@ def test_what_measures_cannot_be_estimated_from_is_refused_before_training(check
     )
     check([], RECALIBRATION | {"batch": 43}, **mlp, norm="layer")
     check([], RECALIBRATION | {"batch": 42}, **mlp)
+
+
+def test_networks_with_dropout_are_not_trained_together(check):
+    """Found once for a network, and told again to each recipe that trains several of them in one job."""
+    dropout = {"family": "googlenet", "width": 0.125}
+    assert check([], **dropout)["draws"] is True
+    with pytest.raises(SystemExit, match=r"^check_network\.py: .*dropout.*: set the recipe's population to 1$"):
+        check([], population=2, **dropout)
+
+
+def test_networks_without_dropout_are_trained_together(check):
+    assert check(population=2)["draws"] is False

@@ -24,13 +24,13 @@ def claim(formula="activation_linear_minimum_accuracy - none_linear_minimum_accu
 
 
 def pairs(**minimum):
-    """A pairs table: alignment -> minimum accuracy of pairs p0, p1 ...; every other quantity is zero."""
+    """A pairs table: alignment -> minimum accuracy of pairs p0, p1 ...; paths of length 1; all else is zero."""
     rows = [
         {**STUDY, "alignment": alignment, "pair": f"p{number}", "minimum_accuracy": value}
         for alignment, values in minimum.items()
         for number, value in enumerate(values)
     ]
-    return pd.DataFrame(rows).reindex(columns=tables.PAIRS.columns).fillna(0.0)
+    return pd.DataFrame(rows).reindex(columns=tables.PAIRS.columns).fillna(0.0).assign(length=1.0)
 
 
 def signatures(before=(), after=()):
@@ -116,6 +116,30 @@ def test_nothing_is_judged_where_the_endpoints_guess():
         attacked = table.assign(attack="pgd", endpoint_accuracy=0.05)
         both = pd.concat([table.assign(endpoint_accuracy=accuracy), attacked])
         assert verdict(claim(attack="any"), both, splits={"d": Splits(100, 400, 10)})["verdict"] == expected
+
+
+def test_nothing_is_judged_of_a_pair_of_the_same_network():
+    table = pairs(none=[0.1, 0.1, 0.1], activation=[0.3, 0.3, 0.05])
+    row = verdict(claim(), table)
+    assert (row["verdict"], row["n"]) == ("does not show", 3)
+    table.loc[(table["pair"] == "p2") & (table["alignment"] == "none"), "length"] = 0.0
+    row = verdict(claim(), table)
+    assert (row["verdict"], row["n"]) == ("shows", 2)
+    row = verdict(claim(), table.assign(length=0.0))
+    assert (row["verdict"], row["n"]) == ("identical", 0)
+    text = claims.text(pd.DataFrame(columns=[*claims.STUDY, "split"]), row.to_frame().T, pd.DataFrame())
+    assert "\n\nNot judged, since both networks of each pair are the same: better.\n\n" in text
+
+
+def test_the_text_says_which_pairs_are_of_the_same_network(study, tmp_path):
+    rows = pd.read_csv(study["pairs"], dtype=str, keep_default_na=False)
+    rows.loc[(rows["pair"] == "1-2") & (rows["recipe"] == "standard"), "length"] = "0"
+    rows.to_csv(tmp_path / "pairs.csv", index=False)
+    process, made = judge(tmp_path, study | {"pairs": tmp_path / "pairs.csv"}, "--claims", CONFIG / "claims.csv")
+    assert process.returncode == 0, process.stderr
+    _, _, remarks = made["text"].read_text().partition("Look at the data, before believing these numbers:\n")
+    assert remarks.count("both networks of pair") == 1
+    assert remarks.startswith("  digits / tinyten / standard: both networks of pair 1-2 are the same, up to the order")
 
 
 def test_tolerance_allows_a_margin_a_little_below_zero():

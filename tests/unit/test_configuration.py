@@ -320,6 +320,16 @@ MISTAKES = {
         {"family": "torchvision", "model": "resnet18", "width": 2},
         ["networks.tinyten", "'width'", "allowed: compile, exact, family, model"],
     ),
+    "model that torchvision has not": (
+        "networks.tinyten",
+        {"family": "torchvision", "model": "resnet81"},
+        ["networks.tinyten.model", "no classifier 'resnet81'", "resnet18"],
+    ),
+    "model that is no classifier": (
+        "networks.tinyten",
+        {"family": "torchvision", "model": "fcn_resnet50"},
+        ["networks.tinyten.model", "no classifier 'fcn_resnet50'", "resnet50"],
+    ),
     "model of another family": ("networks.tinyten.model", "resnet18", ["networks.tinyten", "'model'", "width"]),
     "no family": ("networks.tinyten", {}, ["networks.tinyten", "'family'", "required"]),
     "wrong value of a key of one kind": ("curves.bezier.bends", 0, ["curves.bezier.bends", "0", "minimum"]),

@@ -197,6 +197,10 @@ def test_googlenet_takes_larger_images_and_starts_as_published():
 # --- torchvision's ---
 
 
+def test_torchvisions_classifiers_are_known_without_importing_it():
+    assert dispatch.torchvision_models() == set(torchvision.models.list_models(module=torchvision.models))
+
+
 @pytest.mark.parametrize("model", ["resnet18", "squeezenet1_1", "regnet_y_400mf"])
 def test_torchvisions_networks_go_by_their_names(model):
     network = networks.build({"family": "torchvision", "model": model}, **COLOUR, seed=3)

@@ -18,6 +18,7 @@ from torchvision.models.inception import BasicConv2d
 from torchvision.models.swin_transformer import SwinTransformer, SwinTransformerBlockV2
 
 from modeconn import networks, permutation
+from modeconn.matching.weight import match_weights
 from modeconn.permutation.proof import prove, report, verify
 
 
@@ -376,6 +377,9 @@ def conv(inputs, outputs, **arguments):
     return nn.Conv2d(inputs, outputs, 3, padding=1, **arguments)
 
 
+linear = nn.functional.linear
+
+
 def pooled(images):
     return images.mean((2, 3))
 
@@ -498,7 +502,86 @@ RULES = {
     "a parameter used directly": (
         lambda m, x: m.dense(pooled(m.b(m.a(x).relu() * m.scale).relu())),
         {"a": conv(3, 6), "scale": nn.Parameter(torch.rand(6, 1, 1)), "b": conv(6, 5), "dense": nn.Linear(5, 4)},
-        {"b": 5},
+        {"a": 6, "b": 5},
+    ),
+    "views of parameters, and functions of them": (
+        lambda m, x: m.dense(
+            pooled(m.a(x).relu() * m.scale.view(1, -1, 1, 1).sigmoid() + (1 + m.shift)[None, :, None, None])
+        ),
+        {
+            "a": conv(3, 6),
+            "scale": nn.Parameter(torch.rand(6)),
+            "shift": nn.Parameter(torch.rand(6)),
+            "dense": nn.Linear(6, 4),
+        },
+        {"a": 6},
+    ),
+    "a parameter for each channel and position": (
+        lambda m, x: m.dense(pooled(m.a(x).relu() * m.scale + m.everywhere)),
+        {
+            "a": conv(3, 6),
+            "scale": nn.Parameter(torch.rand(6, 8, 8)),
+            "everywhere": nn.Parameter(torch.rand(8, 1)),
+            "dense": nn.Linear(6, 4),
+        },
+        {"a": 6},
+    ),
+    "a parameter changed in an order": (
+        lambda m, x: m.dense(pooled(m.a(x).relu()) * m.scale.cumsum(0)),
+        {"a": conv(3, 6), "scale": nn.Parameter(torch.rand(6)), "dense": nn.Linear(6, 4)},
+        {},
+    ),
+    "functional layers": (
+        lambda m, x: m.dense(linear(linear(pooled(x), m.w, m.b).relu(), weight=m.v.t(), bias=None).relu()),
+        {
+            "w": nn.Parameter(torch.rand(6, 3)),
+            "b": nn.Parameter(torch.rand(6)),
+            "v": nn.Parameter(torch.rand(6, 5)),
+            "dense": nn.Linear(5, 4),
+        },
+        {"w": 6, "v": 5},
+    ),
+    "products of matrices": (
+        lambda m, x: m.dense((torch.matmul((x.flatten(2).mT @ m.w).relu(), m.v) + m.b).relu().mean(1)),
+        {
+            "w": nn.Parameter(torch.rand(3, 6)),
+            "v": nn.Parameter(torch.rand(6, 5)),
+            "b": nn.Parameter(torch.rand(5)),
+            "dense": nn.Linear(5, 4),
+        },
+        {"w": 6, "v": 5},
+    ),
+    "einsum": (
+        lambda m, x: m.dense(
+            torch.einsum("...c,ck->...k", torch.einsum("nchw,kc->nhwk", x, m.w).relu(), m.v).relu().mean((1, 2))
+        ),
+        {"w": nn.Parameter(torch.rand(6, 3)), "v": nn.Parameter(torch.rand(6, 5)), "dense": nn.Linear(5, 4)},
+        {"w": 6, "v": 5},
+    ),
+    "a layer's weight used again": (
+        lambda m, x: m.dense(linear(m.a(pooled(x)).relu(), m.b.weight, m.b.bias).relu()),
+        {"a": nn.Linear(3, 6), "b": nn.Linear(6, 5), "dense": nn.Linear(5, 4)},
+        {"a": 6, "b.weight": 5},
+    ),
+    "a product with several matrices": (
+        lambda m, x: m.dense(torch.einsum("nc,ck,kj->nj", m.a(pooled(x)).relu(), m.v, m.w).relu()),
+        {
+            "a": nn.Linear(3, 6),
+            "v": nn.Parameter(torch.rand(6, 7)),
+            "w": nn.Parameter(torch.rand(7, 5)),
+            "dense": nn.Linear(5, 4),
+        },
+        {},
+    ),
+    "a matrix for each head": (
+        lambda m, x: m.dense(torch.einsum("nc,hck->nhk", m.a(pooled(x)).relu(), m.w).relu().sum(1)),
+        {"a": nn.Linear(3, 6), "w": nn.Parameter(torch.rand(2, 6, 5)), "dense": nn.Linear(5, 4)},
+        {},
+    ),
+    "functional PReLU": (
+        lambda m, x: m.dense(pooled(nn.functional.prelu(m.a(x), m.slope))),
+        {"a": conv(3, 6), "slope": nn.Parameter(torch.rand(6)), "dense": nn.Linear(6, 4)},
+        {"a": 6},
     ),
     "a buffer used directly": (
         lambda m, x: m.dense(pooled(m.b(m.a(x).relu() / (1 + m.scale)).relu())),
@@ -727,7 +810,16 @@ PINNED = {
     "mismatched segmentations": dict.fromkeys(("a", "b", "c"), "add (node add) ties it"),
     "an unknown function": {"a": "cumsum (node cumsum) is not understood"},
     "an unknown module": {"a": "LocalResponseNorm n is not understood"},
-    "a parameter used directly": {"a": "mul (node mul) ties it", "scale": "a tensor without a layer, used by mul"},
+    "a parameter used directly": {},
+    "a buffer used directly": {"a": "truediv (node truediv) ties it"},
+    "a parameter changed in an order": {
+        "a": "mul (node mul) ties it",
+        "scale": "a tensor without a layer, used by cumsum (node cumsum)",
+    },
+    "a matrix for each head": {
+        "a": "einsum (node einsum) is not understood",
+        "w": "a tensor without a layer, used by einsum (node einsum)",
+    },
     "padding of channels": {"a": "pad (node pad) is not understood"},
     "layer normalization of another axis": dict.fromkeys(("a", "n.weight", "n.bias"), "LayerNorm normalizes another"),
     "a constraint of train mode alone": {"a": "flip (node flip) is not understood"},
@@ -784,9 +876,12 @@ def test_prove_pins_what_no_output_feels_and_says_so():
 @pytest.mark.parametrize(
     ("forward", "reason"),
     [
-        (lambda m, x: pooled(x) @ m.w, "w (a tensor without a layer, used by matmul"),
-        (lambda m, x: nn.functional.linear(pooled(x), m.w.T), "w (a tensor without a layer, used by getattr"),
-        (lambda m, x: torch.einsum("nc,ck->nk", pooled(x), m.w), "w (a tensor without a layer, used by einsum"),
+        (lambda m, x: pooled(x) @ m.w, "it has no hidden layer"),
+        (lambda m, x: linear(pooled(x), m.w.flip(0).T), "w (a tensor without a layer, used by flip"),
+        (
+            lambda m, x: torch.einsum("nc,ck,k->nk", pooled(x), m.w, m.w[0]),
+            "w (a tensor without a layer, used by getitem",
+        ),
         (lambda m, x: (pooled(x) * m.w.sum(1)).repeat(1, 2), "w (a tensor without a layer, used by sum"),
     ],
 )
@@ -794,6 +889,57 @@ def test_a_network_without_any_group_is_an_error_with_the_reasons(forward, reaso
     network, example = net(forward, w=nn.Parameter(torch.rand(3, 4))), torch.rand(2, 3, 8, 8)
     with one_line(ValueError, "Net has no neurons that may be permuted: ", reason):
         prove(network, permutation.discover(network, example), example, seeded())
+
+
+@pytest.mark.parametrize("rule", ["views of parameters, and functions of them", "functional layers", "einsum"])
+def test_known_permutations_of_own_parameters_are_recovered_and_change_no_logits(rule):
+    forward, modules, _ = RULES[rule]
+    network, example = net(forward, **modules), torch.rand(2, 3, 8, 8, generator=seeded())
+    spec = permutation.discover(network, example)
+    tensors = dict(network.named_parameters())
+    permuted = permutation.apply(spec, permutation.random(spec, seeded(1)), tensors)
+    assert not any(torch.equal(permuted[name], tensors[name]) for name in modules if name in tensors)
+    torch.testing.assert_close(functional_call(network, permuted, (example,)), network(example))
+    assert_equal(permutation.apply(spec, match_weights(spec, tensors, permuted, list(tensors)), permuted), tensors)
+
+
+class Encoder(nn.Module):
+    """A sequence model as people write it: the positions of an image are its tokens."""
+
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(16, nhead=2, dim_feedforward=32, batch_first=True)
+        self.embed, self.encoder, self.dense = nn.Linear(3, 16), nn.TransformerEncoder(layer, 1), nn.Linear(16, 4)
+
+    def forward(self, images):
+        return self.dense(self.encoder(self.embed(images.flatten(2).mT)).mean(1))
+
+
+def spectral():
+    layers = [nn.utils.parametrizations.spectral_norm(nn.Linear(*sizes)) for sizes in ((3, 8), (8, 4))]
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), layers[0], nn.ReLU(), layers[1])
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (Encoder, ["embed", "encoder.layers.0.linear1.weight", "(TransformerEncoder encoder is not understood)"]),
+        (spectral, ["2.parametrizations.weight.original (ParametrizedLinear 2 is not understood)"]),
+    ],
+)
+def test_modules_that_no_rule_knows_leave_no_group_and_are_named(build, words, one_line):
+    network, example = build(), torch.rand(2, 3, 8, 8)
+    with one_line(ValueError, "has no neurons that may be permuted: ", *words):
+        prove(network, permutation.discover(network, example), example, seeded())
+
+
+def test_a_network_of_two_inputs_is_refused_in_one_line(one_line):
+    class Two(nn.Linear):
+        def forward(self, images, others):
+            return super().forward(images + others)
+
+    with one_line(ValueError, "Two takes images, others: a network here takes images alone"):
+        permutation.discover(Two(3, 4), torch.rand(2, 3))
 
 
 def test_an_embedding_is_proved_on_integers():

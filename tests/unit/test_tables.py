@@ -153,6 +153,15 @@ def test_bad_input_is_one_line_and_leaves_nothing(rows, message, tmp_path):
     assert not outputs["curves"].parent.exists()
 
 
+@pytest.mark.parametrize("content", ["--evaluations\n", "--evaluation\nabsent.csv\n", "\0\udcff\n"])
+def test_a_damaged_list_of_measurements_is_named(tmp_path, content):
+    path = tmp_path / "measurements.txt"
+    path.write_bytes(content.encode(errors="surrogateescape"))
+    process = run("make_tables", "--measurements", str(path))
+    assert process.returncode == 1 and process.stderr.count("\n") == 1
+    assert process.stderr.startswith("make_tables.py: ") and str(path) in process.stderr
+
+
 def test_the_spectrum_of_each_path_is_that_of_its_loss_in_the_order_of_t():
     curves = synthetic_tables.evaluations().query("recipe == 'standard' and curve == 'bezier'")
     spectrum = tables.spectrum_table(curves.sample(frac=1, random_state=0))

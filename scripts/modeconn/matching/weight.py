@@ -1,7 +1,9 @@
 """Matching by weights: coordinate descent over groups (Git Re-Basin; Sharma et al. 2024)."""
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import reduce
 from itertools import islice
 
 import numpy as np
@@ -30,8 +32,8 @@ def match_weights(spec, tensors_a, tensors_b, names, seed=0, restarts=1, initial
     restarts: descents, each from another start (`_starts`); the best result counts.
     initial: a permutation, group -> indices, to start from before any other start.
     The result is never worse than the first start nor, without `initial`, than the identity. Products are float32, and
-    gains are measured in float64. Memory: at most three times these tensors of one network, besides the matrices of
-    the largest group's assignment.
+    gains that they leave in doubt are measured in float64. Memory: at most three times these tensors of one network,
+    besides the matrices of the largest group's assignment.
     Raises ValueError where one of these tensors is missing, misshapen or not finite, where `initial` is not of this
     network, or where there are no restarts.
     """
@@ -129,13 +131,8 @@ class _Problem:
             both = [torch.cat(parts, 1) for parts in zip(*rows)]
             self._add(_Run(group, name, 0, 0, size, 1, frozenset(), stacked=True), both, {0: axis})
         self.groups = [group for group, runs in self.runs.items() if runs]
-        norms = torch.tensor(
-            [
-                [torch.linalg.vector_norm(of_one, dtype=torch.float64) for of_one in both]
-                for both in self.tensors.values()
-            ]
-        )
-        self.least_gain = 1e-12 * norms.norm(dim=0).prod().item()
+        squares = [sum(_inner(both[i], both[i]) for both in self.tensors.values()) for i in range(2)]
+        self.least_gain = 1e-12 * math.prod(map(math.sqrt, squares))
 
     def _add(self, run, both, axes):
         self.tensors[run.tensor], self.axes[run.tensor] = both, axes
@@ -169,7 +166,7 @@ class _Matching:
             runs = self.problem.runs[group]
             ready = [run for run in runs if run.others <= matched]
             if ready:
-                self._move(group, self._assign(ready))
+                self._move(group, self._assign(ready, self._similarity(ready)))
             else:
                 self._move(group, torch.from_numpy(_assign(sum(map(self._sorted_gram, runs)).numpy())))
             matched.add(group)
@@ -180,7 +177,7 @@ class _Matching:
         groups = self.problem.groups
         stale = set(groups)  # groups whose similarity has changed since they were last matched
         for _ in range(max_sweeps):
-            for group in (groups[i] for i in torch.randperm(len(groups), generator=generator)):
+            for group in (groups[i] for i in torch.randperm(len(groups), generator=generator).tolist()):
                 if group in stale:
                     stale.remove(group)
                     if self._improve(group):
@@ -189,12 +186,16 @@ class _Matching:
 
     def _improve(self, group):
         """Match one group, the others fixed; whether that raised the objective."""
-        before, tensors = self.permutation[group], {run.tensor for run in self.problem.runs[group]}
-        order = self._assign(self.problem.runs[group])
+        runs = self.problem.runs[group]
+        before, tensors = self.permutation[group], {run.tensor for run in runs}
+        similarity = self._similarity(runs)
+        order = self._assign(runs, similarity)
         if torch.equal(order, before):
             return False
-        # Measured, not read off the assignment: its products are rounded, and where a tensor carries the group on two
-        # axes, they differ from what is gained.
+        # Where a tensor carries the group on two axes, the assignment's gain is not what is gained.
+        if not any(group in run.others for run in runs) and _gains(similarity, order.numpy(), before.numpy()):
+            self._move(group, order)
+            return True
         known = {name: (self._product(name), self.entries[name]) for name in tensors}
         self._move(group, order)
         gain = sum(self._product(name) - known[name][0] for name in sorted(tensors))
@@ -232,9 +233,11 @@ class _Matching:
             self.products[name] = _inner(a, b)
         return self.products[name]
 
-    def _assign(self, runs):
+    def _similarity(self, runs):
+        return reduce(torch.add, map(self._gram, runs)).double().cpu().numpy()
+
+    def _assign(self, runs, similarity):
         """The best order of a group's channels by these runs: for each channel of a, one of b."""
-        similarity = sum(map(self._gram, runs)).double().cpu().numpy()
         if np.isfinite(similarity).all():
             order = _assign(similarity)
             close = _exchangeable(similarity[:, order], RESOLUTION * np.abs(similarity).max())
@@ -312,8 +315,17 @@ def _single(tensor):
 
 def _inner(a, b):
     """⟨a, b⟩ in float64."""
+    if a.numel() <= BLOCK:
+        return torch.vdot(a.flatten().double(), b.flatten().double()).item()
     blocks = zip(a.flatten().split(BLOCK), b.flatten().split(BLOCK))
     return sum(torch.vdot(x.double(), y.double()).item() for x, y in blocks)
+
+
+def _gains(similarity, order, before):
+    """Whether `order` of a group is better than `before` by more than products in float32 are off."""
+    rows = np.flatnonzero(order != before)
+    gain = (similarity[rows, order[rows]] - similarity[rows, before[rows]]).sum()
+    return gain > len(rows) * RESOLUTION * np.abs(similarity).max()
 
 
 def _exchangeable(similarity, least):

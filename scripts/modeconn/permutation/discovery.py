@@ -103,6 +103,14 @@ class _Label(NamedTuple):
     runs: tuple[_Run, ...]
 
 
+class _Own(NamedTuple):
+    """A parameter that no layer holds, as a value: for each axis of the value the parameter's, or None."""
+
+    name: str
+    tensor: nn.Parameter
+    dims: tuple[int | None, ...]
+
+
 def _pinned(size):
     return (_Run(0, size),)
 
@@ -186,6 +194,10 @@ _MOVE = words("""
     mean sum prod amax amin std var norm logsumexp
 """)
 _SHAPE = words("size dim ndimension numel stride getattr")
+_VIEWS = _MOVE | _RESHAPE | words("getattr getitem")  # where they return the memory that they were given
+# Products with a matrix; a bias may follow.
+_PRODUCTS = {"linear": "...i,oi->...o", "matmul": "...i,io->...o", "mm": "...i,io->...o"}
+_NAMES = ("input", "weight", "other", "mat2", "bias")  # of their arguments
 _SPATIAL = re.compile(r"(?:pool|pad)([123])d$")
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -203,17 +215,24 @@ class _Walk(fx.Interpreter):
         self.extra_traceback = False
         self.groups = groups
         self.labels = {}
+        self.own = {}  # node -> _Own; such a node has no label
 
     def kind(self, node):
         return kind_of(self.fetch_attr(node.target) if node.op == "call_module" else node.target)
 
     def run_node(self, node):
-        sources = [(self.env[source], self.labels[source]) for source in node.all_input_nodes]
-        inputs = [(source.shape, label) for source, label in sources if isinstance(source, torch.Tensor)]
         value = super().run_node(node)
         self.groups.reason = f"{self._named(node)} ties it to what is pinned"
-        self.labels[node] = self._label(node, inputs, value)
+        own = any(source in self.own for source in node.all_input_nodes)
+        label = self._with_own(node, value) if own else NotImplemented
+        if label is NotImplemented:
+            label = self._label(node, self._inputs(node.all_input_nodes), value)
+        self.labels[node] = label
         return value
+
+    def _inputs(self, nodes):
+        sources = [(self.env[node], self.labels[node]) for node in nodes]
+        return [(value.shape, label) for value, label in sources if isinstance(value, torch.Tensor)]
 
     def _named(self, node):
         """The operation of a node, for a message."""
@@ -224,7 +243,10 @@ class _Walk(fx.Interpreter):
     def _label(self, node, inputs, value):
         if node.op == "call_module":
             return self._module(node, self.fetch_attr(node.target), inputs, value)
-        if node.op == "get_attr" and isinstance(value, torch.Tensor):
+        if node.op == "get_attr" and isinstance(value, nn.Parameter):
+            self.groups.reached.add(id(value))
+            self.own[node] = _Own(node.target, value, tuple(range(value.ndim)))
+        elif node.op == "get_attr" and isinstance(value, torch.Tensor):
             users = ", ".join(self._named(user) for user in node.users)
             self.groups.reason = f"a tensor without a layer, used by {users}"
             self.groups.fix([value])
@@ -244,7 +266,7 @@ class _Walk(fx.Interpreter):
             if type(module) in LAYERS:
                 return self._layer(node.target, module, *inputs[0], value)
             if type(module) in _CHANNEL_NORMS and getattr(module, "num_groups", 1) == 1:
-                return self._channel_norm(module, *inputs[0])
+                return self._channel_norm([*module.parameters(), *module.buffers()], *inputs[0])
             if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
                 return self._layer_norm(module, *inputs[0])
         self.groups.reason = f"{self._named(node)} is not understood"
@@ -298,13 +320,8 @@ class _Walk(fx.Interpreter):
     def _layer(self, name, module, shape, label, value):
         """Linear and convolution: closes the groups of the input, opens one on the output; depthwise, carries them."""
         spatial = module.weight.ndim - 2
-        dim_in, dim_out = len(shape) - spatial - 1, value.ndim - spatial - 1
-        if label is not None and label.dim == dim_in:
-            runs = label.runs
-        else:
-            self.groups.reason = f"the layer {name} reads another axis"
-            self._pin([(shape, label)])
-            runs = _pinned(shape[dim_in])
+        dim_out = value.ndim - spatial - 1
+        runs = self._read(name, shape, label, len(shape) - spatial - 1)
         if getattr(module, "groups", 1) == 1:
             self.groups.bind(module.weight, 1, runs, output=False)
             runs = self.groups.open(name, value.shape[dim_out])
@@ -317,9 +334,17 @@ class _Walk(fx.Interpreter):
             self.groups.bind(tensor, 0, runs, output=True)
         return _Label(dim_out, runs) if value.shape[dim_out] > 1 else None
 
-    def _channel_norm(self, module, shape, label):
+    def _read(self, name, shape, label, dim):
+        """The runs of the axis over which a layer sums."""
+        if label is not None and label.dim == dim:
+            return label.runs
+        self.groups.reason = f"the layer {name} reads another axis"
+        self._pin([(shape, label)])
+        return _pinned(shape[dim])
+
+    def _channel_norm(self, tensors, shape, label):
         """Batch normalization, group normalization with one group, PReLU: parameters along axis 1."""
-        for tensor in chain(module.parameters(), module.buffers()):
+        for tensor in tensors:
             if label is not None and label.dim == 1 and tensor.shape == shape[1:2]:
                 self.groups.bind(tensor, 0, label.runs, output=True)
             else:
@@ -354,6 +379,93 @@ class _Walk(fx.Interpreter):
             if size > 1:
                 self.groups.tie(runs, label.runs if label else _pinned(size))
         return _Label(dim, runs)
+
+    def _with_own(self, node, value):
+        """The label of a value that is made with parameters of the network's own.
+
+        Where no rule knows how it is made, they are fixed and the answer is NotImplemented.
+        """
+        label = NotImplemented
+        if not isinstance(value, torch.Tensor):
+            label = None if self.kind(node) in _SHAPE else NotImplemented
+        elif node.op in ("call_function", "call_method"):
+            label = self._own_rule(node, value)
+        if label is NotImplemented:
+            self.groups.reason = f"a tensor without a layer, used by {self._named(node)}"
+            self.groups.fix([self.own[source].tensor for source in node.all_input_nodes if source in self.own])
+        return label
+
+    def _own_rule(self, node, value):
+        first, *others = node.all_input_nodes
+        kind = self.kind(node)
+        if not others:
+            return self._own_alone(node, kind, self.env[first], value)
+        if kind == "prelu" and first not in self.own:
+            return self._channel_norm([self.own[source].tensor for source in others], *self._inputs([first])[0])
+        if kind in _NONLINEAR | _CARRYING:
+            return self._scale(node.all_input_nodes, value.ndim)
+        if kind in _PRODUCTS:
+            named = [node.kwargs[name] for name in _NAMES if name in node.kwargs]
+            operands = [operand for operand in (*node.args, *named) if operand is not None]
+            return self._product(_PRODUCTS[kind], operands, value)
+        if kind == "einsum" and isinstance(next(iter(node.args), None), str):
+            equation, *operands = node.args
+            return self._product(equation, operands[0] if isinstance(operands[0], list | tuple) else operands, value)
+        return NotImplemented
+
+    def _own_alone(self, node, kind, before, value):
+        """Another view of a parameter, or the same change of each of its entries, is as the parameter is."""
+        own = self.own[node.all_input_nodes[0]]
+        if kind in _VIEWS and value.data_ptr() == before.data_ptr() and not str(node.target).endswith("_"):
+            places = zip(before.shape, before.stride(), own.dims)
+            known = {(size, stride): dim for size, stride, dim in places if size > 1}
+            axes = [(size, stride) for size, stride in zip(value.shape, value.stride()) if size > 1]
+            if set(axes) != set(known):
+                return NotImplemented
+            own = own._replace(dims=tuple(known.get(axis) for axis in zip(value.shape, value.stride())))
+        elif kind not in _NONLINEAR | _CARRYING or value.shape != before.shape:
+            return NotImplemented
+        self.own[node] = own
+        return None
+
+    def _scale(self, sources, rank):
+        """Parameters whose entries meet the channels of a value, as those of a normalization do."""
+        inputs = self._inputs([source for source in sources if source not in self.own])
+        label = self._elementwise(inputs, rank) if any(label for _, label in inputs) else None
+        if label is None:
+            return NotImplemented
+        for source in sources:
+            if source in self.own:
+                self._bind_own(source, label.dim - rank, label.runs, output=True)
+        return label
+
+    def _product(self, equation, operands, value):
+        """A value times a matrix of parameters is a layer of their name. operands: the nodes of both and of a bias."""
+        *pair, result = _letters(equation, [self.env[operand].ndim for operand in operands[:2]])
+        matrices = [(node, letters) for node, letters in zip(operands, pair) if node in self.own]
+        others = [(node, letters) for node, letters in zip(operands, pair) if node not in self.own]
+        if len(matrices) != 1 or len(others) != 1 or not all(node in self.own for node in operands[2:]):
+            return NotImplemented
+        ((matrix, of_matrix),), ((other, of_other),) = matrices, others
+        summed = [letter for letter in of_matrix if letter in of_other and letter not in result]
+        written = [letter for letter in of_matrix if letter not in of_other and letter in result]
+        if (len(summed), len(written), len(of_matrix)) != (1, 1, 2):
+            return NotImplemented
+        ((shape, label),) = self._inputs([other])
+        name, dim = self.own[matrix].name, result.index(written[0])
+        runs = self._read(name, shape, label, of_other.index(summed[0]))
+        self._bind_own(matrix, of_matrix.index(summed[0]), runs, output=False)
+        runs = self.groups.open(name, value.shape[dim])
+        self._bind_own(matrix, of_matrix.index(written[0]), runs, output=True)
+        for bias in operands[2:]:
+            self._bind_own(bias, -1, runs, output=True)
+        return _Label(dim, runs) if value.shape[dim] > 1 else None
+
+    def _bind_own(self, node, axis, runs, output):
+        """Axis `axis` of a value that is a parameter carries `runs`, unless it is broadcast along them."""
+        tensor, dims = self.own[node].tensor, self.own[node].dims
+        if -axis <= len(dims) and self.env[node].shape[axis] > 1:
+            self.groups.bind(tensor, dims[axis], runs, output)
 
     def _concatenate(self, inputs, args, kwargs):
         rank = len(inputs[0][0])
@@ -401,3 +513,19 @@ class _Walk(fx.Interpreter):
         function = getattr(torch.Tensor, node.target) if node.op == "call_method" else node.target
         moved = function(probe, *args[1:], **kwargs).shape
         return _Label(moved.index(sizes[label.dim]), label.runs) if sizes[label.dim] in moved else None
+
+
+def _letters(equation, ranks):
+    """The letters of each operand's axes and of the result's, as torch.einsum has them, with an ellipsis spelled out.
+
+    Nothing for each where the equation is not simple: has no result, names an axis twice, or spells letters large.
+    """
+    left, _, result = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    longest = max(rank - len(term.strip(".")) for term, rank in zip(terms, ranks))
+    spelled = []
+    for term, rank in zip([*terms, result], [*ranks, len(result.strip(".")) + longest]):
+        spelled.append(term.replace("...", "ABCDEFGH"[8 - rank + len(term.strip(".")) :]))
+    simple = len(terms) == len(ranks) and result and equation.islower()
+    fitting = [len(set(term)) == len(term) == rank for term, rank in zip(spelled, ranks)]
+    return spelled if simple and all(fitting) else [""] * (len(ranks) + 1)
