@@ -10,7 +10,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PYTHON = "3.12"
 TOOLS = {
-    "torch": ["numpy", "pillow", "safetensors", "scikit-learn", "scipy", "torch", "torchvision", "tqdm"],
+    "torch": ["mlxtend", "numpy", "pillow", "safetensors", "scikit-learn", "scipy", "torch", "torchvision", "tqdm"],
     "figures": ["matplotlib", "numpy", "pandas", "safetensors", "scipy"],
 }
 

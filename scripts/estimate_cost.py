@@ -19,7 +19,8 @@ from modeconn import cost, mistakes, own_data, provenance
 from modeconn.layout import aligned
 
 FORWARD = Fraction(1, 3)
-DIGITS = 1797  # split by test_fraction, as the `count` points of moons are
+# Images that test_fraction splits, as it does the `count` points of moons.
+TOTALS = {"digits": 1797, "mnist_5k": 5000}
 # Images of the training and the test split.
 SIZES = {
     "cifar10": (50_000, 10_000),
@@ -53,7 +54,7 @@ def sizes(dataset, made=None):
     if "path" in dataset:
         known = own_data.sizes(dataset)
     elif "test_fraction" in dataset:
-        total = dataset.get("count", DIGITS)
+        total = dataset.get("count") or TOTALS[dataset["source"]]
         test = round(dataset["test_fraction"] * total)
         known = total - test, test
     else:

@@ -23,6 +23,7 @@ FAMILIES = {
 # Source of a data set -> module of `modeconn.datasets`.
 SOURCES = {
     "digits": "digits",
+    "mnist_5k": "mnist_5k",
     "moons": "moons",
     "cifar10": "cifar",
     "cifar100": "cifar",

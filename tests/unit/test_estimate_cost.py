@@ -54,6 +54,7 @@ def test_passes_of_a_job(program, job, expected):
 def test_sizes_of_splits():
     assert estimate_cost.sizes({"source": "tiny_imagenet", "hold_out": 1000}) == (99_000, 10_000)
     assert estimate_cost.sizes({"source": "digits", "test_fraction": 0.2}) == (1438, 359)
+    assert estimate_cost.sizes({"source": "mnist_5k", "test_fraction": 0.5}) == (2500, 2500)
     assert estimate_cost.sizes({"source": "moons", "count": 500, "test_fraction": 0.3, "hold_out": 50}) == (300, 150)
 
 
