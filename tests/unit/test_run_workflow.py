@@ -121,6 +121,14 @@ def test_what_is_said_last_of_a_failure(checkout):
     assert "is the disk full?" in run_workflow.explain([("train", "absent.log")])
 
 
+def test_a_whole_run_ends_what_was_shown_of_a_part(checkout, capsys):
+    (checkout / "results/mine/partial/tables").mkdir(parents=True)
+    (checkout / "results/mine/summary.txt").write_text("all of it", encoding="utf-8")
+    run_workflow.show({"name": "mine"}, "mine.yaml")
+    assert capsys.readouterr().out == "\nall of it\n\n"
+    assert not (checkout / "results/mine/partial").exists()
+
+
 HANGS = """
 import signal, subprocess, sys, time
 asked = []
