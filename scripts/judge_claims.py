@@ -42,6 +42,7 @@ def main():
     inputs.add_argument("--published", metavar="CSV", help="rows of a summary table to compare with")
     inputs.add_argument("--paper", metavar="TXT", help="from compare_paper.py: what the text ends with")
     inputs.add_argument("--remarks", nargs="*", default=[], metavar="TXT", help="from prepare_data.py")
+    inputs.add_argument("--partial", metavar="TEXT", help="how many curves of those asked for are whole")
     made = parser.add_argument_group("outputs")
     made.add_argument("--verdicts-table", required=True, metavar="CSV", help="one row a claim and recipe")
     made.add_argument("--comparison-table", required=True, metavar="CSV", help="one row a published number")
@@ -58,6 +59,8 @@ def main():
     published = tables.read([arguments.published] if arguments.published else [], tables.SUMMARY)
     comparison = claims.compare(published, summary)
     text = claims.text(summary, verdicts, comparison)
+    if arguments.partial is not None:
+        text = f"PARTIAL: {arguments.partial} curves are whole, since jobs failed.\n\n{text}"
     if arguments.paper is not None:
         text += f"\n{manifests.read_text(arguments.paper)}"
     lines = "".join(map(manifests.read_text, arguments.remarks)).splitlines()

@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,8 @@ from modeconn.identity import digest
 import psutil  # after ours, which answers Ctrl-C
 
 RECORDS = Path(".snakemake")
+# The rules that show what was measured, as against those that measure.
+SHOWING = ("list_measurements", "make_tables", "write_config", "compare_paper", "judge_claims", "draw")
 # Seconds that Snakemake gets to end by itself once its jobs have: it may hang then for good (9.27: a signal that comes
 # while it holds the lock of its scheduler makes its handler wait for that same lock).
 GRACE = 20
@@ -95,8 +98,9 @@ def checked(path: str) -> tuple[dict, Path]:
 class Run:
     """Snakemake at work, with all that it has started, in a session of their own."""
 
-    def __init__(self, command: list[str], variables: dict[str, str]):
-        self.process = subprocess.Popen(command, env=variables, start_new_session=True)
+    def __init__(self, command: list[str], variables: dict[str, str], silent: bool = False):
+        output = subprocess.DEVNULL if silent else None
+        self.process = subprocess.Popen(command, env=variables, stdout=output, stderr=output, start_new_session=True)
         self.stopping = None  # why, once it was asked to
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
@@ -205,6 +209,7 @@ def is_whole(arguments: list[str]) -> bool:
 def show(config: dict, path: str) -> None:
     """Print the summary of the whole run of a complete config, from `path`, and where the rest is."""
     results = Path("results") / config["name"]
+    shutil.rmtree(results / "partial", ignore_errors=True)
     if (summary := results / "summary.txt").is_file():
         print(f"\n{summary.read_text(encoding='utf-8')}\n")
     if (results / "report.html").is_file():
@@ -218,6 +223,23 @@ def show(config: dict, path: str) -> None:
         old = sorted(str(path) for path in folder.rglob("*.svg") if str(path.relative_to(folder)) not in drawn)
         if old:
             print(f"         {len(old)} of them, such as {old[0]}, are of earlier settings: delete them as you like")
+
+
+def show_whole(command: list[str], arguments: list[str], variables: dict[str, str], folder: Path) -> list[str]:
+    """Table and draw, after jobs have failed, what does not need them, into `folder`; what to say of it, as lines.
+
+    command: of Snakemake; arguments: its further ones. Nothing is measured, and nothing of the whole run is touched.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    targets = ["tables", "figures"]
+    shown = [*command, *targets, "--allowed-rules", *targets, *SHOWING, *arguments]
+    run = Run(shown, variables | {"MODECONN_PARTIAL": "1"}, silent=True)
+    run.wait()
+    summary = folder / "summary.txt"
+    if not summary.is_file():
+        return []
+    first = summary.read_text(encoding="utf-8").splitlines()[0]
+    return [f"{first} Their tables and figures are in {folder}/, until a run is whole."]
 
 
 def main():
@@ -255,7 +277,12 @@ def main():
         )
     if code:
         failed = failures(newest_log(started))
-        sys.exit(explain(failed) if failed else 1)
+        if not failed:
+            sys.exit(1)
+        said = [explain(failed)]
+        if is_whole(given.arguments) and any(rule not in SHOWING for rule, _ in failed):
+            said += show_whole(command, given.arguments, variables, Path("results") / config["name"] / "partial")
+        sys.exit("\n".join(said))
     if is_whole(given.arguments):
         show(config, given.config)
 

@@ -136,6 +136,14 @@ def test_the_disk_of_a_folder_that_is_not_there_yet_has_room(checkout):
     assert not run_workflow.files.is_full("results/logs/train")
 
 
+def test_a_whole_run_ends_what_was_shown_of_a_part(checkout, capsys):
+    (checkout / "results/mine/partial/tables").mkdir(parents=True)
+    (checkout / "results/mine/summary.txt").write_text("all of it", encoding="utf-8")
+    run_workflow.show({"name": "mine"}, "mine.yaml")
+    assert capsys.readouterr().out == "\nall of it\n\n"
+    assert not (checkout / "results/mine/partial").exists()
+
+
 HANGS = """
 import signal, subprocess, sys, time
 asked = []

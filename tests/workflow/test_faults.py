@@ -6,7 +6,9 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 
+import pandas as pd
 import psutil
 import pytest
 
@@ -73,6 +75,43 @@ def test_a_full_disk_and_then_room_again(checkout):
     assert len(made) == 4
     for name, path in made.items():
         assert path.read_bytes() == expected[str(folder.relative_to("results") / name)]
+
+
+def test_what_is_whole_is_tabled_and_drawn_where_other_jobs_fail(checkout):
+    """In a folder of its own, until a run is whole: what that shows is left alone."""
+    before = checkout.artifacts()
+    wild = {"kind": "bezier", "epochs": 1, "optimizer": {"learning_rate": 10000}}
+    command = [sys.executable, "scripts/run_workflow.py", "--config", "tiny.yaml", "--", "--cores", "2"]
+    options = {"cwd": checkout.path, "env": checkout.environment, "capture_output": True, "text": True}
+
+    def also_wild(config):
+        config["curves"]["wild"] = wild
+        config["studies"]["alignment"] = config["studies"]["alignment"][:1]
+        config["studies"]["alignment"][0] |= {"curves": ["linear", "wild"], "alignments": ["none", "weight"]}
+
+    with checkout.configured(also_wild):
+        done = subprocess.run(command, **options)
+    assert done.returncode == 1
+    *_, first, reason, _, reason_too, _, _, said = done.stderr.splitlines()
+    assert first == "2 jobs failed; what does not need them is done."
+    assert reason != reason_too and all(
+        line.startswith("  fit_curve: fit_curve.py: loss of curve wild") for line in (reason, reason_too)
+    )
+    where = "results/tiny/partial"
+    assert said == (
+        "PARTIAL: 2 of 4 curves are whole, since jobs failed. "
+        f"Their tables and figures are in {where}/, until a run is whole."
+    )
+    assert (checkout.path / where / "summary.txt").read_text().startswith("PARTIAL: 2 of 4 curves are whole")
+    rows = pd.read_csv(checkout.path / where / "tables/pairs.csv", keep_default_na=False)
+    assert set(zip(rows["alignment"], rows["curve"])) == {("none", "linear"), ("weight", "linear")}
+    drawn = {path.stem for path in (checkout.path / where / "figures").rglob("*.svg")}
+    assert {"curves-train-all", "curves-test-weight", "signatures"} <= drawn
+    after = checkout.artifacts()
+    asked = {"tiny/config.json", "tiny/tables/measurements.txt"}  # say what was asked for
+    assert {name: after[name] for name in before if name not in asked} == {
+        name: content for name, content in before.items() if name not in asked
+    }
 
 
 def test_results_that_cannot_be_written(checkout):

@@ -65,7 +65,9 @@ NAMES |= {
     for name in MEANINGS[kind]
 }
 NAMES["none"] = "none"
-RUN = f"results/{config['name']}"
+# After a failure run_workflow asks for tables and figures of what is whole, in a folder of their own.
+PARTIAL = "MODECONN_PARTIAL" in os.environ
+RUN = os.path.join("results", config["name"], *(["partial"] if PARTIAL else []))
 SCRIPTS = ROOT / "scripts"
 EVALUATION, PLANE, ACTIVATIONS = (MEANINGS[kind][kind][0] for kind in ("evaluation", "plane", "activations"))
 
@@ -144,26 +146,53 @@ def attack_of(name):
     return MEANINGS["attack"][name][0] if name else "none"
 
 
-def cells(study):
-    """One dict of wildcards, and the measures, for each (pair, alignment, curve) that the study names."""
-    for entry in config["studies"][study]:
-        fixed = {kind: MEANINGS[kind][entry[kind]][0] for kind in ("dataset", "network", "recipe")}
-        fixed["attack"] = attack_of(entry["attack"])
-        fixed["measures"] = entry["measures"]
-        if entry["best"]:
-            fixed |= {"strong": attack_of(entry["best"]["attack"]), "ensemble": entry["best"]["ensemble"]}
-        for pair, alignment, curve in product(
-            entry["pairs"], entry["alignments"], entry.get("curves", config["curves"])
-        ):
-            yield {
-                **fixed,
-                "pair": f"{pair[0]}-{pair[1]}",
-                "alignment": identity_of("alignment", alignment),
-                "curve": identity_of("curve", curve),
-            }
+def cells(entry):
+    """One dict of wildcards, and the measures, for each (pair, alignment, curve) that an entry of a study names."""
+    fixed = {kind: MEANINGS[kind][entry[kind]][0] for kind in ("dataset", "network", "recipe")}
+    fixed["attack"] = attack_of(entry["attack"])
+    fixed["measures"] = entry["measures"]
+    if entry["best"]:
+        fixed |= {"strong": attack_of(entry["best"]["attack"]), "ensemble": entry["best"]["ensemble"]}
+    for pair, alignment, curve in product(
+        entry["pairs"], entry["alignments"], entry.get("curves", config["curves"])
+    ):
+        yield {
+            **fixed,
+            "pair": f"{pair[0]}-{pair[1]}",
+            "alignment": identity_of("alignment", alignment),
+            "curve": identity_of("curve", curve),
+        }
 
 
-CELLS = list(cells("alignment"))
+CELLS = [cell for entry in config["studies"]["alignment"] for cell in cells(entry)]
+
+
+def is_whole(cell):
+    """Whether all is there that the numbers of a cell are made of; what a failed job should have made is not."""
+    made = [
+        rules.prepare_data.output.data.format(**cell),
+        *networks_of(cell),
+        *permutations([cell]),
+        *bends_of(cell),
+    ]
+    made += evaluations([cell]) + robust_evaluations([cell]) + selections([cell])
+    return all(map(os.path.exists, made + planes([cell]) + activations([cell])))
+
+
+def whole_cells():
+    """The cells that are whole, and the config with the alignments and curves of which some cell is."""
+    entries, whole = [], []
+    for entry in config["studies"]["alignment"]:
+        of_entry = [cell for cell in cells(entry) if is_whole(cell)]
+        whole += of_entry
+        names = {"alignments": entry["alignments"], "curves": list(entry.get("curves", config["curves"]))}
+        for key, kind in (("alignments", "alignment"), ("curves", "curve")):
+            there = {cell[kind] for cell in of_entry}
+            names[key] = [name for name in names[key] if identity_of(kind, name) in there]
+        entries += [entry | names] if of_entry else []
+    if not whole:
+        sys.exit("nothing is whole")
+    return whole, config | {"studies": {"alignment": entries}}
 
 
 # Values by which all jobs compute.

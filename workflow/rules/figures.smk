@@ -1,5 +1,8 @@
 """Tables, verdicts, figures and the report of this config, under results/<name>/. Nothing here imports torch."""
 
+# How many cells there are; in a partial run those that are whole, and what there is to draw of them.
+ASKED = len(CELLS)
+CELLS, SHOWN = whole_cells() if PARTIAL else (CELLS, config)
 PUBLISHED = ROOT / "config/published" / f"{config['name']}.csv"
 # Writes the params of a rule, one a line.
 LINES = os.path.relpath(Path(workflow.basedir, "templates/lines.txt"))
@@ -152,16 +155,18 @@ rule judge_claims:
         program=program("judge_claims"),
         code=fingerprint("judge_claims"),
         published=option("--published", "published"),
+        partial=f"--partial '{len(CELLS)} of {ASKED}'" if PARTIAL else "",
     message:
         "judge the claims"
     shell:
         "python {params.program:q} --pairs-table {input.pairs:q} --best-table {input.best:q}"
         " --summary-table {input.summary:q} --signatures-table {input.signatures:q} --paper {input.paper:q}"
-        " --data {input.data:q} --remarks {input.remarks:q} --claims {input.claims:q} {params.published} --verdicts-table {output.verdicts:q}"
+        " --data {input.data:q} --remarks {input.remarks:q} --claims {input.claims:q} {params.published} {params.partial}"
+        " --verdicts-table {output.verdicts:q}"
         " --comparison-table {output.comparison:q} --text {output.text:q} > {log:q} 2>&1"
 
 
-FIGURES = [f"{RUN}/figures/{path}.{kind}" for path in registry.of(config) for kind in ("svg", "pdf")]
+FIGURES = [f"{RUN}/figures/{path}.{kind}" for path in registry.of(SHOWN) for kind in ("svg", "pdf")]
 # Beside the name of a figure, what its file is named by: dataset-network-recipe, and -test-activation, say.
 STUDIED, PART = r"\w+-\w+-\w+", r"(-\w+)*"
 
