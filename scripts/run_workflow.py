@@ -84,14 +84,11 @@ def checked(path: str) -> tuple[dict, Path]:
     except ValueError as error:
         raise ValueError(f"{path}: {str(error).removeprefix('config, ')}") from None
     copy = RECORDS / "configs" / f"{Path(path).stem}-{digest(values)}.json"
+    for folder in (RECORDS, copy.parent):
+        if not _can_be_written(folder):
+            raise OSError(f"{folder.absolute()} cannot be written: run in a checkout of your own")
     if not copy.exists():
-        try:
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            files.write_text(copy, json.dumps(values, indent=1) + "\n")
-        except OSError as error:
-            raise OSError(
-                f"{copy.parent.absolute()} cannot be written ({error.strerror}): run in a checkout of your own"
-            ) from None
+        files.write_text(copy, json.dumps(values, indent=1) + "\n")
     return config, copy
 
 

@@ -1,8 +1,11 @@
 """How a run starts and ends: its environment, its config, how it is stopped, and what is said last."""
 
 import json
+import os
+import shutil
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -81,6 +84,18 @@ def test_a_mistake_in_a_config_names_its_file(checkout, one_line):
     (checkout / "my own.yaml").write_text("name: one\n")
     with one_line(ValueError, "my own.yaml: top level: 'datasets' is a required property"):
         run_workflow.checked("my own.yaml")
+
+
+@pytest.mark.parametrize("folder", [".snakemake", ".snakemake/configs"])
+def test_the_folder_of_another_user_is_one_line(checkout, monkeypatch, one_line, folder):
+    """Also where a run of the owner has left all that is written first."""
+    shutil.copy(run_workflow.configuration.SCHEMA.parents[2] / "config/config.yaml", "config.yaml")
+    run_workflow.checked("config.yaml")
+    access = os.access
+    closed = checkout / folder
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).absolute() != closed and access(path, mode))
+    with one_line(OSError, closed, "cannot be written: run in a checkout of your own"):
+        run_workflow.checked("config.yaml")
 
 
 def test_snakemake_is_given_what_was_checked(checkout):
