@@ -19,16 +19,15 @@ def by_locale(tree):
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
             mode = next((a.value for a in node.args[1:2] if isinstance(a, ast.Constant)), "r")
             text = name in ("read_text", "write_text") or (name == "open" and isinstance(node.func, ast.Name))
-            # `files.write_text`, the project's own, encodes as UTF-8 itself.
-            owner = getattr(getattr(node.func, "value", None), "id", "files")
-            own = name == "write_text" and owner == "files"
+            # The project's own encode and decode as UTF-8 themselves.
+            own = ast.unparse(node.func) in ("files.write_text", "write_text", "manifests.read_text")
             binary = name == "open" and "b" in str(mode)
             if text and not own and not binary and not any(keyword.arg == "encoding" for keyword in node.keywords):
                 yield node.lineno
 
 
 def test_what_is_looked_for_is_found():
-    source = "open(p)\nopen(p, 'w')\nopen(p, 'rb')\np.read_text()\np.write_text(t)\nfiles.write_text(p, t)\n"
+    source = "open(p)\nopen(p, 'w')\nopen(p, 'rb')\np.read_text()\np.write_text(t)\nfiles.write_text(p, t)\nmanifests.read_text(p)\n"
     assert list(by_locale(ast.parse(source))) == [1, 2, 4, 5]
 
 

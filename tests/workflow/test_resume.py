@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from modeconn import artifacts
+from modeconn import artifacts, manifests
 
 # What to make again, by the rule that makes it.
 TARGETS = {
@@ -174,16 +174,20 @@ def test_the_state_of_a_measurement_is_of_the_networks_that_it_measured(checkout
     (state,) = path.parent.glob("*.state")
 
     networks = one(checkout, TARGETS["train"])
-    before = networks.read_bytes()
+    before = {file: file.read_bytes() for file in (networks, manifests.beside(networks))}
+    made = manifests.find(networks)
     tensors, metadata = artifacts.load(networks)
     artifacts.save(networks, {name: 2 * tensor for name, tensor in tensors.items()}, metadata)
+    outputs = [networks.parent / Path(place).name for place in made.pop("files")]
+    manifests.write(manifests.beside(networks), outputs, made)
     again = start(checkout, command)
     output, _ = again.communicate()
     assert again.returncode == 0 and "starting anew" in output, output
     assert not json.loads(path.with_suffix(".cost.json").read_text())["resumed"]
     assert outputs_beside(path).items() - expected.items()
 
-    networks.write_bytes(before)
+    for file, content in before.items():
+        file.write_bytes(content)
     resumed = start(checkout, command)
     output, _ = resumed.communicate()
     assert resumed.returncode == 0, output
