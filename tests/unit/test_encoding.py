@@ -27,7 +27,8 @@ def by_locale(tree):
 
 
 def test_what_is_looked_for_is_found():
-    source = "open(p)\nopen(p, 'w')\nopen(p, 'rb')\np.read_text()\np.write_text(t)\nfiles.write_text(p, t)\nmanifests.read_text(p)\n"
+    source = "open(p)\nopen(p, 'w')\nopen(p, 'rb')\np.read_text()\np.write_text(t)\n"
+    source += "files.write_text(p, t)\nmanifests.read_text(p)\n"
     assert list(by_locale(ast.parse(source))) == [1, 2, 4, 5]
 
 
