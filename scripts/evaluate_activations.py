@@ -23,14 +23,7 @@ def main(arguments, job):
 
     def state(vectors):
         """State dict of the network `vectors` (1, D), with its statistics."""
-        buffers = connectivity.recalibrated(
-            functional,
-            vectors,
-            pair.dataset,
-            settings["recalibration"],
-            values.get("augmentation"),
-            values.get("attack"),
-        )
+        buffers = connectivity.recalibrated(functional, vectors, pair.dataset, settings["recalibration"], values)
         return functional.unpack(vectors[0]) | {name: buffer[0] for name, buffer in buffers.items()}
 
     ends = [state(control_points[:1]), state(control_points[-1:])]

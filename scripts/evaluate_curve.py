@@ -28,14 +28,7 @@ def main(arguments, job):
     rows = facts["rows"]
     done = len(rows) // len(SPLITS)
     for t, length, vectors in job.points(path, count, f"evaluate {values['names']['curve']}", done):
-        buffers = connectivity.recalibrated(
-            functional,
-            vectors,
-            pair.dataset,
-            evaluation["recalibration"],
-            values.get("augmentation"),
-            values.get("attack"),
-        )
+        buffers = connectivity.recalibrated(functional, vectors, pair.dataset, evaluation["recalibration"], values)
         statistics.update({name: torch.cat([statistics[name], b]) if t else b for name, b in buffers.items()})
         for split in SPLITS:
             loss, accuracy = classification.evaluate(

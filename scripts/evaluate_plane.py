@@ -30,14 +30,7 @@ def main(arguments, job):
     rows = facts["rows"]
     for x, y in job.points(places, len(places), "evaluate the plane", len(rows)):
         vectors = plane.point(x, y)[None]
-        buffers = connectivity.recalibrated(
-            functional,
-            vectors,
-            pair.dataset,
-            settings["recalibration"],
-            values.get("augmentation"),
-            values.get("attack"),
-        )
+        buffers = connectivity.recalibrated(functional, vectors, pair.dataset, settings["recalibration"], values)
         images, labels = pair.dataset.split("test")
         loss, accuracy = classification.evaluate(functional, vectors, buffers, images, labels, settings["batch"])
         place = {**names, "x": x, "y": y, "split": "test", "attack": "none"}

@@ -20,12 +20,14 @@ def along(control_points, kind, count):
         yield t.item(), length, vectors
 
 
-def recalibrated(functional, vectors, dataset, recalibration, augmentation=None, attack=None):
+def recalibrated(functional, vectors, dataset, recalibration, values=None):
     """Buffers of the networks `vectors` with statistics of `images` training images, see `datasets.mixed` (0: all).
 
-    augmentation: the recipe's, for images that are changed as in training (Tatro et al. 2020 in their code), all
-    networks' alike. attack: the recipe's, on each of whose iterates statistics are gathered then.
+    recalibration: {"images", "batch"}. values: a job's, of which these count, where they are there: "augmentation", the
+    recipe's, for images that are changed as in training (Tatro et al. 2020 in their code), all networks' alike; and
+    "attack", the recipe's, on each of whose iterates statistics are gathered then.
     """
+    values = values or {}
     chosen, size = datasets.mixed(dataset.train_labels, recalibration["images"]), recalibration["batch"]
-    images = datasets.in_order(dataset.train_images[chosen], size, augmentation)
-    return recalibrate(functional, vectors, images, attack, dataset.train_labels[chosen].split(size))
+    images = datasets.in_order(dataset.train_images[chosen], size, values.get("augmentation"))
+    return recalibrate(functional, vectors, images, values.get("attack"), dataset.train_labels[chosen].split(size))

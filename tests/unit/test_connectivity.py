@@ -52,7 +52,7 @@ def test_recalibration_on_augmented_images(tiny_network, tiny_dataset):
     functional = Functional(tiny_network(0))
     vectors, _ = functional.stack(tiny_network(seed).state_dict() for seed in (1, 2))
     setting, changes = {"images": 24, "batch": 10}, {"shift": 2, "flip": True}
-    found = connectivity.recalibrated(functional, vectors, tiny_dataset, setting, changes)
+    found = connectivity.recalibrated(functional, vectors, tiny_dataset, setting, {"augmentation": changes})
     parts = tiny_dataset.train_images[datasets.mixed(tiny_dataset.train_labels, 24)].split(10)
     changed = [augmentation.augment(part, changes, generator("in order", step)) for step, part in enumerate(parts)]
     assert not any(torch.equal(old, new) for old, new in zip(parts, changed, strict=True))
@@ -60,10 +60,14 @@ def test_recalibration_on_augmented_images(tiny_network, tiny_dataset):
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     # Every network of a curve sees the same images, alone or beside others, first or last.
     for lane in (1, 0):
-        alone = connectivity.recalibrated(functional, vectors[lane : lane + 1], tiny_dataset, setting, changes)
+        alone = connectivity.recalibrated(
+            functional, vectors[lane : lane + 1], tiny_dataset, setting, {"augmentation": changes}
+        )
         torch.testing.assert_close(alone, {name: buffer[lane : lane + 1] for name, buffer in found.items()})
     plain = connectivity.recalibrated(functional, vectors, tiny_dataset, setting)
-    off = connectivity.recalibrated(functional, vectors, tiny_dataset, setting, {"shift": 0, "flip": False})
+    off = connectivity.recalibrated(
+        functional, vectors, tiny_dataset, setting, {"augmentation": {"shift": 0, "flip": False}}
+    )
     assert all(torch.equal(plain[name], off[name]) for name in plain)
     assert not torch.equal(plain["network.layers.0.norm.running_mean"], found["network.layers.0.norm.running_mean"])
 
@@ -86,9 +90,9 @@ def test_programs_augment_and_attack_as_they_are_told(tiny_pair, tiny_network, m
     outputs = {name: tmp_path / name for name in ("output", more) if name}
     recalibrated, seen = connectivity.recalibrated, []
 
-    def watched(functional, vectors, dataset, recalibration, augmentation, attack):
-        seen.append({"augmentation": augmentation, "attack": attack})
-        return recalibrated(functional, vectors, dataset, recalibration, augmentation, attack)
+    def watched(functional, vectors, dataset, recalibration, values):
+        seen.append({name: values.get(name) for name in ("augmentation", "attack")})
+        return recalibrated(functional, vectors, dataset, recalibration, values)
 
     monkeypatch.setattr(connectivity, "recalibrated", watched)
     run_program(monkeypatch, program, job | told, **files, curve=tmp_path / "bends", **outputs)
