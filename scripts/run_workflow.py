@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from modeconn import configuration, files, mistakes
+from modeconn import configuration, files, manifests, mistakes, stopping
 from modeconn.figures import registry
 from modeconn.identity import digest
 
@@ -30,15 +30,12 @@ import psutil  # after ours, which answers Ctrl-C
 RECORDS = Path(".snakemake")
 # The rules that show what was measured, as against those that measure.
 SHOWING = ("list_measurements", "make_tables", "write_config", "compare_paper", "judge_claims", "draw")
-# Seconds that Snakemake gets to end by itself once its jobs have: it may hang then for good (9.27: a signal that comes
-# while it holds the lock of its scheduler makes its handler wait for that same lock).
-GRACE = 20
 
 # Variables by the start of their names. What decides results is in the config, how to run in the profile: a variable
 # that changes either in silence is left out, with a line, and so is what makes Python find or read other sources.
 REMOVED = (
     *["SNAKEMAKE_", "PYTHONSAFEPATH", "PYTHONOPTIMIZE", "PYTHONSTARTUP", "PYTHONHOME", "PYTHONWARNINGS"],
-    *["OMP_", "GOMP_", "KMP_", "MKL_", "ONEDNN_", "DNNL_", "ATEN_", "TORCH_", "PYTORCH_"],
+    *["MODECONN_", "OMP_", "GOMP_", "KMP_", "MKL_", "ONEDNN_", "DNNL_", "ATEN_", "TORCH_", "PYTORCH_"],
 )
 # Text is UTF-8 wherever it is read or written, and messages are those that programs look for.
 SET = {"PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}
@@ -112,7 +109,7 @@ class Run:
                 self.stop(f"after {seconds / 60:g} minutes")
             if self.stopping is not None:
                 alone_since = None if self._others() else alone_since or now
-                if alone_since is not None and now > alone_since + GRACE:
+                if alone_since is not None and now > alone_since + stopping.GRACE:
                     self.process.kill()
             time.sleep(0.1)
         while self._others():  # jobs that still save their state
@@ -204,11 +201,14 @@ def is_whole(arguments: list[str]) -> bool:
 
 
 def show(config: dict, path: str) -> None:
-    """Print the summary of the whole run of a complete config, from `path`, and where the rest is."""
+    """Print the summary of the whole run of a complete config, from `path`, and where the rest is.
+
+    Raises ValueError where the summary is not what the run has made.
+    """
     results = Path("results") / config["name"]
     shutil.rmtree(results / "partial", ignore_errors=True)
     if (summary := results / "summary.txt").is_file():
-        print(f"\n{summary.read_text(encoding='utf-8')}\n")
+        print(f"\n{manifests.read_text(summary)}\n")
     if (results / "report.html").is_file():
         if Path(path) == Path("config/config.yaml"):
             link = Path("results/report.html")
@@ -235,7 +235,7 @@ def show_whole(command: list[str], arguments: list[str], variables: dict[str, st
     summary = folder / "summary.txt"
     if not summary.is_file():
         return []
-    first = summary.read_text(encoding="utf-8").splitlines()[0]
+    first = manifests.read_text(summary).splitlines()[0]
     return [f"{first} Their tables and figures are in {folder}/, until a run is whole."]
 
 

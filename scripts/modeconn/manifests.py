@@ -43,7 +43,7 @@ def write(path: Path, outputs: list[str], made: dict) -> None:
 
 
 def write_all(rule: str, contents: dict[str, bytes], inputs: dict[str, str | list[str] | None]) -> None:
-    """Write the files `contents` (path -> bytes) of the job of `rule`, and beside the first of them its manifest.
+    """Write the files `contents` (path -> bytes) of the job of `rule`, and in each of their folders its manifest.
 
     inputs: argument of the rule's program -> the file or files that it names, if any.
     """
@@ -52,7 +52,8 @@ def write_all(rule: str, contents: dict[str, bytes], inputs: dict[str, str | lis
     given = {name: [paths] if isinstance(paths, str) else paths or [] for name, paths in inputs.items()}
     made = {"inputs": {name: [checksum(path) for path in paths] for name, paths in given.items()}}
     made |= {"rule": rule, "code": fingerprint(rule), "job": {}}
-    write(Path(next(iter(contents))).with_name(rule + SUFFIX), list(contents), made)
+    for folder in {Path(path).parent for path in contents}:
+        write(folder / (rule + SUFFIX), list(contents), made)
 
 
 def find(path: str | Path) -> dict | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import run_workflow
+from modeconn import manifests
 
 FAILED = """\
 rule train:
@@ -153,10 +154,19 @@ def test_the_disk_of_a_folder_that_is_not_there_yet_has_room(checkout):
 
 def test_a_whole_run_ends_what_was_shown_of_a_part(checkout, capsys):
     (checkout / "results/mine/partial/tables").mkdir(parents=True)
-    (checkout / "results/mine/summary.txt").write_text("all of it", encoding="utf-8")
+    made = {"results/mine/tables/claims.csv": b"", "results/mine/summary.txt": b"all of it"}
+    manifests.write_all("judge_claims", made, {})
     run_workflow.show({"name": "mine"}, "mine.yaml")
     assert capsys.readouterr().out == "\nall of it\n\n"
     assert not (checkout / "results/mine/partial").exists()
+
+
+def test_a_summary_that_no_run_has_made_is_not_shown(checkout, capsys, one_line):
+    manifests.write_all("judge_claims", {"results/mine/summary.txt": b"accuracy 9.1"}, {})
+    Path("results/mine/summary.txt").write_text("accuracy 91", encoding="utf-8")
+    with one_line(ValueError, "results/mine/summary.txt is damaged", "judge_claims"):
+        run_workflow.show({"name": "mine"}, "mine.yaml")
+    assert capsys.readouterr().out == ""
 
 
 HANGS = """
@@ -172,7 +182,7 @@ while True:
 
 def test_snakemake_that_hangs_is_ended_once_its_jobs_have(checkout, monkeypatch):
     """It is asked once, however often we are: a second signal is what makes it hang."""
-    monkeypatch.setattr(run_workflow, "GRACE", 0)
+    monkeypatch.setattr(run_workflow.stopping, "GRACE", 0)
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     (checkout / "hangs.py").write_text(HANGS)
     said = checkout / "said.txt"

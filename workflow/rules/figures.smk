@@ -147,6 +147,8 @@ rule judge_claims:
         comparison=f"{RUN}/tables/published.csv",
         text=f"{RUN}/summary.txt",
         manifest=f"{RUN}/tables/judge_claims.manifest.json",
+        # What a finished run prints is checked too.
+        text_manifest=f"{RUN}/judge_claims.manifest.json",
     log:
         f"<logs>/judge_claims/{config['name']}.log",
     conda:
