@@ -12,14 +12,8 @@ from pathlib import Path
 from modeconn import dispatch, files, mistakes
 from modeconn.fingerprint import fingerprint
 
-MODULES = (
-    "batchnorm",
-    "datasets",
-    "functional",
-    "matching.activation",
-    "networks",
-    "permutation.proof",
-)  # imported where there is work to do
+# Imported where there is work to do.
+MODULES = ("batchnorm", "datasets", "functional", "matching.activation", "networks", "permutation.proof")
 
 
 def main():

@@ -369,6 +369,10 @@ def recalibration_attack_of(wildcards):
     return VALUES[wildcards.recipe]["attack"] if attacked else None
 
 
+# On which images statistics are estimated where something is measured: params of the jobs that measure.
+RECALIBRATED_ON = {"augmentation": augmentation_of, "attack": recalibration_attack_of}
+
+
 def attacks_of(wildcards):
     """Name -> values of the attacks under which a selected network is measured, and `none`."""
     return {NAMES[attack]: VALUES.get(attack) for attack in ("none", wildcards.attack, wildcards.strong)}
@@ -522,17 +526,15 @@ def remember():
             params = [canonical(made["job"]), made["code"], program(made["rule"]), config["device"]]
             for output in (manifest, *(f"results/{place}" for place in made["files"])):
                 records.restore(output, made["rule"], params)
-    for rule in (
+    shown = (
         "list_measurements",
         "make_tables",
         "write_config",
         "compare_paper",
         "judge_claims",
         "write_report",
-    ):
-        for path in getattr(rules, rule).output:
-            if os.path.exists(path) and not records.is_known(path):
-                records.restore(path, rule, params=None, code="lost")
-    for path in FIGURES:
+    )
+    made_by = {path: rule for rule in shown for path in getattr(rules, rule).output}
+    for path, rule in (made_by | dict.fromkeys(FIGURES, "draw")).items():
         if os.path.exists(path) and not records.is_known(path):
-            records.restore(path, "draw", params=None, code="lost")
+            records.restore(path, rule, params=None, code="lost")
