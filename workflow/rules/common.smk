@@ -534,7 +534,7 @@ def remember():
         "judge_claims",
         "write_report",
     )
-    made_by = {path: rule for rule in shown for path in getattr(rules, rule).output}
-    for path, rule in (made_by | dict.fromkeys(FIGURES, "draw")).items():
+    made_by = {path: maker for maker in shown for path in getattr(rules, maker).output}
+    for path, maker in (made_by | dict.fromkeys(FIGURES, "draw")).items():
         if os.path.exists(path) and not records.is_known(path):
-            records.restore(path, rule, params=None, code="lost")
+            records.restore(path, maker, params=None, code="lost")
