@@ -69,6 +69,7 @@ test-cluster: $(VENV)/installed ## run the tests on a SLURM of their own (slurm-
 lint: $(VENV)/installed ## check format and style of Python and of the workflow
 	ruff check .
 	ruff format --check .
+	mypy scripts
 	snakefmt --check workflow
 	snakemake --lint
 

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import errno
 import json
+import math
 import os
 import re
 import shutil
@@ -95,17 +96,17 @@ class Run:
     def __init__(self, command: list[str], variables: dict[str, str], silent: bool = False):
         output = subprocess.DEVNULL if silent else None
         self.process = subprocess.Popen(command, env=variables, stdout=output, stderr=output, start_new_session=True)
-        self.stopping = None  # why, once it was asked to
+        self.stopping: str | None = None  # why, once it was asked to
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
 
     def wait(self, seconds: float | None = None) -> int:
         """Its exit code, once all that it has started has ended. After `seconds` it is asked to stop."""
-        deadline = None if seconds is None else time.monotonic() + seconds
+        deadline = math.inf if seconds is None else time.monotonic() + seconds
         alone_since = None
         while self.process.poll() is None:
             now = time.monotonic()
-            if deadline is not None and now > deadline and self.stopping is None:
+            if seconds is not None and now > deadline and self.stopping is None:
                 self.stop(f"after {seconds / 60:g} minutes")
             if self.stopping is not None:
                 alone_since = None if self._others() else alone_since or now
@@ -147,7 +148,7 @@ def failures(text: str) -> list[tuple[str, str]]:
 
 def explain(failed: list[tuple[str, str]]) -> str:
     """What to read last: each reason once, with its first job and log, and how many others it stopped."""
-    reasons = {}
+    reasons: dict = {}
     for rule, log in failed:
         reason = _reason(log)
         # What several programs say of one file is one reason.

@@ -6,7 +6,7 @@ import platform
 from datetime import datetime
 from pathlib import Path
 
-_held = []
+_held: list[int] = []
 
 
 def hold(path):

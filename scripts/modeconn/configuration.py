@@ -84,7 +84,7 @@ class _Strict(yaml.SafeLoader):
     YAML 1.1, PyYAML's own, takes 1e-4 for text, 010 for 8, 1:30 for 90, and no, off, on and yes for booleans.
     """
 
-    yaml_implicit_resolvers: ClassVar = {}
+    yaml_implicit_resolvers: ClassVar[dict] = {}
 
     def construct_mapping(self, node, deep=False):
         seen = set()

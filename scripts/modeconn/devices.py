@@ -10,7 +10,7 @@ from pathlib import Path
 
 # How many jobs may share one GPU; the default profile multiplies by it too.
 SLOTS = "GPU_SLOTS"
-_held = []  # descriptors of the locks of this process, which end with it
+_held: list[int] = []  # descriptors of the locks of this process, which end with it
 
 
 def present():

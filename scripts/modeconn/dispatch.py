@@ -45,7 +45,7 @@ def torchvision_models() -> frozenset[str]:
     To import it takes seconds, and the workflow may run where it is not.
     """
     spec = find_spec("torchvision")
-    if spec is None:
+    if spec is None or spec.submodule_search_locations is None:
         return frozenset()
     sources = Path(spec.submodule_search_locations[0], "models").glob("*.py")
     registered = re.compile(r"^@register_model\(\)\n(?:@.*\n)*def (\w+)", re.MULTILINE)

@@ -32,7 +32,7 @@ def check(arguments: Namespace, given: dict[str, list[str | None]]) -> None:
                 # A refined permutation was made from another one, its start.
                 if name == argument or None in given.get(name, [None]):
                     continue
-                if sorted(given[name]) != sorted(expected):
+                if sorted(map(str, given[name])) != sorted(expected):
                     source = _described(arguments, name, expected)
                     raise ValueError(
                         f"{path} was made from {source}: run rule {maker} again, or give what belongs to it"

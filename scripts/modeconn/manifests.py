@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from modeconn import files
@@ -32,7 +33,7 @@ def beside(path: str | Path) -> Path:
     return path.with_name(path.name.partition(".")[0] + SUFFIX)
 
 
-def write(path: Path, outputs: list[str], made: dict) -> None:
+def write(path: Path, outputs: Sequence[str], made: dict) -> None:
     """Write the manifest `path` of the files `outputs`.
 
     made: JSON values: the `rule`, and of what it made them: `job`, `code`, `versions` and `inputs`, as far as known.
@@ -50,7 +51,7 @@ def write_all(rule: str, contents: dict[str, bytes], inputs: dict[str, str | lis
     for path, content in contents.items():
         files.write_bytes(path, content)
     given = {name: [paths] if isinstance(paths, str) else paths or [] for name, paths in inputs.items()}
-    made = {"inputs": {name: [checksum(path) for path in paths] for name, paths in given.items()}}
+    made: dict = {"inputs": {name: [checksum(path) for path in paths] for name, paths in given.items()}}
     made |= {"rule": rule, "code": fingerprint(rule), "job": {}}
     for folder in {Path(path).parent for path in contents}:
         write(folder / (rule + SUFFIX), list(contents), made)

@@ -32,5 +32,5 @@ def in_one_line():
 
 def explained(error: Exception) -> str:
     """The message of `error`, and what to do where the machine refuses for a reason that says it."""
-    advice = ADVICE.get(getattr(error, "errno", None))
+    advice = ADVICE.get(getattr(error, "errno", None) or 0)
     return f"{error}: {advice}" if advice else str(error)

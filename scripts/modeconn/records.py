@@ -26,8 +26,9 @@ def restore(path: str, rule: str, params: list[str] | None, code: str | None = N
     params: values of the rule's params when it was made. code: the rule's shell command then. Snakemake makes the
     output again where they are others now; what is None is not compared.
     """
-    record = {"rule": rule, "code": code, "record_format_version": VERSION, "incomplete": False, "input_checksums": {}}
-    record["params"] = None if params is None else sorted(map(repr, params))
+    given = None if params is None else sorted(map(repr, params))
+    record: dict = {"rule": rule, "code": code, "params": given, "record_format_version": VERSION}
+    record |= {"incomplete": False, "input_checksums": {}}
     files.write_text(_record(path), json.dumps(record))
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from modeconn import drawing, tables
 
 TABLES = [tables.BEST]
-BY = []
+BY: list[str] = []
 
 # The alignments' own markers, for who sees no colours.
 MARKERS = "osD^vP"

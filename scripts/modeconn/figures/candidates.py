@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from modeconn import drawing, tables
 
 TABLES = [tables.CANDIDATES]
-BY = []
+BY: list[str] = []
 
 # With the place beside one another; of equal losses the first is chosen.
 SHOWN = {

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from modeconn import drawing, tables
 
 TABLES = [tables.PERMUTATIONS]
-BY = []
+BY: list[str] = []
 
 
 def draw(rows, title):

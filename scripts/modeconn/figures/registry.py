@@ -111,7 +111,7 @@ FIGURES = {
 
 def of(config: dict) -> list[str]:
     """Every figure of a complete config, by its path without folder and ending: <dataset>-<network>-<recipe>/<name>."""
-    found = {}
+    found: dict[str, None] = {}
     for entry in config["studies"]["alignment"]:
         studied = "-".join(entry[kind] for kind in ("dataset", "network", "recipe"))
         for name, figure in FIGURES.items():

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from modeconn import drawing, tables
 
 TABLES = [tables.SIGNATURE]
-BY = []
+BY: list[str] = []
 
 SPLITS = {"alignment": "images of the alignment", "train": "training images", "test": "test images"}
 

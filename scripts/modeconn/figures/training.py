@@ -6,7 +6,7 @@ That are permutations, where PAM refines them, and each kind of curve.
 from modeconn import drawing, tables
 
 TABLES = [tables.HISTORY]
-BY = []
+BY: list[str] = []
 
 NETWORK = {"label": "networks", "color": "0.15", "linestyle": "-"}
 SINGLE = drawing.SINGLE | {"label": "a single network or pair"}

@@ -35,4 +35,4 @@ def classifier(model, shape, classes):
     return network
 
 
-classifier.CHANNELS = 3
+classifier.CHANNELS = 3  # type: ignore[attr-defined]
