@@ -59,6 +59,16 @@ def versions(device, network):
     }
 
 
+def provenance(rule: str, job: dict, device: str, inputs: dict) -> dict:
+    """What an artifact that `rule` makes says of itself: the job's values, versions, and checksums of inputs."""
+    return {
+        "rule": rule,
+        "job": job,
+        "versions": versions(device, job["network"]) if "network" in job else {},
+        "inputs": inputs,
+    }
+
+
 def save(path, tensors, metadata):
     """Write tensors (name -> Tensor) and metadata (JSON values, with the "rule" that makes it)."""
     # A clone, since contiguous() leaves the strides of an expanded axis of length one as they are.

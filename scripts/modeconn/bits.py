@@ -24,14 +24,16 @@ def is_portable() -> bool:
     return all(os.environ.get(name) == value for name, value in PORTABLE.items())
 
 
-def settle(job: dict) -> None:
-    """Let torch compute on the CPU as a job's values say.
+def settle(job: dict, device: str) -> None:
+    """Let torch compute on `device`, cpu or cuda, as a job's values say.
 
     Raises ValueError where this process cannot, since its libraries were loaded otherwise or the CPU is another.
     """
     import torch
 
     torch.set_num_threads(job["threads"])
+    if device == "cuda":
+        _ask_for_equal_bits()
     if job.get("instructions") != "portable":
         return
     if not torch.cpu._is_avx2_supported():
@@ -48,7 +50,7 @@ def instructions() -> str:
     return f"{'portable ' if is_portable() else ''}{torch.backends.cpu.get_cpu_capability()}"
 
 
-def ask_for_equal_bits() -> None:
+def _ask_for_equal_bits() -> None:
     """Let CUDA compute float32 as float32, not TF32, and the same work to the same bits, where it knows how."""
     import torch
 

@@ -48,11 +48,9 @@ class Job:
     """One run of a program: its device, its progress, and what it costs."""
 
     def __init__(self, arguments):
-        bits.settle(arguments.job)
         keep_memory()
         self.device = choose_device(arguments.device, arguments.gpus)
-        if self.device == "cuda":
-            bits.ask_for_equal_bits()
+        bits.settle(arguments.job, self.device)
         self.started = time.monotonic()
         self.images = 0
         # With what it reads: a value or a source that decides an input alone is not among the job's own.
@@ -62,8 +60,7 @@ class Job:
 
     def provenance(self, rule: str) -> dict:
         """What an artifact that `rule` makes of this job says of itself: values, versions and inputs."""
-        versions = artifacts.versions(self.device, self.values["network"]) if "network" in self.values else {}
-        return {"rule": rule, "job": self.values, "versions": versions, "inputs": self.inputs}
+        return artifacts.provenance(rule, self.values, self.device, self.inputs)
 
     def write_manifest(self, arguments: argparse.Namespace, rule: str) -> None:
         """What this job has made of what, beside its output: the last thing that it makes."""

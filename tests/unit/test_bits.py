@@ -48,18 +48,18 @@ def test_provenance_says_what_is_portable(portable, monkeypatch):
 def test_a_portable_job_started_otherwise_is_one_line(monkeypatch, one_line):
     for name in bits.PORTABLE:
         monkeypatch.delenv(name, raising=False)
-    bits.settle({"threads": 1})
+    bits.settle({"threads": 1}, "cpu")
     monkeypatch.setattr(torch.cpu, "_is_avx2_supported", lambda: True)
     with one_line(ValueError, "portable", "MKL_CBWR=COMPATIBLE", "ATEN_CPU_CAPABILITY=avx2"):
-        bits.settle({"threads": 1, "instructions": "portable"})
+        bits.settle({"threads": 1, "instructions": "portable"}, "cpu")
 
 
 def test_a_portable_job_on_another_cpu_is_one_line(portable, monkeypatch, one_line):
     monkeypatch.setattr(torch.cpu, "_is_avx2_supported", lambda: True)
-    bits.settle({"threads": 1, "instructions": "portable"})
+    bits.settle({"threads": 1, "instructions": "portable"}, "cpu")
     monkeypatch.setattr(torch.cpu, "_is_avx2_supported", lambda: False)
     with one_line(ValueError, "AVX2", "native"):
-        bits.settle({"threads": 1, "instructions": "portable"})
+        bits.settle({"threads": 1, "instructions": "portable"}, "cpu")
 
 
 def run(program, job, folder, **files):

@@ -1,5 +1,6 @@
 """Fingerprints: what changes them, what does not, and that they are the same on every Python."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -162,6 +163,80 @@ def sources(tmp_path):
     """A copy of the programs, to edit."""
     shutil.copytree(SCRIPTS, tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path / "scripts"
+
+
+def edit(sources, module, old, new):
+    path = sources.joinpath("modeconn", *module.split(".")).with_suffix(".py")
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+# An edit of each module that only says how a job runs: what a line says, what a cost holds, where a lock lies.
+RUNNING_EDITS = {
+    "programs": ("s left", "seconds left"),
+    "cost": ("time.process_time(), 2)", "time.process_time(), 1)"),
+    "devices": ("modeconn-gpus", "modeconn-gpu-locks"),
+    "files": ('prefix=f".{path.name}."', 'prefix=f".new-{path.name}."'),
+    "fingerprint": ("run again", "run it again"),
+    "inputs": ("give what belongs to it", "give what belongs together"),
+    "manifests": ("indent=1", "indent=2"),
+    "mistakes": ("free some space", "make some room"),
+    "resume": ("starting anew", "beginning anew"),
+    "datasets.progress": (" of {total:,} ", "/{total:,} "),
+}
+
+
+def fingerprints(sources):
+    """Of every program, as these sources say."""
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from modeconn import fingerprint as f;"
+    code += "print([f.fingerprint(name, ['datasets.mnist']) for name in sys.argv[2:]])"
+    programs = sorted(path.stem for path in SCRIPTS.glob("*.py"))
+    command = [sys.executable, "-c", code, sources, *programs]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("module", sorted(fingerprint.RUNNING))
+def test_a_module_that_says_how_a_job_runs_is_in_no_fingerprint(sources, module):
+    before = fingerprints(sources)
+    edit(sources, module, *RUNNING_EDITS[module])
+    assert fingerprints(sources) == before
+
+
+def test_what_a_running_module_imports_counts(sources):
+    """Threads and determinism lie in `bits`, which the programs reach through `programs`."""
+    before = fingerprints(sources)
+    edit(sources, "bits", 'job["threads"]', 'job["threads"] + 0')
+    assert fingerprints(sources) != before
+
+
+def test_edits_of_what_says_how_a_job_runs_change_no_bytes(sources, tmp_path):
+    """Data and a network from edited sources are those of unedited ones, and the plan's fingerprint fits both."""
+    made, code = [], planned(sources)
+    for name in ("as they are", "edited"):
+        out = tmp_path / name
+        dataset = {"source": "digits", "size": 8, "seed": 0, "test_fraction": 0.2, "alignment_fraction": 0.2}
+        values = {"threads": 1, "names": {"dataset": "d"}, "dataset": dataset}
+        run(sources, "prepare_data", values, "--code", code, "--output", out / "data.safetensors")
+        recipe = {"epochs": 1, "batch": 256, "optimizer": OPTIMIZER, "schedule": "constant", "augmentation": {}}
+        values = {"threads": 1, "names": {"dataset": "d", "network": "n", "recipe": "r"}, "seeds": [1, 2]}
+        values |= {"network": {"family": "mlp", "hidden": [8]}, "recipe": recipe | {"attack": None}}
+        files = ["--data", out / "data.safetensors", "--history", out / "seeds.history.csv"]
+        run(sources, "train", values, *files, "--output", out / "seeds.safetensors")
+        made.append({path.name: path.read_bytes() for path in out.glob("*") if path.suffix in (".safetensors", ".csv")})
+        for module, edited in RUNNING_EDITS.items():
+            if name == "as they are":
+                edit(sources, module, *edited)
+    assert made[0].keys() == {"data.safetensors", "seeds.safetensors", "seeds.history.csv"}
+    assert made[0] == made[1]
+
+
+OPTIMIZER = {"method": "sgd", "learning_rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.0005}
+
+
+def run(sources, program, job, *arguments):
+    command = [sys.executable, sources / f"{program}.py", "--job", json.dumps(job), *arguments]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def prepare(sources, code):
