@@ -1,11 +1,11 @@
-"""Draw one figure of one study from tables, as SVG and as PDF. The same rows give the same bytes."""
+"""Draw one figure of one study from tables, as SVG and as PDF, with a manifest. The same rows give the same bytes."""
 
 import argparse
 import gc
 import io
 from importlib import import_module
 
-from modeconn import cost, drawing, files, mistakes, tables
+from modeconn import cost, drawing, manifests, mistakes, tables
 
 # Undated, so that bytes are equal.
 METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
@@ -44,8 +44,8 @@ def draw(arguments, module):
         outputs = {arguments.svg: _bytes(figure, "svg")}
         figure.set_layout_engine("none")  # laid out by now, and text is as large in either format
         outputs[arguments.pdf] = _bytes(figure, "pdf")
-    for path, content in outputs.items():
-        files.write_bytes(path, content)
+    uses, beside = [f"figures.{arguments.figure}"], manifests.beside(arguments.svg)
+    manifests.write_all("draw", outputs, {"tables": arguments.tables}, uses, beside)
     cost.write(arguments.svg)
 
 

@@ -278,7 +278,7 @@ def main():
         if not failed:
             sys.exit(1)
         said = [explain(failed)]
-        if is_whole(given.arguments) and any(rule not in SHOWING for rule, _ in failed):
+        if is_whole(given.arguments) and any(rule not in (*SHOWING, "write_report") for rule, _ in failed):
             said += show_whole(command, given.arguments, variables, Path("results") / config["name"] / "partial")
         sys.exit("\n".join(said))
     if is_whole(given.arguments):

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from modeconn import files
@@ -43,18 +43,26 @@ def write(path: Path, outputs: Sequence[str], made: dict) -> None:
     files.write_text(path, json.dumps(whole, sort_keys=True, indent=1, ensure_ascii=False) + "\n")
 
 
-def write_all(rule: str, contents: dict[str, bytes], inputs: dict[str, str | list[str] | None]) -> None:
-    """Write the files `contents` (path -> bytes) of the job of `rule`, and in each of their folders its manifest.
+def write_all(
+    rule: str,
+    contents: dict[str, bytes],
+    inputs: dict[str, str | list[str] | None],
+    uses: Iterable[str] = (),
+    manifest: Path | None = None,
+) -> None:
+    """Write the files `contents` (path -> bytes) of a job of `rule`, and their manifest.
 
-    inputs: argument of the rule's program -> the file or files that it names, if any.
+    inputs: argument of the rule's program -> the file or files that it names, if any. uses: modules that the job alone
+    has named. manifest: where, of a rule with several jobs in a folder; otherwise in each folder of the files.
     """
     for path, content in contents.items():
         files.write_bytes(path, content)
     given = {name: [paths] if isinstance(paths, str) else paths or [] for name, paths in inputs.items()}
     made: dict = {"inputs": {name: [checksum(path) for path in paths] for name, paths in given.items()}}
-    made |= {"rule": rule, "code": fingerprint(rule), "job": {}}
-    for folder in {Path(path).parent for path in contents}:
-        write(folder / (rule + SUFFIX), list(contents), made)
+    made |= {"rule": rule, "code": fingerprint(rule, uses), "job": {}}
+    folders = {Path(path).parent for path in contents}
+    for place in [manifest] if manifest else [folder / (rule + SUFFIX) for folder in folders]:
+        write(place, list(contents), made)
 
 
 def find(path: str | Path) -> dict | None:

@@ -1,5 +1,6 @@
 """Damaged, swapped or lost files of jobs: a table of kinds of files and kinds of damage, of which none is believed."""
 
+import re
 import runpy
 import shutil
 import sys
@@ -11,6 +12,7 @@ import torch
 from synthetic_tables import SCRIPTS, TABLES
 
 from modeconn import artifacts, manifests, tables
+from modeconn.figures import registry
 from modeconn.identity import canonical, digest
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -23,6 +25,14 @@ MEASURED = {
     "activations": synthetic_tables.activations,
     "scores": synthetic_tables.scores,
     "selections": synthetic_tables.selections,
+}
+STUDIED = "digits-tinyten-standard"
+# Of a complete config what its figures are named by.
+STUDY = dict(zip(("dataset", "network", "recipe"), STUDIED.split("-")), attack=None, best=None, measures=[])
+SHOWN = {
+    "curves": {"linear": {"kind": "linear"}},
+    "alignments": {},
+    "studies": {"alignment": [{**STUDY, "alignments": ["none"], "curves": ["linear"]}]},
 }
 FIGURES = {"curves": "curves", "marks": "planes"}  # table -> a figure that is drawn from it, as from any other
 
@@ -55,7 +65,16 @@ class Run:
         self.tables = {table: self.results / name / "tables" / f"{table}.csv" for table in TABLES}
         run_program("make_tables", *self.inputs(), *self.outputs(self.tables))
         self.paper = self.results / name / "tables/paper.txt"
-        manifests.write_all("compare_paper", {str(self.paper): f"The paper's table, {scale}.\n".encode()}, {})
+        of_paper = {self.paper: f"The paper's table, {scale}.\n", self.paper.with_suffix(".html"): f"<p>{scale}</p>\n"}
+        manifests.write_all("compare_paper", {str(path): text.encode() for path, text in of_paper.items()}, {})
+        self.verdicts = self.results / name / "tables/claims.csv"
+        manifests.write_all("judge_claims", {str(self.verdicts): f"claim\n{scale}\n{scale}\n".encode()}, {})
+        self.config = self.results / name / "config.json"
+        self.config.write_text(canonical(SHOWN))
+        self.figures = self.results / name / "figures" / STUDIED
+        for path in registry.of(SHOWN):
+            name = Path(path).name
+            self.draw(name.partition("-")[0], self.figures, name)
 
     def job(self, rule, place, write, **values):
         """Let `write(path)` make the files of a job, and write its manifest; returns the main one."""
@@ -116,14 +135,16 @@ class Run:
             "compare_paper", *options(read), *options({name: out / name for name in ("paper_table", "page", "text")})
         )
 
-    def draw(self, figure, out):
-        from modeconn.figures import registry
-
+    def draw(self, figure, out, name="a"):
         drawn_from = [self.tables[table] for table in registry.FIGURES[figure].tables]
         chosen = ["--recipe", "standard", "--curve", "bezier"]
-        run_program(
-            "draw", "--figure", figure, "--tables", *drawn_from, *chosen, "--svg", out / "a.svg", "--pdf", out / "a.pdf"
-        )
+        outputs = ["--svg", out / f"{name}.svg", "--pdf", out / f"{name}.pdf"]
+        run_program("draw", "--figure", figure, "--tables", *drawn_from, *chosen, *outputs)
+
+    def report(self, out):
+        """What is done before Snakemake's reporter reads what it shows."""
+        planned = digest(canonical(SHOWN))
+        run_program("check_shown", "--config", self.config, "--planned", planned)
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +165,11 @@ def of_reader():
     for table, figure in FIGURES.items():
         reader = lambda run, out, figure=figure: run.draw(figure, out)  # noqa: E731
         found[f"drawn {table}"] = (lambda run, table=table: run.tables[table], reader)
+    for name in ("curves-test-all.svg", "curves-test-none.pdf"):
+        found[f"shown {name}"] = (lambda run, name=name: run.figures / name, Run.report)
+    found["shown summary"] = (lambda run: run.tables["summary"], Run.report)
+    found["shown verdicts"] = (lambda run: run.verdicts, Run.report)
+    found["shown page"] = (lambda run: run.paper.with_suffix(".html"), Run.report)
     return found
 
 
@@ -197,6 +223,7 @@ def test_a_whole_run_is_read(runs, tmp_path):
     for run in runs:
         run.make_tables(tmp_path)
         run.judge(tmp_path)
+        run.report(tmp_path)
     assert (tmp_path / "text").read_text().count("10 grey images")
     # Its tables are plain CSV.
     assert "0.5" in (tmp_path / "summary.csv").read_text()
@@ -222,7 +249,7 @@ def test_a_file_of_another_run_is_refused(runs, damage, tmp_path, file):
     damage(ours, theirs.read_bytes())
     refused(read, runs[0], tmp_path, ours, "another job", "delete", "run rule")
     for manifest in ours.parent.glob("*.manifest.json"):
-        damage(manifest, (theirs.parent / manifest.name.replace("one", "two")).read_bytes())
+        damage(manifest, (theirs.parent / re.sub(r"\bone\b", "two", manifest.name)).read_bytes())
     # Of several files of a job the first that is read is named.
     refused(read, runs[0], tmp_path, f"{ours.parent}/", "delete", "run the rule")
 
@@ -237,6 +264,32 @@ def test_a_lost_or_damaged_manifest_is_said(runs, damage, tmp_path, file):
     refused(read, runs[0], tmp_path, manifest, "is damaged", "delete")
     damage(manifest, None)
     refused(read, runs[0], tmp_path, f"{path.parent}/", "no manifest", "delete")
+
+
+@pytest.mark.parametrize("with_manifest", [False, True])
+def test_another_figure_of_the_run_is_refused(runs, damage, tmp_path, with_manifest):
+    figures = runs[0].figures
+    ours, theirs = figures / "curves-train-all.svg", figures / "spectrum.svg"
+    assert ours.read_bytes() != theirs.read_bytes()
+    damage(ours, theirs.read_bytes())
+    if with_manifest:
+        damage(manifests.beside(ours), manifests.beside(theirs).read_bytes())
+    refused(Run.report, runs[0], tmp_path, ours, "another job", "delete", "run")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", canonical(SHOWN | {"studies": {"alignment": []}})])
+def test_no_report_is_made_by_a_damaged_config(runs, damage, tmp_path, content):
+    """It says which figures there are."""
+    damage(runs[0].config, content.encode())
+    refused(Run.report, runs[0], tmp_path, runs[0].config, "is damaged", "run rule write_config again")
+
+
+def test_what_the_report_shows_is_what_is_checked():
+    rules = (CONFIG.parent / "workflow/rules/figures.smk").read_text(encoding="utf-8")
+    shown = re.findall(r'report\(\s*f"\{RUN\}/([^"]+)"', rules)
+    tables = runpy.run_path(str(SCRIPTS / "check_shown.py"))["TABLES"]
+    assert set(shown) == {*tables, "figures/{{studied}}/{{figure}}{{part}}.svg"}
+    assert rules.count("report(") == len(shown)
 
 
 def test_a_link_into_a_cache_is_named_with_both_paths(runs, damage, tmp_path, one_line):

@@ -154,6 +154,26 @@ def test_a_damaged_artifact_is_named_with_the_rule_that_makes_it(checkout, damag
     assert checkout.planned() == {}
 
 
+def test_a_damaged_figure_is_not_taken_into_a_report(checkout):
+    """Changed by a byte, cut, empty or another figure: one line says what to do, and then the run is whole again."""
+    figures = checkout.path / "results/tiny/figures/digits-tinyten-standard"
+    figure, other = figures / "training.svg", figures / "spectrum.svg"
+    whole, named = figure.read_bytes(), str(figure.relative_to(checkout.path))
+    for content in (whole.replace(b"0", b"1", 1), whole[:-9], b"", other.read_bytes()):
+        figure.write_bytes(content)
+        (checkout.path / "results/tiny/report.html").unlink(missing_ok=True)
+        done = checkout.snakemake("--cores", "2")
+        said = done.stdout + done.stderr
+        assert done.returncode == 1 and "Traceback" not in said
+        (line,) = {line.strip() for line in said.splitlines() if line.strip().startswith("check_shown.py: ")}
+        assert line.startswith(f"check_shown.py: {named} is damaged") and line.endswith("and run rule draw again")
+        assert not (checkout.path / "results/tiny/report.html").exists()
+    figure.unlink()
+    checkout.run("--cores", "2")
+    assert figure.read_bytes() == whole
+    assert checkout.planned() == {}
+
+
 @pytest.mark.parametrize(
     ("source", "target", "words"),
     [

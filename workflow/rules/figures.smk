@@ -168,7 +168,9 @@ rule judge_claims:
         " --comparison-table {output.comparison:q} --text {output.text:q} > {log:q} 2>&1"
 
 
-FIGURES = [f"{RUN}/figures/{path}.{kind}" for path in registry.of(SHOWN) for kind in ("svg", "pdf")]
+FIGURES = [
+    f"{RUN}/figures/{path}.{kind}" for path in registry.of(SHOWN) for kind in ("svg", "pdf", "manifest.json")
+]
 # Beside the name of a figure, what its file is named by: dataset-network-recipe, and -test-activation, say.
 STUDIED, PART = r"\w+-\w+-\w+", r"(-\w+)*"
 
@@ -185,6 +187,7 @@ rule draw:
             labels=labels,
         ),
         pdf=f"{RUN}/figures/{{studied}}/{{figure}}{{part}}.pdf",
+        manifest=f"{RUN}/figures/{{studied}}/{{figure}}{{part}}.manifest.json",
     log:
         f"<logs>/draw/{config['name']}/{{studied}}-{{figure}}{{part}}.log",
     wildcard_constraints:
@@ -226,9 +229,13 @@ rule write_report:
     params:
         snakefile=os.path.relpath(workflow.main_snakefile),
         labels={name: figure.label for name, figure in registry.FIGURES.items()},
+        check=program("check_shown"),
+        planned=digest(canonical(config)),
     message:
         "write the report, {output}"
     shell:
-        "snakemake figures tables --report {output:q} --snakefile {params.snakefile:q}"
+        # Snakemake's reporter takes files as they are.
+        "python {params.check:q} --config {input.config:q} --planned {params.planned} > {log:q} 2>&1"
+        " && snakemake figures tables --report {output:q} --snakefile {params.snakefile:q}"
         " --configfile {input.config:q}"
-        " --workflow-profile none --nolock > {log:q} 2>&1"
+        " --workflow-profile none --nolock >> {log:q} 2>&1"
