@@ -94,14 +94,28 @@ class Run:
     """Snakemake at work, with all that it has started, in a session of their own."""
 
     def __init__(self, command: list[str], variables: dict[str, str], silent: bool = False):
+        self.stopping: str | None = None  # why, once it was asked to
+        self.code = 1  # ours, where it was
+        self.process = None
+        # Before it is there: nothing that nobody can stop is left at work.
+        self.handlers = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         output = subprocess.DEVNULL if silent else None
         self.process = subprocess.Popen(command, env=variables, stdout=output, stderr=output, start_new_session=True)
-        self.stopping: str | None = None  # why, once it was asked to
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        if self.stopping is not None:
+            self._tell(signal.SIGTERM)
 
     def wait(self, seconds: float | None = None) -> int:
-        """Its exit code, once all that it has started has ended. After `seconds` it is asked to stop."""
+        """Its exit code, once all that it has started has ended. After `seconds` it is asked to stop.
+
+        From then on signals are answered as before.
+        """
+        try:
+            return self._wait(seconds)
+        finally:
+            for number, handler in self.handlers.items():
+                signal.signal(number, handler)
+
+    def _wait(self, seconds):
         deadline = math.inf if seconds is None else time.monotonic() + seconds
         alone_since = None
         while self.process.poll() is None:
@@ -121,13 +135,19 @@ class Run:
         """Ask Snakemake and its jobs to stop, once: a second signal could meet Snakemake while it handles the first."""
         if self.stopping is None:
             self.stopping = why
-            os.killpg(self.process.pid, signal.SIGTERM)
+            self._tell(signal.SIGTERM)
+
+    def _tell(self, number):
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):  # all have ended
+                os.killpg(self.process.pid, number)
 
     def _on_signal(self, number, frame):
         if self.stopping is None:
+            self.code = 128 + number
             self.stop(f"by {signal.Signals(number).name}")
         elif number == signal.SIGINT:  # again, by who will not wait
-            os.killpg(self.process.pid, signal.SIGKILL)
+            self._tell(signal.SIGKILL)
 
     def _others(self):
         """Whether anything that Snakemake has started is still at work."""
@@ -269,10 +289,12 @@ def main():
     run = Run([*command, *given.arguments], variables)
     code = run.wait(seconds)
     if run.stopping is not None:
-        sys.exit(
+        print(
             f"Stopped {run.stopping}, not yet done: long jobs have saved their state. Run the same command again to go "
-            "on from here."
+            "on from here.",
+            file=sys.stderr,
         )
+        sys.exit(run.code)
     if code:
         failed = failures(newest_log(started))
         if not failed:

@@ -1,9 +1,10 @@
-"""How Snakemake ends when it is told to by SIGTERM: its jobs save their state, and then it ends, whatever it waits for.
+"""How Snakemake ends: told to by SIGTERM, once its jobs have saved their state; by Ctrl-C while it plans, at once.
 
 Its own handler (9.27) takes a lock in the main thread, which that thread may hold at the moment of the signal: then it
 waits for itself for good. It also lets jobs run to their end, be that hours, where the signal was for Snakemake alone.
 """
 
+import atexit
 import contextlib
 import os
 import signal
@@ -15,6 +16,33 @@ import psutil
 
 # Seconds that Snakemake gets to end by itself once its jobs have.
 GRACE = 20
+
+
+def end_at_once() -> None:
+    """From here on, until `go_on`, Ctrl-C ends Snakemake by one line: it would by a traceback, or go on to another end.
+
+    For the main thread, while no job is under way. A shell that lets Snakemake ignore Ctrl-C is obeyed.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def go_on() -> None:
+    """From here on Ctrl-C is Snakemake's again, which tells its jobs."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(number, frame):
+    signal.signal(number, signal.SIG_IGN)
+    os.write(sys.__stderr__.fileno(), b"snakemake: stopped\n")
+    # Locks are given back on the way out. Where Snakemake takes this for a mistake of the function that it meets, that
+    # is not heard, and changes no exit code.
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        for stream in (sys.__stdout__, sys.__stderr__):
+            os.dup2(nowhere.fileno(), stream.fileno())
+    atexit.register(os._exit, 128 + number)
+    raise SystemExit(128 + number)
 
 
 def answer() -> None:

@@ -199,3 +199,30 @@ def test_snakemake_that_hangs_is_ended_once_its_jobs_have(checkout, monkeypatch)
     assert run.stopping == "by SIGTERM"
     assert said.read_text().split() == ["ready", "1"]
     assert not run._others()
+
+
+def handlers():
+    return [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+
+
+def test_ctrl_c_while_snakemake_is_started_ends_it_too(checkout, monkeypatch):
+    start, before = run_workflow.subprocess.Popen, handlers()
+
+    def interrupted(*arguments, **options):
+        signal.raise_signal(signal.SIGINT)
+        return start(*arguments, **options)
+
+    monkeypatch.setattr(run_workflow.subprocess, "Popen", interrupted)
+    run = run_workflow.Run([sys.executable, "-c", "import signal; signal.pause()"], {})
+    assert run.wait() == -signal.SIGTERM
+    assert (run.stopping, run.code) == ("by SIGINT", 128 + signal.SIGINT)
+    assert handlers() == before
+
+
+def test_a_signal_after_the_end_finds_nobody_to_tell(checkout):
+    run = run_workflow.Run([sys.executable, "-c", ""], {})
+    run.process.wait()
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGINT)
+    assert run.wait() == 0
+    assert run.code == 128 + signal.SIGTERM

@@ -37,6 +37,10 @@ from modeconn.figures import registry
 from modeconn.fingerprint import fingerprint
 from modeconn.identity import canonical, digest
 
+# Of jobs that Snakemake itself has started the plan is made already.
+if workflow.is_main_process:
+    stopping.end_at_once()
+
 SCHEMA = configuration.schema()
 # Read again, since Snakemake reads numbers as YAML 1.1 and a key that stands twice as its last value; then, as it does,
 # later files and --config change what is there.
@@ -98,6 +102,7 @@ def begin():
             f"{late} results were dated in the future, as after a clock that was set back: dated now",
             file=sys.stderr,
         )
+    stopping.go_on()
 
 
 def identities(kind, keep=lambda identity: True):
