@@ -166,6 +166,17 @@ def failures(text: str) -> list[tuple[str, str]]:
     return list(dict.fromkeys((rule, log[1]) for rule, log in logs if log))
 
 
+def protected(text: str) -> str | None:
+    """What to say of results that are to be made again and may not be written, of Snakemake's own log; None of none."""
+    pattern = r"^Write-protected output files[^\n]*\n(?: +\w+: [^\n]*\n)* +affected files:\n((?: +[^\n]+\n?)+)"
+    found = re.search(pattern, text, re.MULTILINE)
+    if found is None:
+        return None
+    first, *others = (line.strip() for line in found[1].splitlines())
+    more = f" and {len(others)} more" if others else ""
+    return f"run_workflow.py: {first}{more} cannot be written: {mistakes.ADVICE[errno.EACCES]}"
+
+
 def explain(failed: list[tuple[str, str]]) -> str:
     """What to read last: each reason once, with its first job and log, and how many others it stopped."""
     reasons: dict = {}
@@ -296,9 +307,10 @@ def main():
         )
         sys.exit(run.code)
     if code:
-        failed = failures(newest_log(started))
+        log = newest_log(started)
+        failed = failures(log)
         if not failed:
-            sys.exit(1)
+            sys.exit(protected(log) or 1)
         said = [explain(failed)]
         if is_whole(given.arguments) and any(rule not in (*SHOWING, "write_report") for rule, _ in failed):
             said += show_whole(command, given.arguments, variables, Path("results") / config["name"] / "partial")

@@ -308,16 +308,46 @@ def test_a_network_is_checked_before_it_is_trained(tmp_path):
             assert "align" in checkout.planned("alignments")
 
 
+def as_others(checkout, command):
+    """Run a command in the checkout by the permissions of files: root may read and write all, but without these."""
+    dropped = "-dac_override,-dac_read_search"
+    root = ["setpriv", f"--bounding-set={dropped}", f"--inh-caps={dropped}"] if os.geteuid() == 0 else []
+    options = {"cwd": checkout.path, "env": checkout.environment, "capture_output": True, "text": True}
+    return subprocess.run([*root, *command], **options)
+
+
 def test_a_result_that_cannot_be_read_is_one_line(checkout):
-    """Of root too, who may read everything but without these capabilities."""
     path = next((checkout.path / "results/networks").rglob("standard-*/seeds2.safetensors"))
     path.chmod(0)
-    dropped = "-dac_override,-dac_read_search"
-    command = ["setpriv", f"--bounding-set={dropped}", f"--inh-caps={dropped}", *checkout.command("--dry-run")]
-    command = command if os.geteuid() == 0 else checkout.command("--dry-run")
-    done = subprocess.run(command, cwd=checkout.path, env=checkout.environment, capture_output=True, text=True)
+    done = as_others(checkout, checkout.command("--dry-run"))
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert f"{path.relative_to(checkout.path)} cannot be read: allow it (chmod, chown)" in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["files", "folder", "folder of a lost file"])
+def test_a_result_that_cannot_be_made_again_is_one_line(checkout, closed):
+    """Said before any job starts; what is whole, with nothing to make again, may well be closed."""
+    tables = checkout.path / "results/tiny/tables"
+    run = [sys.executable, "scripts/run_workflow.py", "--config", "tiny.yaml", "--", "--cores", "1", "tables"]
+    if closed == "files":
+        for path in tables.iterdir():
+            path.chmod(0o444)
+    tables.chmod(0o555)
+    try:
+        done = as_others(checkout, run)
+        assert done.returncode == 0, done.stderr
+        if closed == "folder of a lost file":
+            (tables / "published.csv").unlink()
+        before = checkout.artifacts()
+        with checkout.edited("scripts/judge_claims.py", "PARTIAL: ", "PARTLY: "):
+            done = as_others(checkout, run)
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        named = "results/tiny/tables/claims.csv and 2 more" if closed == "files" else "results/tiny/tables"
+        (line,) = [line for line in done.stderr.splitlines() if "cannot be written" in line]
+        assert f"{named} cannot be written" in line and line.endswith("allow it (chmod, chown), or run as its owner")
+        assert checkout.artifacts() == before
+    finally:
+        tables.chmod(0o755)
 
 
 def test_a_path_that_snakemake_would_take_for_a_name_is_one_line(tmp_path):

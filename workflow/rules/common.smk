@@ -87,6 +87,9 @@ def begin():
         logs = Path("results/logs")
         if logs.exists() and not os.access(logs, os.W_OK):
             raise ValueError(f"{logs.absolute()} cannot be written: {mistakes.ADVICE[errno.EACCES]}")
+        for folder in needed():
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise ValueError(f"{folder} cannot be written: {mistakes.ADVICE[errno.EACCES]}")
         if config["device"] == "cuda" and workflow.local_exec and not devices.present():
             raise ValueError(
                 "config, device: cuda is promised, and no GPU is seen here: set it to auto or cpu, or run where one is"
@@ -103,6 +106,14 @@ def begin():
             file=sys.stderr,
         )
     stopping.go_on()
+
+
+def needed():
+    """The folders that jobs of this run write to, or in which they make them."""
+    paths = {os.path.dirname(path) for job in workflow.dag.needrun_jobs() for path in (*job.output, *job.log)}
+    return sorted(
+        {next(str(path) for path in (Path(place), *Path(place).parents) if path.exists()) for place in paths}
+    )
 
 
 def identities(kind, keep=lambda identity: True):
