@@ -245,7 +245,7 @@ def text(summary, verdicts, comparison):
     studies = {*summary[STUDY].itertuples(index=False, name=None), *verdicts[STUDY].itertuples(index=False, name=None)}
     # Last what no study measures.
     for study in sorted(studies, key=lambda study: (not _title(study), study)):
-        title = _title(study) or "measured nowhere"
+        title = _title(study) or "Claims on what no study here measures"
         blocks.append(f"{title}\n{'=' * len(title)}")
         numbers, judged = (rows[(rows[STUDY] == list(study)).all(axis=1)] for rows in (summary, verdicts))
         blocks += [_numbers(numbers)] if len(numbers) else []
@@ -310,14 +310,15 @@ def _comparison(comparison):
     parts = []
     if equal := counts.get("equal", 0):
         parts.append(f"{equal} equal")
+    others = " others" if equal else ""
     outside = counts.get("outside", 0) + counts.get("far outside", 0)
     if judged := counts.get("inside", 0) + outside:
         parts.append(
-            f"{judged - outside} of {judged} others inside their {LEVEL:.0%} interval, of which about "
+            f"{judged - outside} of {judged}{others} inside their {LEVEL:.0%} interval, of which about "
             f"{(1 - LEVEL) * judged:.0f} are expected outside by chance"
         )
     if unknown := counts.get("no interval", 0):
-        parts.append(f"{unknown} others without an interval (one pair published, or pairs without a spread)")
+        parts.append(f"{unknown}{others} without an interval (one pair published, or pairs without a spread)")
     if absent := counts.get("not run", 0):
         parts.append(f"{absent} not run")
     lines = textwrap.wrap(f"Published numbers: {'; '.join(parts)}.", WIDTH)

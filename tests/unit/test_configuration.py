@@ -592,16 +592,17 @@ def test_another_meaning_has_another_identity(kind, name, path, value):
 
 
 def test_identities_of_published_results_stay():
-    """What made config/published/digits.csv: keys that joined since mean nothing at their neutral values."""
-    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    """What made config/published/mnist.csv: keys that joined since mean nothing at their neutral values."""
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     configuration.complete(config, SCHEMA)
     found = configuration.meanings(config, SCHEMA)
-    assert [found["dataset"]["digits"][0], found["recipe"]["standard"][0], found["recipe"]["robust"][0]] == [
-        "digits-f1bfc843",
-        "standard-67cf38fa",
-        "robust-aabebe2b",
+    names = {"dataset": "mnist", "network": "tinyten", "evaluation": "evaluation"}
+    assert [found[kind][name][0] for kind, name in names.items()] == [
+        "mnist-d2a7da4b",
+        "tinyten-a0252bf0",
+        "evaluation-6002b41a",
     ]
-    assert found["evaluation"]["evaluation"][0] == "evaluation-6f95252a"
+    assert [found["recipe"][name][0] for name in ("standard", "robust")] == ["standard-67cf38fa", "robust-aabebe2b"]
 
 
 def test_a_recipe_means_its_attacks_values():

