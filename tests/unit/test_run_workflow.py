@@ -107,7 +107,7 @@ def test_snakemake_is_given_what_was_checked(checkout):
     given = json.loads(copy.read_text())
     assert given["attacks"]["pgd"]["epsilon"] == 0.0314
     # Another config of that name has another file.
-    (checkout / "my.yaml").write_text(text.replace("points: 33", "points: 5"))
+    (checkout / "my.yaml").write_text(text.replace("points: 17", "points: 5"))
     assert run_workflow.checked("my.yaml")[1] != copy
 
 
