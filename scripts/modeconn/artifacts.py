@@ -5,6 +5,7 @@ made it from which values, with which versions, and a checksum of its tensors. N
 run (time, host) is in it.
 """
 
+import argparse
 import csv
 import hashlib
 import importlib.metadata
@@ -21,6 +22,8 @@ from modeconn.identity import canonical
 
 KEY = "modeconn"
 LONGEST_HEADER = 100_000_000  # bytes: what safetensors allows
+# Arguments of programs that name artifacts.
+ARGUMENTS = ("data", "networks", "permutation", "curve", "statistics")
 
 
 def write_rows(path, rows):
@@ -135,6 +138,25 @@ class Input(str):
 
 
 INPUT = {"type": Input, "metavar": "FILE"}  # of an argument that names one
+
+
+def named(arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """Argument -> the artifacts that it names, none where it was not given, in the order of arguments."""
+    found = {}
+    for name, value in vars(arguments).items():
+        paths = [] if value is None else value if isinstance(value, list) else [value]
+        # The statistics are an output of the program that makes them.
+        if name in ARGUMENTS and all(isinstance(path, Input) for path in paths):
+            found[name] = paths
+    return found
+
+
+def checksums(arguments: argparse.Namespace) -> dict[str, list[str | None]]:
+    """Argument -> checksums of the artifacts that it names: the `inputs` that an artifact says it was made from.
+
+    A checksum is None where the file is no whole artifact, which `load` explains.
+    """
+    return {name: [checksum(path) for path in paths] for name, paths in named(arguments).items()}
 
 
 def metadata(path):

@@ -11,20 +11,12 @@ from argparse import Namespace
 from modeconn import artifacts, manifests
 
 
-def checksums(arguments: Namespace) -> dict[str, list[str | None]]:
-    """Argument -> checksums of the artifacts that it names, none where it was not given, in the order of arguments.
-
-    A checksum is None where the file is no whole artifact, which `artifacts.load` explains.
-    """
-    return {name: [artifacts.checksum(path) for path in paths] for name, paths in _paths(arguments).items()}
-
-
 def check(arguments: Namespace, given: dict[str, list[str | None]]) -> None:
     """Raises ValueError, one line, where an artifact was made from other ones than are given, or for another job.
 
-    given: from `checksums`. What an artifact does not record, as one that was made by hand, is not checked.
+    given: from `artifacts.checksums`. What an artifact does not record, as one that was made by hand, is not checked.
     """
-    for argument, paths in _paths(arguments).items():
+    for argument, paths in artifacts.named(arguments).items():
         for path in paths:
             metadata = artifacts.metadata(path)
             maker = metadata.get("rule")
@@ -63,22 +55,7 @@ def _check_job(path, maker, argument, made, wanted):
 
 def _described(arguments, name, expected):
     """How to say that an artifact was made from other files than those of the argument `name`."""
-    paths = _paths(arguments)[name]
+    paths = artifacts.named(arguments)[name]
     if not expected:
         return f"no {name}, and {' '.join(paths)} is given"
     return f"other {name} than {' '.join(paths)}" if paths else f"a {name}, and none is given"
-
-
-def _paths(arguments):
-    """Argument -> the artifacts that it names."""
-    found = {}
-    for name, value in vars(arguments).items():
-        paths = [] if value is None else value if isinstance(value, list) else [value]
-        # The statistics are an output of the program that makes them.
-        if name in ARGUMENTS and all(isinstance(path, artifacts.Input) for path in paths):
-            found[name] = paths
-    return found
-
-
-# Arguments of programs that name artifacts.
-ARGUMENTS = ("data", "networks", "permutation", "curve", "statistics")

@@ -54,7 +54,7 @@ class Job:
         self.started = time.monotonic()
         self.images = 0
         # With what it reads: a value or a source that decides an input alone is not among the job's own.
-        self.values, self.inputs = arguments.job, inputs.checksums(arguments)
+        self.values, self.inputs = arguments.job, artifacts.checksums(arguments)
         inputs.check(arguments, self.inputs)
         self.state = resume.State(arguments.output, [arguments.job, arguments.code, self.device, self.inputs])
 

@@ -35,7 +35,7 @@ class Study:
     def make(self, rule, job, **read):
         self.number += 1
         path = artifacts.Input(self.folder / f"{rule}{self.number}.safetensors")
-        given = inputs.checksums(Namespace(job=job, **read))
+        given = artifacts.checksums(Namespace(job=job, **read))
         tensors = {"tensor": torch.full((2,), float(len(str(job))))}
         artifacts.save(path, tensors, {"rule": rule, "job": job, "inputs": given})
         return path
@@ -58,7 +58,7 @@ def check(study, job=None, **changes):
     job = job or {"names": {**PAIR, "curve": "bezier"}, "network": NETWORK}
     read = {name: getattr(study, name) for name in ("data", "networks", "permutation", "curve")}
     arguments = Namespace(job=job, output="a.csv", statistics=None, **{**read, **changes})
-    inputs.check(arguments, inputs.checksums(arguments))
+    inputs.check(arguments, artifacts.checksums(arguments))
 
 
 def test_what_belongs_together_passes(study, other):
@@ -142,9 +142,9 @@ def test_a_file_that_was_copied_over_another_is_refused_by_its_place(tmp_path, o
 
     ours, theirs = make(1), make(2, **values)
     arguments = Namespace(job=job, **{kind: ours})
-    inputs.check(arguments, inputs.checksums(arguments))
+    inputs.check(arguments, artifacts.checksums(arguments))
     shutil.copy2(theirs, ours)
     if with_manifest:
         shutil.copy2(manifests.beside(theirs), manifests.beside(ours))
     with one_line(ValueError, ours, "of another job", "delete", "again"):
-        inputs.check(arguments, inputs.checksums(arguments))
+        inputs.check(arguments, artifacts.checksums(arguments))
