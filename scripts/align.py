@@ -2,7 +2,7 @@
 
 from modeconn import artifacts, manifests, pairs, permutation, programs, signatures
 from modeconn.matching import activation
-from modeconn.permutation import proof
+from modeconn.permutation import proof, verdict
 from modeconn.randomness import generator
 
 parser = programs.parser(__doc__)
@@ -17,7 +17,7 @@ def main(arguments, job):
     pair = pairs.load(arguments, job.device)
     network, whole = pair.functional.network, pair.spec()
     spec, _ = proof.prove(network, whole, pair.dataset.example(), generator("verify"))
-    print(proof.report(spec, network), flush=True)
+    print(verdict.report(spec, network), flush=True)
     correlations = signatures.correlate(pair, spec, alignment)
     matched = match(alignment, pair, spec, correlations["alignment", alignment.get("site", "post")])
     found = permutation.identity(whole) | matched

@@ -13,7 +13,10 @@ from modeconn import dispatch, files, mistakes
 from modeconn.fingerprint import fingerprint
 
 # Imported where there is work to do.
-MODULES = ("batchnorm", "datasets", "functional", "matching.activation", "networks", "permutation.proof")
+MODULES = (
+    *("batchnorm", "datasets", "functional", "matching.activation", "networks", "permutation.proof"),
+    "permutation.verdict",  # named, so that it counts: what is kept is its answer
+)
 
 
 def main():
@@ -69,7 +72,7 @@ def prove(arguments):
     from modeconn import artifacts, networks, permutation
     from modeconn.datasets import Dataset
     from modeconn.matching import activation
-    from modeconn.permutation import proof
+    from modeconn.permutation import proof, verdict
     from modeconn.randomness import generator
 
     torch.set_num_threads(arguments.job["threads"])
@@ -84,7 +87,7 @@ def prove(arguments):
     for statistic in arguments.statistics:
         activation.check_statistic(spec, statistic)
     return {
-        "report": proof.report(spec, network),
+        "report": verdict.report(spec, network),
         "groups": spec.groups,
         "free": permutation.freedom(spec, network),
         "pinned": spec.pinned,

@@ -5,7 +5,7 @@ permutation of the network as it was trained.
 """
 
 from modeconn import artifacts, manifests, optimization, pairs, permutation, programs, refinement, signatures
-from modeconn.permutation import proof
+from modeconn.permutation import proof, verdict
 from modeconn.randomness import generator
 
 parser = programs.parser(__doc__)
@@ -21,7 +21,7 @@ def main(arguments, job):
     original = pairs.unaligned(arguments, job.device)
     network, whole = original.functional.network, original.spec()
     spec, _ = proof.prove(network, whole, original.dataset.example(), generator("verify"))
-    print(proof.report(spec, network), flush=True)
+    print(verdict.report(spec, network), flush=True)
     start = permutation.identity(whole)
     if arguments.permutation is not None:
         start, _ = artifacts.load(arguments.permutation, rule="align")

@@ -15,13 +15,22 @@ SCRIPTS = Path(__file__).resolve().parent.parent
 PACKAGE = Path(__file__).resolve().parent.name
 # The table of names: only the rows that a job names decide its result, which `dispatch.entries` gives.
 TABLE = "dispatch"
-# How a job runs, not what it computes: arguments, progress, costs, memory, locks, resume, choice of a device, checks of
-# what is read, messages. Editing one of them reruns nothing, so none may change what is written: what of them decides
-# bits is in `bits`, what an artifact says of itself in `artifacts`.
+# How a job runs, not what it computes. Editing one of these modules reruns nothing, so none may change what is written:
+# threads and determinism are in `bits`, what an artifact says of itself in `artifacts`, what pins a group of neurons in
+# `permutation.proof`. How Snakemake is run and stopped is in no job's fingerprint anyway.
 RUNNING = frozenset(
     [
-        *["cost", "datasets.progress", "devices", "files", "fingerprint", "inputs", "manifests", "mistakes"],
-        *["programs", "resume"],
+        "cost",
+        "datasets.progress",
+        "devices",  # which GPU, and its lock
+        "files",  # whole or not at all
+        "fingerprint",
+        "inputs",  # checks of what is read
+        "manifests",
+        "mistakes",  # messages
+        "permutation.verdict",  # the tolerance of a proof, and what is said of it
+        "programs",  # arguments, progress, memory, kind of device
+        "resume",  # states, and the lock of an output
     ]
 )
 
@@ -31,8 +40,9 @@ def fingerprint(program, uses=()):
 
     Counted are the program, what it imports at module level, directly or not, and the modules `uses`
     ("attacks", "networks.tinyten") with theirs: modules that are imported inside a function, where
-    a name in the config decides. Not counted are TABLE and RUNNING, whose imports count all the same. Raises
-    ValueError for a program or module that does not exist.
+    a name in the config decides. Not counted are TABLE and, unless named in
+    `uses`, the modules in RUNNING; what those import counts all the same. Raises ValueError for a program or module
+    that does not exist.
     """
     found, waiting = {}, [program, *(f"{PACKAGE}.{name}" for name in uses)]
     while waiting:
@@ -41,7 +51,7 @@ def fingerprint(program, uses=()):
             found[module], imports = _read(_path(module))
             waiting += imports
     deciding = {name.removeprefix(f"{PACKAGE}."): digest for name, digest in sorted(found.items())}
-    return " ".join(f"{name}:{digest}" for name, digest in deciding.items() if name not in RUNNING)
+    return " ".join(f"{name}:{digest}" for name, digest in deciding.items() if name not in RUNNING - {*uses})
 
 
 def check(expected):

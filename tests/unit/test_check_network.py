@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modeconn.permutation import proof
+from modeconn.permutation import proof, verdict
 
 PROGRAM = Path(__file__).parents[2] / "scripts" / "check_network.py"
 
@@ -36,7 +36,7 @@ def test_it_says_what_is_free_and_proved(check, capsys):
     found = check()
     assert list(found["groups"]) == [f"network.layers.{layer}.conv" for layer in range(8)]
     assert found["pinned"] == {} and 0.99 < found["free"] < 1
-    assert found["invariance"] < proof.LARGEST_CHANGE
+    assert found["invariance"] < verdict.LARGEST_CHANGE
     assert found["reactions"].keys() == found["groups"].keys()
     assert min(found["reactions"].values()) > proof.LEAST_REACTION
     assert capsys.readouterr().out.startswith("8 groups of neurons may be permuted, with 99.")

@@ -19,7 +19,8 @@ from torchvision.models.swin_transformer import SwinTransformer, SwinTransformer
 
 from modeconn import networks, permutation
 from modeconn.matching.weight import match_weights
-from modeconn.permutation.proof import prove, report, verify
+from modeconn.permutation.proof import prove, verify
+from modeconn.permutation.verdict import report
 
 
 def seeded(seed=0):

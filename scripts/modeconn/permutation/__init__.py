@@ -1,7 +1,7 @@
 """Permutations of hidden neurons: `discover` finds where a network has them, `apply` renumbers.
 
-`capture` hands out activations on the way. That a spec is right is shown by `permutation.proof`, which decides no
-result and is imported by who proves.
+`capture` hands out activations on the way. That a spec is right is shown by `permutation.proof`, which is imported by
+who proves and pins what cannot be shown.
 """
 
 from modeconn.permutation.discovery import discover

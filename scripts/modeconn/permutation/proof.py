@@ -8,13 +8,13 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from modeconn import forward
+from modeconn.permutation import verdict
 from modeconn.permutation.discovery import LAYERS
 from modeconn.permutation.graphs import graphs_of
-from modeconn.permutation.spec import apply, freedom, identity, pin
+from modeconn.permutation.spec import apply, identity, pin
 
-LARGEST_CHANGE = 1e-5
+# Decides which groups `prove` pins. The tolerance of (a), which decides no result, is in `verdict`.
 LEAST_REACTION = 1e-2
-LEAST_FREEDOM = 0.5
 
 
 @dataclass(frozen=True)
@@ -34,34 +34,17 @@ def prove(network, spec, example, generator):
     proof = _measure(network, spec, example, generator)
     spec = pin(spec, _silent(proof), "no output reacts to it, so that its permutation cannot be proved")
     if not spec.groups:
-        reasons = "; ".join(_pinned(spec)) or "it has no hidden layer"
+        reasons = "; ".join(verdict.pinned(spec)) or "it has no hidden layer"
         raise ValueError(f"{type(network).__name__} has no neurons that may be permuted: {reasons}")
     return spec, proof
-
-
-def report(spec, network):
-    """What of a network is free, and what is pinned and why, as text; a warning where it is below LEAST_FREEDOM."""
-    free = freedom(spec, network)
-    text = f"{len(spec.groups)} groups of neurons may be permuted, with {free:.1%} of the parameters"
-    if free < LEAST_FREEDOM:
-        text = f"WARNING: only {text}"
-    return "\n".join([text, *(f"  pinned: {line}" for line in _pinned(spec))])
-
-
-def _pinned(spec):
-    """For each reason a line: what is pinned, and the reason."""
-    names = {}
-    for name, reason in spec.pinned.items():
-        names.setdefault(reason, []).append(name)
-    return [f"{', '.join(pinned)} ({reason})" for reason, pinned in names.items()]
 
 
 def verify(network, spec, example, generator):
     """Prove that a spec leaves what the network computes unchanged, and that this proof could have failed.
 
-    (a) Permuting every group changes no output by LARGEST_CHANGE of its largest value, (b) permuting the output axes
-    of any one group alone changes some output by more than LEAST_REACTION. Outputs are those of eval mode and
-    those that only train mode has (auxiliary heads), computed with the modules in eval mode.
+    (a) Permuting every group changes no output by `verdict.LARGEST_CHANGE` of its largest value, (b) permuting the
+    output axes of any one group alone changes some output by more than LEAST_REACTION. Outputs are those of eval mode
+    and those that only train mode has (auxiliary heads), computed with the modules in eval mode.
 
     Works on a copy, in float64 on the CPU: the claim is about which axes belong together, not about the order of
     summation, which permuting changes and which costs about 1e-15 there. example: only its shape is used, and of
@@ -81,7 +64,6 @@ def _silent(proof):
 
 def _measure(network, spec, example, generator):
     """The Proof of a spec. Raises ValueError where (a) of `verify` does not hold."""
-    name = type(network).__name__
     seed = int(torch.randint(2**31, (), generator=generator))
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
@@ -103,12 +85,11 @@ def _measure(network, spec, example, generator):
 
         unmoved = outputs(modules, tensors)
         invariance = change(spec, spec.groups, modules)
-        if not invariance < LARGEST_CHANGE:  # nor NaN
-            worst = max(spec.groups, key=lambda group: change(_carrying(spec, group), [group], modules))
-            raise ValueError(
-                f"{name}: the permutation spec is wrong: permuting all groups changes an output by {invariance:.1e} "
-                f"of its largest value, most of all group {worst}"
-            )
+        verdict.check(
+            type(network).__name__,
+            invariance,
+            lambda: max(spec.groups, key=lambda group: change(_carrying(spec, group), [group], modules)),
+        )
         reactions = {}
         for group in spec.groups:
             carrying = _carrying(spec, group)
