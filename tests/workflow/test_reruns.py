@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 import explain_plan
+from modeconn import fingerprint
 from workflow.checkout import FIGURES, TINY, Checkout
 
 ROOM = "scripts/modeconn/"
@@ -127,6 +128,23 @@ SOURCE_EDITS = {
     "how manifests are written": (ROOM + "manifests.py", "indent=1", "indent=2", {}),
     "how files are written": (ROOM + "files.py", 'prefix=f".{path.name}."', 'prefix=f".new-{path.name}."', {}),
     "how a fingerprint is checked": (ROOM + "fingerprint.py", "run again", "run it again", {}),
+    "progress of reading data": (ROOM + "datasets/progress.py", " of {total:,} ", "/{total:,} ", {}),
+    "the tolerance of the proof": (
+        ROOM + "permutation/verdict.py",
+        "LARGEST_CHANGE = 1e-5",
+        "LARGEST_CHANGE = 1e-4",
+        {},
+    ),
+    "how long Snakemake has to end": (ROOM + "stopping.py", "GRACE = 20", "GRACE = 30", {}),
+    "what pins a group of neurons: the alignments and what follows": (
+        ROOM + "permutation/proof.py",
+        "LEAST_REACTION = 1e-2",
+        "LEAST_REACTION = 1e-3",
+        {"align": 4, "refine": 2, "fit_curve": 6, "evaluate_curve": 10, "evaluate_robustness": 2}
+        | {"select_network": 2}
+        | {"evaluate_plane": 2, "evaluate_activations": 1}
+        | DOWNSTREAM,
+    ),
     "threads and determinism, by which all compute": (
         ROOM + "bits.py",
         'job["threads"]',
@@ -261,6 +279,11 @@ SOURCE_EDITS = {
 
 
 SCHEMA = "workflow/schemas/config.schema.yaml"
+
+
+def test_each_module_that_says_how_a_job_runs_has_its_row():
+    rows = {path for path, _, _, jobs in SOURCE_EDITS.values() if jobs == {}}
+    assert {f"{ROOM}{module.replace('.', '/')}.py" for module in fingerprint.RUNNING} <= rows
 
 
 @pytest.mark.parametrize("name", SOURCE_EDITS)
