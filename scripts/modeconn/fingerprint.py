@@ -40,9 +40,8 @@ def fingerprint(program, uses=()):
 
     Counted are the program, what it imports at module level, directly or not, and the modules `uses`
     ("attacks", "networks.tinyten") with theirs: modules that are imported inside a function, where
-    a name in the config decides. Not counted are TABLE and, unless named in
-    `uses`, the modules in RUNNING; what those import counts all the same. Raises ValueError for a program or module
-    that does not exist.
+    a name in the config decides. Not counted are TABLE and, unless named in `uses`, the modules in RUNNING; what those
+    import counts all the same. Raises ValueError for a program or module that does not exist.
     """
     found, waiting = {}, [program, *(f"{PACKAGE}.{name}" for name in uses)]
     while waiting:
