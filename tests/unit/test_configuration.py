@@ -115,6 +115,11 @@ MISTAKES = {
         [1],
         ["recipes.standard", "schedule milestones", "both or neither"],
     ),
+    "more seeds together than a command can name": (
+        "recipes.standard.population",
+        10**6,
+        ["recipes.standard.population", "1000000", "maximum of 1000"],
+    ),
     "a pair that is no list of pairs": (
         "studies.alignment.0.pairs",
         [1, 2],
