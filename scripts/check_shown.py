@@ -7,9 +7,11 @@ from pathlib import Path
 from modeconn import manifests, mistakes
 from modeconn.figures import registry
 from modeconn.identity import canonical, digest
+from modeconn.studies import STUDIES
 
 # Beside the run's config. Figures come from it: files of earlier settings may lie beside them.
-TABLES = ("tables/summary.csv", "tables/environments.csv", "tables/paper.html", "tables/claims.csv")
+SHOWN = {study: [f"tables/{name}.csv" for name in about.shown] for study, about in STUDIES.items()}
+SHOWN["alignment"].append("tables/paper.html")
 
 
 def check(config: Path, planned: str | None) -> None:
@@ -25,7 +27,9 @@ def check(config: Path, planned: str | None) -> None:
         values = None
     if values is None or planned not in (None, digest(canonical(values))):
         raise ValueError(f"{config} is damaged, or of another config: delete it and run rule write_config again")
-    for place in (*TABLES, *(f"figures/{figure}.{kind}" for figure in figures for kind in ("svg", "pdf"))):
+    studies = ["runs", *(study for study, entries in values["studies"].items() if entries)]
+    tables = ["tables/claims.csv", *(place for study in studies for place in SHOWN[study])]
+    for place in (*tables, *(f"figures/{figure}.{kind}" for figure in figures for kind in ("svg", "pdf"))):
         manifests.check(config.parent / place)
 
 

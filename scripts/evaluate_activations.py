@@ -5,18 +5,19 @@ distance of its activations, as they are and if the network at t were aligned to
 normalization layers are re-estimated at each point, of the endpoints too.
 """
 
-from modeconn import artifacts, connectivity, pairs, programs, similarity
+from modeconn import artifacts, connectivity, measuring, populations, programs, similarity
 
 parser = programs.parser(__doc__)
-pairs.add_arguments(parser)
-pairs.add_curve_argument(parser)
+populations.add_arguments(parser)
+populations.add_permutation_argument(parser)
+populations.add_curve_argument(parser)
 
 
 def main(arguments, job):
     values = arguments.job
-    pair = pairs.load(arguments, job.device)
+    pair = populations.load(arguments, job.device)
     spec = pair.spec()
-    control_points = pairs.curve_points(arguments, pair, job.device)
+    control_points = populations.curve_points(arguments, pair, job.device)
     settings, functional = values["activations"], pair.functional
     count = settings["points"]
     images, _ = pair.dataset.split("alignment")
@@ -31,8 +32,9 @@ def main(arguments, job):
     _, facts = job.state.load() or ({}, {"rows": []})
     rows = facts["rows"]
     done = len({row["t"] for row in rows})
-    for t, length, vectors in job.points(path, count, f"activations along {values['names']['curve']}", done):
-        place = {**values["names"], "t": t, "length": length, "split": "alignment"}
+    for look in job.points(path, count, f"activations along {values['names']['curve']}", done):
+        place = {**values["names"], **look.place, "split": "alignment"}
+        vectors = measuring.combine(control_points, look.networks)
         measured = similarity.to_ends(functional.network, spec, state(vectors), ends, images)
         rows.extend(place | row for row in measured)
         job.state.offer(lambda: ({}, {"rows": rows}))

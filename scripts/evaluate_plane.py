@@ -4,13 +4,15 @@ With a curve: through both endpoints and the middle of the curve. Without: throu
 was trained and the second as it is aligned. Statistics of normalization layers are re-estimated at each point.
 """
 
-from modeconn import artifacts, classification, connectivity, curves, manifests, pairs, permutation, planes, programs
+from modeconn import artifacts, connectivity, curves, manifests, measuring, permutation, planes, populations, programs
+from modeconn.measuring import View
 
 # isort: split
 import torch  # after ours, which answers Ctrl-C
 
 parser = programs.parser(__doc__)
-pairs.add_arguments(parser)
+populations.add_arguments(parser)
+populations.add_permutation_argument(parser)
 parser.add_argument("--curve", **artifacts.INPUT, help="the bends, from fit_curve (default: no curve)")
 parser.add_argument("--marks", required=True, **manifests.OUTPUT, help="coordinates of networks and curve (CSV)")
 
@@ -20,27 +22,27 @@ CURVE_POINTS = 65
 
 def main(arguments, job):
     values = arguments.job
-    pair = pairs.load(arguments, job.device)
-    names, settings, functional = values["names"], values["plane"], pair.functional
+    pair = populations.load(arguments, job.device)
+    names, settings = values["names"], values["plane"]
     marks = corners(arguments, pair, values, job.device)
     plane = planes.Plane(torch.stack([vector for _, _, vector in marks]))
-    places = planes.grid(settings["points"], settings["x"], settings["y_curve" if "curve" in values else "y"])
-
-    _, facts = job.state.load() or ({}, {"rows": []})
-    rows = facts["rows"]
-    for x, y in job.points(places, len(places), "evaluate the plane", len(rows)):
-        vectors = plane.point(x, y)[None]
-        buffers = connectivity.recalibrated(functional, vectors, pair.dataset, settings["recalibration"], values)
-        images, labels = pair.dataset.split("test")
-        loss, accuracy = classification.evaluate(functional, vectors, buffers, images, labels, settings["batch"])
-        place = {**names, "x": x, "y": y, "split": "test", "attack": "none"}
-        rows.append({**place, "loss": loss.item(), "accuracy": accuracy.item()})
-        job.state.offer(lambda: ({}, {"rows": rows}))
+    rows, _ = measuring.measure(
+        job,
+        plane.corners,
+        plane.looks(settings["points"], settings["x"], settings["y_curve" if "curve" in values else "y"]),
+        lambda look: [View("test")],
+        functional=pair.functional,
+        dataset=pair.dataset,
+        batch=settings["batch"],
+        statistics=connectivity.recalibrating(pair, settings["recalibration"], values),
+        what="evaluate the plane",
+        total=settings["points"] ** 2,
+    )
 
     if "curve" in values:
-        points = pairs.curve_points(arguments, pair, job.device)
-        path = connectivity.along(points, values["curve"]["kind"], CURVE_POINTS)
-        marks += [("curve", t, vectors[0]) for t, _, vectors in path]
+        points = populations.curve_points(arguments, pair, job.device)
+        for look in connectivity.along(points, values["curve"]["kind"], CURVE_POINTS):
+            marks.append(("curve", look.place["t"], measuring.combine(points, look.networks)[0]))
     x_length, y_length = plane.lengths
     artifacts.write_rows(
         arguments.marks,
@@ -55,15 +57,15 @@ def main(arguments, job):
 
 def corners(arguments, pair, values, device):
     """(mark, t, vector (D,)) of the three networks that span the plane."""
-    first, second = pair.ends()
+    first, second = pair.vectors()
     if "curve" in values:
-        points = pairs.curve_points(arguments, pair, device)
+        points = populations.curve_points(arguments, pair, device)
         (middle,) = curves.weights_at(points[None], values["curve"]["kind"], 0.5)
         return [("first", 0.0, first), ("second", 1.0, second), ("middle", 0.5, middle)]
     if arguments.permutation is None:
         raise ValueError("a plane without a curve goes through the aligned network: give its --permutation")
     found, _ = artifacts.load(arguments.permutation, rule=("align", "refine"))
-    trained = pair.permuted(permutation.invert(found)).ends()[1]
+    trained = pair.permuted(permutation.invert(found)).vectors()[1]
     return [("first", 0.0, first), ("second", 1.0, trained), ("aligned", 1.0, second)]
 
 

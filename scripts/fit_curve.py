@@ -1,19 +1,20 @@
 """Train the bends of a curve between two networks, so that the loss stays low along it."""
 
-from modeconn import artifacts, curves, datasets, manifests, optimization, pairs, programs
+from modeconn import artifacts, curves, datasets, manifests, optimization, populations, programs
 
 parser = programs.parser(__doc__)
-pairs.add_arguments(parser)
+populations.add_arguments(parser)
+populations.add_permutation_argument(parser)
 parser.add_argument("--history", required=True, **manifests.OUTPUT, help="loss and accuracy per epoch (CSV)")
 
 
 def main(arguments, job):
     values = arguments.job
-    pair = pairs.load(arguments, job.device)
+    pair = populations.load(arguments, job.device)
     curve, recipe, names = values["curve"], values["recipe"], values["names"]
 
     lanes = [f"curve {names['curve']} of pair {names['pair']}"]
-    ends = pair.ends()
+    ends = pair.vectors()
     bends = curves.midpoints(*ends, curve["bends"])[None].requires_grad_(True)
     history = optimization.minimize(
         curves.objective_of(pair.functional, ends[None], bends, curve, recipe["attack"]),

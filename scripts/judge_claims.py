@@ -13,6 +13,16 @@ from pathlib import Path
 from modeconn import claims, cost, manifests, mistakes, provenance, tables
 
 
+# What claims and the text speak of.
+TABLES = {
+    "pairs": tables.PAIRS,
+    "best": tables.BEST,
+    "summary": tables.SUMMARY,
+    "signatures": tables.SIGNATURE,
+    "barriers": tables.BARRIERS,
+}
+
+
 def remarks(lines):
     """What the text ends with where there is something to know about the data, one line each."""
     if not lines:
@@ -33,10 +43,8 @@ def of_identical(pairs):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     inputs = parser.add_argument_group("inputs")
-    inputs.add_argument("--pairs-table", required=True, metavar="CSV", help="from make_tables.py")
-    inputs.add_argument("--best-table", required=True, metavar="CSV", help="from make_tables.py")
-    inputs.add_argument("--summary-table", required=True, metavar="CSV", help="from make_tables.py")
-    inputs.add_argument("--signatures-table", required=True, metavar="CSV", help="from make_tables.py")
+    for name in TABLES:
+        inputs.add_argument(f"--{name}-table", metavar="CSV", help="from make_tables.py (default: no rows)")
     inputs.add_argument("--claims", required=True, metavar="CSV", help="claims and their formulas (config/claims.csv)")
     inputs.add_argument("--data", nargs="*", default=[], metavar="FILE", help="data sets, from prepare_data")
     inputs.add_argument("--published", metavar="CSV", help="rows of a summary table to compare with")
@@ -49,10 +57,9 @@ def main():
     made.add_argument("--text", required=True, metavar="TXT", help="the result for a terminal, 100 columns")
     arguments = parser.parse_args()
 
-    summary = tables.read([arguments.summary_table], tables.SUMMARY)
-    pairs = tables.read([arguments.pairs_table], tables.PAIRS)
-    best = tables.read([arguments.best_table], tables.BEST)
-    signatures = tables.read([arguments.signatures_table], tables.SIGNATURE)
+    given = {name: getattr(arguments, f"{name}_table") for name in TABLES}
+    found = {name: tables.read([path] if path else [], TABLES[name]) for name, path in given.items()}
+    pairs, best, summary, signatures, barriers = found.values()
     # A data set is called as its file is, but for the digits of its meaning.
     splits = {Path(path).stem.rpartition("-")[0]: provenance.splits(path) for path in arguments.data}
     verdicts = claims.judge(tables.read([arguments.claims], tables.CLAIMS), pairs, best, signatures, splits)
@@ -70,8 +77,7 @@ def main():
         arguments.comparison_table: tables.csv(comparison),
         arguments.text: text.encode(),
     }
-    names = ("pairs_table", "best_table", "summary_table", "signatures_table", "data", "remarks", "paper")
-    names += ("claims", "published")
+    names = (*(f"{name}_table" for name in TABLES), "data", "remarks", "paper", "claims", "published")
     manifests.write_all("judge_claims", outputs, {name: getattr(arguments, name) for name in names})
     cost.write(arguments.verdicts_table)
 

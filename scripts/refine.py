@@ -4,13 +4,13 @@ It starts from the networks as they are, or from a permutation found by another 
 permutation of the network as it was trained.
 """
 
-from modeconn import artifacts, manifests, optimization, pairs, permutation, programs, refinement, signatures
+from modeconn import artifacts, manifests, optimization, permutation, populations, programs, refinement
 from modeconn.permutation import proof, verdict
 from modeconn.randomness import generator
 
 parser = programs.parser(__doc__)
-pairs.add_arguments(parser)
-parser.add_argument("--signature", required=True, **manifests.OUTPUT, help="mean correlation by group (CSV)")
+populations.add_arguments(parser)
+populations.add_permutation_argument(parser)
 parser.add_argument("--history", required=True, **manifests.OUTPUT, help="loss and accuracy per epoch (CSV)")
 parser.add_argument("--scores", required=True, **manifests.OUTPUT, help="loss of each candidate of the rounding (CSV)")
 
@@ -18,11 +18,12 @@ parser.add_argument("--scores", required=True, **manifests.OUTPUT, help="loss of
 def main(arguments, job):
     values = arguments.job
     settings, recipe, names = values["alignment"], values["recipe"], values["names"]
-    original = pairs.unaligned(arguments, job.device)
+    original = populations.unaligned(arguments, job.device)
     network, whole = original.functional.network, original.spec()
     spec, _ = proof.prove(network, whole, original.dataset.example(), generator("verify"))
     print(verdict.report(spec, network), flush=True)
-    start = permutation.identity(whole)
+    still = permutation.identity(whole)
+    start = permutation.stacked([still, still])
     if arguments.permutation is not None:
         start, _ = artifacts.load(arguments.permutation, rule="align")
     pair = original.permuted(start)
@@ -38,15 +39,13 @@ def main(arguments, job):
     )
     candidates = refinement.candidates(spec, matrices, settings)
     found, scores = refinement.choose(pair, spec, candidates, settings["batch"], recipe["attack"], job.state)
-    composed = permutation.compose(start, permutation.identity(whole) | found)
-    correlations = signatures.correlate(original, spec, settings)
+    composed = permutation.compose(permutation.member(start, 1), still | found)
 
     artifacts.save(
         arguments.output,
-        composed,
+        permutation.stacked([permutation.member(start, 0), composed]),
         job.provenance("refine"),
     )
-    signatures.write(arguments.signature, names, settings, correlations, composed)
     artifacts.write_rows(
         arguments.history,
         optimization.history_rows(history, "alignment", names, [names["pair"]], names["alignment"]),

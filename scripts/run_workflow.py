@@ -24,13 +24,17 @@ from pathlib import Path
 from modeconn import configuration, files, manifests, mistakes, stopping
 from modeconn.figures import registry
 from modeconn.identity import digest
+from modeconn.studies import STUDIES
 
 # isort: split
 import psutil  # after ours, which answers Ctrl-C
 
 RECORDS = Path(".snakemake")
 # The rules that show what was measured, as against those that measure.
-SHOWING = ("list_measurements", "make_tables", "write_config", "compare_paper", "judge_claims", "draw")
+SHOWING = (
+    *["list_measurements", *(f"tabulate_{study}" for study in STUDIES)],
+    *["write_config", "compare_paper", "judge_claims", "draw"],
+)
 
 # Variables by the start of their names. What decides results is in the config, how to run in the profile: a variable
 # that changes either in silence is left out, with a line, and so is what makes Python find or read other sources.

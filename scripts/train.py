@@ -42,6 +42,7 @@ def main(arguments, job):
         arguments.output,
         functional.named(vectors, buffers),
         job.provenance("train"),
+        lanes=True,
     )
     artifacts.write_rows(arguments.history, optimization.history_rows(history, "network", values["names"], seeds))
 

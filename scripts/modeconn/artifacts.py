@@ -6,6 +6,7 @@ run (time, host) is in it.
 """
 
 import argparse
+import contextlib
 import csv
 import hashlib
 import importlib.metadata
@@ -21,6 +22,7 @@ from modeconn import bits, compiler, files
 from modeconn.identity import canonical
 
 KEY = "modeconn"
+LANES = "lanes"  # of the metadata: a checksum for each network of a file of several
 LONGEST_HEADER = 100_000_000  # bytes: what safetensors allows
 # Arguments of programs that name artifacts.
 ARGUMENTS = ("data", "networks", "permutation", "curve", "statistics")
@@ -72,11 +74,21 @@ def provenance(rule: str, job: dict, device: str, inputs: dict) -> dict:
     }
 
 
-def save(path, tensors, metadata):
-    """Write tensors (name -> Tensor) and metadata (JSON values, with the "rule" that makes it)."""
+def save(path, tensors, metadata, lanes=False):
+    """Write tensors (name -> Tensor) and metadata (JSON values, with the "rule" that makes it).
+
+    lanes: the tensors' first axis counts networks, each with a checksum of its own, so that one can be read without
+    the others (`load_lane`).
+    """
     # A clone, since contiguous() leaves the strides of an expanded axis of length one as they are.
     plain = torch.contiguous_format
     tensors = {name: tensor.detach().cpu().clone(memory_format=plain) for name, tensor in tensors.items()}
+    if lanes:
+        count = len(next(iter(tensors.values())))
+        metadata = {
+            **metadata,
+            LANES: [_checksum_of({name: t[lane] for name, t in tensors.items()}) for lane in range(count)],
+        }
     metadata = {**metadata, "checksum": _checksum(tensors, metadata)}
     with files.replacing(path) as temporary:
         temporary.write_bytes(serialize(tensors, metadata={KEY: canonical(metadata)}))
@@ -90,6 +102,28 @@ def load(path, device="cpu", rule=None):
     Raises ValueError naming the file and what to do where it is absent, truncated, edited, not an
     artifact, or of another rule. What this project has not made is never said to be damaged.
     """
+    with _opened(path, rule) as (file, metadata):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+        if metadata.pop("checksum") != _checksum(tensors, metadata):
+            raise ValueError("its checksum does not fit its content")
+    return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata
+
+
+def load_lane(path, lane, device="cpu", rule=None):
+    """The tensors of one lane of an artifact that was saved with `lanes`; of the others no byte is read.
+
+    Errors: `load`.
+    """
+    with _opened(path, rule) as (file, metadata):
+        tensors = {name: file.get_slice(name)[lane] for name in file.keys()}  # noqa: SIM118, it is no dict
+        if metadata.pop("checksum") != _of_metadata(metadata) or metadata[LANES][lane] != _checksum_of(tensors):
+            raise ValueError("its checksum does not fit its content")
+    return {name: tensor.to(device) for name, tensor in tensors.items()}
+
+
+@contextlib.contextmanager
+def _opened(path, rule):
+    """(file, metadata) of the artifact at `path`. Errors, also of what is read in this context: `load`."""
     path = Path(path)
     rules = [rule] if isinstance(rule, str) else rule
     wanted = f"rule {' or '.join(rules)}" if rules else "the rule that makes it"
@@ -102,15 +136,11 @@ def load(path, device="cpu", rule=None):
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = _metadata(file)
             maker = f"rule {metadata['rule']}"
-            names = file.keys()
-            tensors = {name: file.get_tensor(name) for name in names}
-        if metadata.pop("checksum") != _checksum(tensors, metadata):
-            raise ValueError("its checksum does not fit its content")
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+            yield file, metadata
+    except (safetensors.SafetensorError, OSError, ValueError, IndexError) as error:
         raise ValueError(f"{path} is damaged ({error}): delete {files.places(path)} and run {maker} again") from None
     if rules and metadata["rule"] not in rules:
         raise ValueError(f"{path} comes from {maker}: give a file from {wanted}")
-    return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata
 
 
 def _foreign(path):
@@ -185,7 +215,21 @@ def _metadata(file):
 
 
 def _checksum(tensors, metadata):
-    digest = hashlib.sha256(canonical(metadata).encode())
+    """Of tensors and metadata; where lanes have checksums of their own, of the metadata, which hold them."""
+    if LANES not in metadata:
+        return _checksum_of(tensors, canonical(metadata))
+    lanes = enumerate(metadata[LANES])
+    if any(_checksum_of({name: t[lane] for name, t in tensors.items()}) != known for lane, known in lanes):
+        return None
+    return _of_metadata(metadata)
+
+
+def _of_metadata(metadata):
+    return hashlib.sha256(canonical(metadata).encode()).hexdigest()
+
+
+def _checksum_of(tensors, start=""):
+    digest = hashlib.sha256(start.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())

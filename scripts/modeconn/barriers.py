@@ -7,7 +7,8 @@ report agree only when both endpoints are equally good. Every definition therefo
     max-endpoint    Kalaivanan 2023
     mean-endpoint   Ainsworth et al. 2023 (Git Re-Basin)
 
-Tatro et al. 2020 report no barrier, but the accuracy's minimum and its average over arc length.
+Tatro et al. 2020 report no barrier, but the accuracy's minimum and its average over arc length. Barriers take values
+(T,) of one path at t (T,), or (T, P) of P paths.
 """
 
 import numpy as np
@@ -32,17 +33,18 @@ def linear_barrier(t, values):
     Source: Entezari et al. 2021 (arXiv 2110.06296), definition of the barrier; Sharma et al. 2024, whose threshold for
     "linearly connected" is 0.02 in error.
     """
-    return np.max(values - ((1 - t) * values[0] + t * values[-1]))
+    t = t.reshape(-1, *[1] * (values.ndim - 1))
+    return np.max(values - ((1 - t) * values[0] + t * values[-1]), axis=0)
 
 
 def max_endpoint_barrier(t, values):
     """max over t of L(t), minus max(L(0), L(1)): the rise above the worse endpoint. Source: Kalaivanan 2023."""
-    return np.max(values) - max(values[0], values[-1])
+    return np.max(values, axis=0) - np.maximum(values[0], values[-1])
 
 
 def mean_endpoint_barrier(t, values):
     """max over t of L(t), minus [L(0) + L(1)] / 2. Source: Ainsworth et al. 2023 (arXiv 2209.04836)."""
-    return np.max(values) - (values[0] + values[-1]) / 2
+    return np.max(values, axis=0) - (values[0] + values[-1]) / 2
 
 
 BARRIERS = {"linear": linear_barrier, "max-endpoint": max_endpoint_barrier, "mean-endpoint": mean_endpoint_barrier}

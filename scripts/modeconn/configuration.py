@@ -44,8 +44,8 @@ CLAIMED = {
 
 # Folders of results/ that all configs share: no run can have their names.
 SHARED_FOLDERS = (
-    *["activations", "alignments", "archive", "benchmarks", "best", "curves", "data", "downloads", "evaluations"],
-    *["logs", "measures", "networks", "planes", "populations", "report"],
+    *["activations", "alignments", "archive", "barriers", "benchmarks", "best", "curves", "data", "downloads"],
+    *["evaluations", "logs", "measures", "networks", "planes", "populations", "report", "signatures"],
 )
 LEAST_NU = 1e-6  # of a proximal term; what is below overflows
 
@@ -231,8 +231,8 @@ def _known_keys(schema, instance):
 
 def _no_attack(config):
     """Attacks that are called none become None, as where they are left out."""
-    studies = [cell for cells in config["studies"].values() for cell in cells]
-    best = [cell["best"] for cell in studies if cell["best"] is not None]
+    studies = [entry for entries in config["studies"].values() for entry in entries]
+    best = [entry["best"] for entry in studies if entry.get("best") is not None]
     for values in (*config["recipes"].values(), *config["alignments"].values(), *studies, *best):
         if values.get("attack") == "none":
             values["attack"] = None
@@ -268,8 +268,10 @@ def _check_values(config):
     ]:
         if "\0" in path:
             raise ValueError(f"config, {where}: {path!r} cannot be a path")
-    for position, cell in enumerate(config["studies"]["alignment"]):
-        _check_images(config, cell, f"studies.alignment.{position}")
+    for study, entries in config["studies"].items():
+        for position, entry in enumerate(entries):
+            for recipe in entry.get("recipes", [entry.get("recipe")]):
+                _check_images(config, entry, recipe, f"studies.{study}.{position}")
 
 
 def _check_models(config):
@@ -284,22 +286,22 @@ def _check_models(config):
             )
 
 
-def _check_images(config, cell, where):
+def _check_images(config, entry, named, where):
     """Points in the plane have no pixels to move or attack within [0, 1], and images move within their size."""
-    dataset, recipe = config["datasets"].get(cell["dataset"], {}), config["recipes"].get(cell["recipe"], {})
+    dataset, recipe = config["datasets"].get(entry["dataset"], {}), config["recipes"].get(named, {})
     augmentation = recipe.get("augmentation", {})
     if dataset.get("source") == "moons":
-        attacks = [recipe.get("attack"), cell["attack"]]
+        attacks = [recipe.get("attack"), entry.get("attack")]
         if augments(augmentation) or any(attacks):
             raise ValueError(
-                f"config, {where}: {cell['dataset']} are points, not images: take a recipe without augmentation and "
+                f"config, {where}: {entry['dataset']} are points, not images: take a recipe without augmentation and "
                 "attack, and no attack"
             )
     size = dataset.get("size")
     if size and augmentation.get("shift", 0) >= size:
         raise ValueError(
-            f"config, {where}: recipe {cell['recipe']} shifts by {augmentation['shift']} pixels, and images of "
-            f"{cell['dataset']} have {size} along a side"
+            f"config, {where}: recipe {named} shifts by {augmentation['shift']} pixels, and images of "
+            f"{entry['dataset']} have {size} along a side"
         )
 
 
@@ -353,20 +355,25 @@ def _check_names(config):
                 raise ValueError(
                     f"config, {where}: {alignment['start']!r} is pam too: start from another method, or none"
                 )
-    for study, cells in config["studies"].items():
-        for position, cell in enumerate(cells):
+    for study, entries in config["studies"].items():
+        for position, entry in enumerate(entries):
             where = f"studies.{study}.{position}"
             for key in ("dataset", "network", "recipe"):
-                _defined(config, KINDS[key], cell[key], f"{where}.{key}")
-            for alignment in cell["alignments"]:
-                if alignment != "none":
-                    _defined(config, "alignments", alignment, f"{where}.alignments")
-            for curve in cell.get("curves", []):
-                _defined(config, "curves", curve, f"{where}.curves")
-            if cell["attack"] is not None:
-                _defined(config, "attacks", cell["attack"], f"{where}.attack")
-            if cell["best"] is not None:
-                _check_best(config, cell, f"{where}.best")
+                if key in entry:
+                    _defined(config, KINDS[key], entry[key], f"{where}.{key}")
+            for section in ("networks", "recipes", "alignments", "curves"):
+                for name in entry.get(section, []):
+                    if (section, name) != ("alignments", "none"):
+                        _defined(config, section, name, f"{where}.{section}")
+            if entry.get("attack") is not None:
+                _defined(config, "attacks", entry["attack"], f"{where}.attack")
+            if entry.get("best") is not None:
+                _check_best(config, entry, f"{where}.best")
+            for name in entry["alignments"]:
+                if study == "averaging" and name != "none" and config["alignments"][name]["method"] == "pam":
+                    raise ValueError(
+                        f"config, {where}.alignments: {name!r} is pam, which refines pairs: take a method that matches"
+                    )
     _check_cells(config)
     _check_shown(config)
     _check_claimed(config)
@@ -378,7 +385,7 @@ def _check_cells(config):
     Backwards a pair would count as a second observation of one thing, and rows of two selections be taken for one.
     """
     orders, selections = {}, {}
-    for position, entry in enumerate(config["studies"]["alignment"]):
+    for position, entry in enumerate(config["studies"].get("alignment", [])):
         where = f"studies.alignment.{position}"
         fixed = tuple(entry[kind] for kind in ("dataset", "network", "recipe"))
         for pair in entry["pairs"]:
@@ -418,7 +425,7 @@ def _check_shown(config):
     Nor what an alignment starts from as another alignment: permutations are compared with it too.
     """
     seen = {}
-    for position, entry in enumerate(config["studies"]["alignment"]):
+    for position, entry in enumerate(config["studies"].get("alignment", [])):
         for start in {config["alignments"].get(name, {}).get("start", "none") for name in entry["alignments"]}:
             shown = shown_as(config, "alignment", start)
             for other in entry["alignments"]:
@@ -484,7 +491,7 @@ def meanings(config, schema):
     An identity is the name and eight hex digits of its values, so two meanings of one name stand
     side by side on disk, and one meaning is shared by all configs that have it. The attacks that recipes
     and alignments name, and the start of an alignment, are replaced by their values. Planes and
-    activations are measured with the batches and the statistics of the evaluation.
+    activations and barriers are measured with the batches and the statistics of the evaluation.
     """
     config = deciding(config, schema)
     resolved = {kind: dict(config[section]) for kind, section in KINDS.items()}
@@ -495,7 +502,8 @@ def meanings(config, schema):
     }
     resolved["alignment"] = {name: _alignment(config, alignment) for name, alignment in config["alignments"].items()}
     resolved["evaluation"] = {"evaluation": config["evaluation"]}
-    for measure, taken in (("plane", ("batch", "recalibration")), ("activations", ("recalibration",))):
+    measured_as = ("batch", "recalibration")
+    for measure, taken in (("plane", measured_as), ("barriers", measured_as), ("activations", ("recalibration",))):
         resolved[measure] = {measure: config[measure] | {key: config["evaluation"][key] for key in taken}}
     return {
         kind: {name: (f"{name}-{digest(values)}", values) for name, values in of_kind.items()}
@@ -523,7 +531,7 @@ def cells(config, schema):
     of_kind = meanings(config, schema)
     meaning = {kind: {name: values for name, (_, values) in names.items()} for kind, names in of_kind.items()}
     found, pairs = {}, defaultdict(set)
-    for entry in config["studies"]["alignment"]:
+    for entry in config["studies"].get("alignment", []):
         if config["recipes"][entry["recipe"]]["attack"] is not None:
             continue
         fixed = {kind: meaning[kind][entry[kind]] for kind in ("dataset", "network", "recipe")}

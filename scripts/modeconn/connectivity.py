@@ -1,23 +1,37 @@
-"""The networks along a curve: their weights, and the statistics that go with them."""
+"""The networks along a curve: where they are measured, and the statistics that go with them."""
+
+from collections.abc import Iterator
 
 import torch
 
 from modeconn import curves, datasets
 from modeconn.batchnorm import recalibrate
+from modeconn.measuring import Combination, Look, combine
 
 
-def along(control_points, kind, count):
+def along(control_points: torch.Tensor, kind: str, count: int) -> Iterator[Look]:
     """The curve `control_points` (k + 2, D) at `count` values of t, evenly from 0 to 1.
 
-    Yields (t, length, vectors (1, D)): length is the cumulated chord length from t = 0, in weight space.
+    The place of each is its t and its length, the cumulated chord length from t = 0 in weight space.
     """
     length, previous = 0.0, None
-    for t in torch.linspace(0, 1, count, dtype=torch.float64):
-        vectors = curves.weights_at(control_points[None], kind, t[None])
+    for point, t in enumerate(torch.linspace(0, 1, count, dtype=torch.float64)):
+        (shares,) = curves.coefficients(kind, len(control_points), t[None]).tolist()
+        network = Combination(range(len(control_points)), shares)
+        vectors = combine(control_points, [network])
         if previous is not None:
             length += (vectors - previous).double().norm().item()
         previous = vectors
-        yield t.item(), length, vectors
+        yield Look({"t": t.item(), "length": length}, [network], [point])
+
+
+def recalibrating(population, recalibration, values):
+    """A function (looks, vectors) -> buffers for `measuring.measure`: `recalibrated` for every network."""
+
+    def statistics(looks, vectors):
+        return recalibrated(population.functional, vectors, population.dataset, recalibration, values)
+
+    return statistics
 
 
 def recalibrated(functional, vectors, dataset, recalibration, values=None):

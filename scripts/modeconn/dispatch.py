@@ -34,6 +34,9 @@ SOURCES = {
     "npz": "npz",
 }
 
+# Method of an alignment that matches two networks -> module of `modeconn.matching`.
+MATCHING = {"activation": "activation", "weight": "weight", "random": "chance"}
+
 # Method of an attack -> module of `modeconn`.
 ATTACKS = {"pgd": "attacks", "autoattack": "autoattack"}
 
@@ -90,10 +93,10 @@ def modules(values):
         trained = values.get("curve") or alignment or values["recipe"]
         found.append(f"optimizers.{trained.get('optimizer', {}).get('method', 'sgd')}")
     attacks = [part.get("attack") for part in (values, values.get("recipe", {}), alignment)]
-    attacks += values.get("attacks", {}).values()
+    attacks += [attack for key in ("attacks", "tested") for attack in values.get(key, {}).values()]
     found += dict.fromkeys(ATTACKS[attack.get("method", "pgd")] for attack in attacks if attack)
-    if alignment.get("method") == "weight":
-        found.append("matching.weight")
+    if alignment.get("method") in MATCHING:
+        found.append(f"matching.{MATCHING[alignment['method']]}")
     if alignment.get("attack"):
         found.append("matching.adversarial")
     return found

@@ -31,7 +31,7 @@ def check(arguments: Namespace, given: dict[str, list[str | None]]) -> None:
                     )
             _check_job(path, maker, argument, metadata.get("job", {}), arguments.job)
             if metadata:  # else `artifacts.load` explains what it is
-                manifests.check(path)
+                manifests.check_artifact(path, metadata.get("checksum"))
 
 
 def _check_job(path, maker, argument, made, wanted):
@@ -45,10 +45,11 @@ def _check_job(path, maker, argument, made, wanted):
                 f"{path} is of {kind} {names[kind]}, and this job of {here[kind]}: run rule {maker} again, or give the "
                 "file that belongs to it"
             )
-    for kind in ("network", "recipe"):
+    for kind in ("network", "recipe", "members"):
         if kind in made and kind in wanted and made[kind] != wanted[kind]:
+            other = "other networks" if kind == "members" else f"another {kind}"
             raise ValueError(
-                f"{path} is of another {kind} than this job, by its values: run rule {maker} again, or give the file "
+                f"{path} is of {other} than this job, by its values: run rule {maker} again, or give the file "
                 "that belongs to it"
             )
 

@@ -39,6 +39,7 @@ def write(path: Path, outputs: Sequence[str], made: dict) -> None:
     made: JSON values: the `rule`, and of what it made them: `job`, `code`, `versions` and `inputs`, as far as known.
     """
     content = {**made, "files": {_place(output): _checksum(output) for output in outputs}}
+    content["artifacts"] = {_place(path): of for path in outputs if (of := _of_artifact(path)) is not None}
     whole = plain({**content, "checksum": _of_content(content)})
     files.write_text(path, json.dumps(whole, sort_keys=True, indent=1, ensure_ascii=False) + "\n")
 
@@ -105,6 +106,16 @@ def check(path: str | Path) -> None:
         )
 
 
+def check_artifact(path: str | Path, checksum: str | None) -> None:
+    """As `check`, of an artifact that whoever reads it holds against its own `checksum`: no byte of tensors is read."""
+    made = find(path)
+    if made is not None and made.get("artifacts", {}).get(_place(path)) != checksum:
+        raise ValueError(
+            f"{path} is of another job (its manifest has another checksum): delete {_places(path)} and run rule "
+            f"{made['rule']} again"
+        )
+
+
 def read_bytes(path: str | Path) -> bytes:
     """The content of the file at `path`. Errors: `check`."""
     check(path)
@@ -149,6 +160,15 @@ def _places(*paths):
 def _checksum(path):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _of_artifact(path):
+    """The checksum that an artifact says it has, by the header of its file; None of any other file."""
+    if Path(path).suffix != ".safetensors":
+        return None
+    with open(path, "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return json.loads(header["__metadata__"]["modeconn"])["checksum"]
 
 
 def _of_content(content):

@@ -1,6 +1,10 @@
 """Planes in weight space: through three networks, to be measured on a grid (Garipov et al. 2018; Tatro et al. 2020)."""
 
+from collections.abc import Iterator
+
 import torch
+
+from modeconn.measuring import Combination, Look, combine
 
 
 class Plane:
@@ -24,11 +28,18 @@ class Plane:
                 "three networks on one line span no plane: is the curve straight, or does the alignment change nothing?"
             )
 
-    def point(self, x, y):
-        """Vector (D,) at the coordinates x, y: a sum of the corners, so that they themselves come out exactly."""
+    def at(self, x: float, y: float) -> Combination:
+        """The network at the coordinates x, y: a sum of the corners, so that they themselves come out exactly."""
         second = x - self._foot * y
-        weights = torch.tensor([1 - y - second, second, y], dtype=torch.float64)
-        return weights.to(self.corners) @ self.corners
+        return Combination(range(3), [1 - y - second, second, y])
+
+    def point(self, x: float, y: float) -> torch.Tensor:
+        """Vector (D,) at the coordinates x, y."""
+        return combine(self.corners, [self.at(x, y)])[0]
+
+    def looks(self, points: int, x: list[float], y: list[float]) -> Iterator[Look]:
+        """The networks on a `grid`, each named by its coordinates."""
+        return (Look({"x": x, "y": y}, [self.at(x, y)]) for x, y in grid(points, x, y))
 
     def coordinates(self, vectors):
         """(N, 2) float64: coordinates of the nearest points of the plane to vectors (N, D)."""

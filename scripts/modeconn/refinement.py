@@ -95,7 +95,7 @@ def project(matrices, times):
 def relax(pair, spec, settings, recipe, *, lane, report, state):
     """Train one matrix for each group to lower the loss between a pair's first network and its second one, mixed.
 
-    pair: a `pairs.Pair`, with the permutation applied that the matrices start from.
+    pair: a `populations.Population` of two, with the permutation applied that the matrices start from.
 
     settings: {"epochs", "batch", "learning_rate", "nu", "projections"}: plain gradient descent on the cross-entropy at
     one t ~ U[0, 1] a batch, without decay; after each step the proximal step towards the identity, then `project`.
@@ -103,8 +103,8 @@ def relax(pair, spec, settings, recipe, *, lane, report, state):
     messages, the work. report, state: see `optimization.minimize`.
     Returns (group -> (n, n), history).
     """
-    functional, (first, _) = pair.functional, pair.ends()
-    parameters = {name: pair.second[name] for name in functional.shapes}
+    functional, (first, _) = pair.functional, pair.vectors()
+    parameters = {name: pair.members[1][name] for name in functional.shapes}
     relaxation = Relaxation(spec, first.device)
 
     def objective(batch):
@@ -218,7 +218,7 @@ def choose(pair, spec, found, batch, attack, state):
     All are scored on the same images, mixed over classes.
     state: a `resume.State`, asked after each candidate whether to stop.
     """
-    first, _ = pair.ends()
+    first, _ = pair.vectors()
     images, labels = pair.dataset.split("train")
     order = datasets.mixed(labels)
     images, labels = images[order], labels[order]
@@ -226,7 +226,7 @@ def choose(pair, spec, found, batch, attack, state):
     for name, permutation in found.items():
         key = torch.cat([permutation[group] for group in spec.groups]).numpy().tobytes()
         if key not in known:
-            second, _ = pair.functional.pack(permutations.apply(spec, permutation, pair.second))
+            second, _ = pair.functional.pack(permutations.apply(spec, permutation, pair.members[1]))
             ends = torch.stack([first, second])
             known[key] = score(pair.functional, ends, images, labels, batch, attack)
             state.answer()

@@ -1,6 +1,5 @@
 """How alike the activations of a pair are: their correlations, and the table that an alignment leaves of them."""
 
-from modeconn import artifacts
 from modeconn.matching import activation
 
 
@@ -13,52 +12,33 @@ def correlate(pair, spec, alignment):
     site, attack = alignment.get("site", "post"), alignment.get("attack")
     places = dict.fromkeys([("alignment", site), ("test", site), ("test", "post")])
     return {
-        (split, site): activation.correlate(
-            pair.functional.network,
-            spec,
-            pair.first,
-            pair.second,
-            _inputs(pair, split, attack if split == "alignment" else None),
-            site,
-            alignment.get("subsample", 0),
+        (split, site): activation.of_members(
+            pair, 0, 1, spec, split, site, attack if split == "alignment" else None, alignment.get("subsample", 0)
         )
         for split, site in places
     }
 
 
-def _inputs(pair, split, attack):
-    """Batches of the images of `split`; under `attack` pairs of them, each network's own adversarial examples."""
-    images, labels = pair.dataset.split(split)
-    if attack is None:
-        return activation.batches_of(images)
-    from modeconn.matching import adversarial  # here, so that its source decides only the alignments under attack
-
-    return adversarial.batches(pair.functional, pair.first, pair.second, images, labels, attack, activation.BATCH)
-
-
-def write(path, names, alignment, correlations, found):
-    """Write correlation and L2 distance of matched neurons before and after the permutation `found`, by group (CSV).
+def rows(names, alignment, correlations, found):
+    """Rows of a table: correlation and L2 distance of matched neurons before and after the permutation `found`.
 
     names: columns that name the pair and its alignment. correlations: from `correlate`, of the pair as it was trained.
     """
-    artifacts.write_rows(
-        path,
-        [
-            {
-                **names,
-                "group": group,
-                "position": position,
-                "split": split,
-                "site": site,
-                "images": "attacked" if alignment.get("attack") and split == "alignment" else "clean",
-                "before": before,
-                "after": after,
-                "distance_before": distance_before,
-                "distance_after": distance_after,
-            }
-            for (split, site), measured in correlations.items()
-            for position, ((group, before, after), (_, distance_before, distance_after)) in enumerate(
-                zip(activation.signature(measured, found), activation.distances(measured, found), strict=True)
-            )
-        ],
-    )
+    return [
+        {
+            **names,
+            "group": group,
+            "position": position,
+            "split": split,
+            "site": site,
+            "images": "attacked" if alignment.get("attack") and split == "alignment" else "clean",
+            "before": before,
+            "after": after,
+            "distance_before": distance_before,
+            "distance_after": distance_after,
+        }
+        for (split, site), measured in correlations.items()
+        for position, ((group, before, after), (_, distance_before, distance_after)) in enumerate(
+            zip(activation.signature(measured, found), activation.distances(measured, found), strict=True)
+        )
+    ]

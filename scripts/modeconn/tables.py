@@ -29,7 +29,7 @@ RANGES = {
     **dict.fromkeys(["t", "differ"], (0, 1)),
     **dict.fromkeys(["before", "after"], (-1.001, 1.001)),
     **dict.fromkeys(["loss", "length", "distance_before", "distance_after", "amplitude", "position"], (0, np.inf)),
-    **dict.fromkeys(["epoch", "wave", "size"], (1, np.inf)),
+    **dict.fromkeys(["epoch", "wave", "size", "width"], (1, np.inf)),
     **{name: (0, 1) for name in ("accuracy", *barriers.QUANTITIES) if "accuracy" in name},
 }
 
@@ -87,6 +87,27 @@ PERMUTATIONS = Table(
     columns=[*ALIGNMENT, "other", "group", "position", "size", "differ"],
     key=[*ALIGNMENT, "other", "position"],
 )
+LINES = Table(  # between all pairs of a population; width: units or channels of the first layer
+    columns=[*STUDY, "width", "alignment", "pair", "t", "length", "split", "attack", "loss", "accuracy"],
+    key=[*STUDY, "alignment", "split", "attack", "pair", "t"],
+)
+_OF_POPULATION = [*STUDY, "alignment", "split", "attack"]
+_BARRIERS = [name for name in barriers.QUANTITIES if "barrier" in name]
+BARRIERS = Table(
+    columns=[*STUDY, "width", "alignment", "split", "attack", "pair", "distance", *_BARRIERS],
+    key=[*_OF_POPULATION, "pair"],
+)
+BARRIER_SUMMARY = Table(
+    columns=[
+        *[*STUDY, "width", "alignment", "split", "attack", "quantity"],
+        *["mean", "std", "least", "lower", "median", "upper", "most", "n"],
+    ],
+    key=[*_OF_POPULATION, "quantity"],
+)
+INTERPOLATIONS = Table(
+    columns=[*STUDY, "width", "alignment", "split", "attack", "t", "quantity", "lower", "median", "upper", "n"],
+    key=[*_OF_POPULATION, "t", "quantity"],
+)
 PUBLISHED = Table(  # numbers of a paper: what it calls the cell, its names in the paper's config, the number
     columns=[
         *["paper_network", "paper_dataset", "paper_curve", "dataset", "network", "alignment", "curve", "quantity"],
@@ -105,6 +126,11 @@ CLAIMS = Table(
     columns=["claim", "statement", "source", "unit", "split", "attack", "formula", "tolerance", "least_pairs"],
     key=["claim"],
 )
+
+
+def joined(paths, table):
+    """The rows of all files `paths`, in the order of `table`. Errors: `read`."""
+    return ordered(read(paths, table), table)
 
 
 def read(paths, table):

@@ -1,18 +1,15 @@
-"""Permutations: one job brings the second network of a pair to the first by one method, matching or PAM."""
+"""Permutations: one job brings the networks of a population into one frame, by matching or by PAM (a pair)."""
 
 
 rule align:
     input:
-        data=rules.prepare_data.output.data,
-        networks=networks_of,
+        **inputs("align"),
     output:
-        permutation="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.safetensors",
-        signature="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.signature.csv",
-        manifest="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.manifest.json",
+        **plan.outputs("align"),
     log:
-        "<logs>/align/{dataset}/{network}/{recipe}/{pair}/{alignment}.log",
+        log("align"),
     wildcard_constraints:
-        alignment=identities("alignment", keep=is_matched),
+        alignment=PLAN.identities("alignment", keep=PLAN.is_matched),
     cache: True
     conda:
         "../../envs/torch.yaml"
@@ -20,30 +17,22 @@ rule align:
     resources:
         **computing(minutes=60),
     params:
-        **decisions("align", "network", "alignment", pair=pair),
+        **decisions("align"),
     message:
-        "align pair {wildcards.pair} of {wildcards.recipe} by {wildcards.alignment}"
+        "align {wildcards.population} of {wildcards.recipe} by {wildcards.alignment}"
     shell:
-        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device} --gpus {resources.gpu}"
-        " --data {input.data:q} --networks {input.networks:q}"
-        " --output {output.permutation:q} --signature {output.signature:q} > {log:q} 2>&1"
+        CALL + "--networks {input.networks:q} --output {output.permutation:q} > {log:q} 2>&1"
 
 
 rule refine:
     input:
-        data=rules.prepare_data.output.data,
-        networks=networks_of,
-        permutation=start_of,
+        **inputs("refine"),
     output:
-        permutation="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.safetensors",
-        signature="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.signature.csv",
-        history="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.history.csv",
-        scores="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.scores.csv",
-        manifest="results/alignments/{dataset}/{network}/{recipe}/{pair}/{alignment}.manifest.json",
+        **plan.outputs("refine"),
     log:
-        "<logs>/refine/{dataset}/{network}/{recipe}/{pair}/{alignment}.log",
+        log("refine"),
     wildcard_constraints:
-        alignment=identities("alignment", keep=is_refined),
+        alignment=PLAN.identities("alignment", keep=PLAN.is_refined),
     cache: True
     priority: 5
     conda:
@@ -52,12 +41,10 @@ rule refine:
     resources:
         **computing(minutes=240),
     params:
-        **decisions("refine", "network", "recipe", "alignment", pair=pair),
-        permutation=option("--permutation", "permutation"),
+        **decisions("refine"),
+        start=option("--permutation", "start"),
     message:
-        "refine the permutation of pair {wildcards.pair} of {wildcards.recipe} by {wildcards.alignment}"
+        "refine the permutation of {wildcards.population} of {wildcards.recipe} by {wildcards.alignment}"
     shell:
-        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device} --gpus {resources.gpu}"
-        " --data {input.data:q} --networks {input.networks:q} {params.permutation}"
-        " --output {output.permutation:q} --signature {output.signature:q} --history {output.history:q}"
-        " --scores {output.scores:q} > {log:q} 2>&1"
+        CALL
+        + "--networks {input.networks:q} {params.start} --output {output.permutation:q} --history {output.history:q} --scores {output.scores:q} > {log:q} 2>&1"

@@ -1,14 +1,8 @@
-"""The config resolved, and the few functions that turn wildcards into values.
-
-Wildcards: {dataset} {network} {recipe} {alignment} {curve} {attack} {evaluation} {plane} {activations} are identities, a
-name and eight hex digits of its meaning; {block} is a range of seeds, 1 or 1-4; {pair} two seeds, 1-2.
-"""
+"""The config read and planned, and what rules ask of the plan (`scripts/modeconn/plan.py`, which explains wildcards)."""
 
 import errno
 import os
 import sys
-from functools import lru_cache
-from itertools import product
 from pathlib import Path
 
 from snakemake.utils import update_config
@@ -25,17 +19,17 @@ from modeconn import (
     bits,
     configuration,
     devices,
-    dispatch,
     files,
     manifests,
     mistakes,
-    own_data,
+    plan,
     records,
     stopping,
 )
 from modeconn.figures import registry
 from modeconn.fingerprint import fingerprint
 from modeconn.identity import canonical, digest
+from modeconn.studies import STUDIES
 
 # Of jobs that Snakemake itself has started the plan is made already.
 if workflow.is_main_process:
@@ -60,20 +54,11 @@ except ValueError as error:
 # Told to end, a job saves its state first, and its shell waits: SLURM kills what is left when the shell has gone.
 shell.prefix(f"set -euo pipefail; trap : TERM; {bits.shell(config['instructions'])}")
 
-MEANINGS = configuration.meanings(config, SCHEMA)
-NAMES = {identity: name for of_kind in MEANINGS.values() for name, (identity, _) in of_kind.items()}
-VALUES = {identity: values for of_kind in MEANINGS.values() for identity, values in of_kind.values()}
-NAMES |= {
-    MEANINGS[kind][name][0]: configuration.shown_as(config, kind, name)
-    for kind in ("alignment", "curve")
-    for name in MEANINGS[kind]
-}
-NAMES["none"] = "none"
+PLAN = plan.Plan(config, SCHEMA)
 # After a failure run_workflow asks for tables and figures of what is whole, in a folder of their own.
 PARTIAL = "MODECONN_PARTIAL" in os.environ
 RUN = os.path.join("results", config["name"], *(["partial"] if PARTIAL else []))
 SCRIPTS = ROOT / "scripts"
-EVALUATION, PLANE, ACTIVATIONS = (MEANINGS[kind][kind][0] for kind in ("evaluation", "plane", "activations"))
 
 
 def begin():
@@ -116,136 +101,62 @@ def needed():
     )
 
 
-def identities(kind, keep=lambda identity: True):
-    """A pattern of the identities of a kind, or of those that are to be kept."""
-    return "|".join(identity for identity, _ in MEANINGS[kind].values() if keep(identity)) or "none"
-
-
-def identity_of(kind, name):
-    """The identity of a name, none of none."""
-    return "none" if name == "none" else MEANINGS[kind][name][0]
-
-
-def is_matched(alignment):
-    """Whether an alignment, by its identity or none, is made by the rule align."""
-    return alignment != "none" and not is_refined(alignment)
-
-
-def is_refined(alignment):
-    """Whether an alignment, by its identity or none, is made by the rule refine."""
-    return alignment != "none" and VALUES[alignment]["method"] == "pam"
-
-
-def is_bent(curve):
-    """Whether a curve, by its identity or none, has bends."""
-    return curve != "none" and VALUES[curve]["kind"] != "linear"
-
-
 wildcard_constraints:
-    dataset=identities("dataset"),
-    network=identities("network"),
-    recipe=identities("recipe"),
-    alignment=identities("alignment") + "|none",
-    curve=identities("curve"),
-    attack=identities("attack") + "|none",
-    strong=identities("attack") + "|none",
+    **{kind: PLAN.identities(kind) for kind in ("dataset", "network", "recipe", "curve")},
+    **{kind: PLAN.identities(kind) + "|none" for kind in ("alignment", "attack")},
+    **{kind: PLAN.identities(kind) for kind in ("evaluation", "plane", "activations", "barriers")},
+    strong=PLAN.identities("attack") + "|none",
+    attacks=f"({PLAN.identities('attack')})(\\+({PLAN.identities('attack')}))*|none",
     ensemble=r"\d+",
-    evaluation=identities("evaluation"),
-    plane=identities("plane"),
-    activations=identities("activations"),
     block=r"\d+(-\d+)?",
-    pair=r"\d+-\d+",
+    population=r"\d+(-\d+)+|\d+to\d+",
 
 
-def attack_of(name):
-    """The identity of an attack, or none."""
-    return MEANINGS["attack"][name][0] if name else "none"
+def inputs(rule):
+    """What the jobs of a rule read: name -> function of wildcards."""
+
+    def of(name):
+        def read(wildcards):
+            found = [made.path for made in asked(PLAN.inputs, rule, wildcards)[name]]
+            return found[0] if len(found) == 1 else found
+
+        return read
+
+    return {name: of(name) for name in plan.RULES[rule].inputs}
 
 
-def cells(entry):
-    """One dict of wildcards, and the measures, for each (pair, alignment, curve) that an entry of a study names."""
-    fixed = {kind: MEANINGS[kind][entry[kind]][0] for kind in ("dataset", "network", "recipe")}
-    fixed["attack"] = attack_of(entry["attack"])
-    fixed["measures"] = entry["measures"]
-    if entry["best"]:
-        fixed |= {"strong": attack_of(entry["best"]["attack"]), "ensemble": entry["best"]["ensemble"]}
-    for pair, alignment, curve in product(
-        entry["pairs"], entry["alignments"], entry.get("curves", config["curves"])
-    ):
-        yield {
-            **fixed,
-            "pair": f"{pair[0]}-{pair[1]}",
-            "alignment": identity_of("alignment", alignment),
-            "curve": identity_of("curve", curve),
-        }
+def asked(ask, rule, wildcards):
+    """What the plan says of a job, or an end in one line where it cannot say it."""
+    try:
+        return ask(rule, dict(wildcards.items()))
+    except (ValueError, OSError) as error:
+        sys.exit(str(error))
 
 
-CELLS = [cell for entry in config["studies"]["alignment"] for cell in cells(entry)]
+def log(rule):
+    """Where the jobs of a rule write what they say."""
+    return f"<logs>/{rule}/{plan.RULES[rule].stem.partition('/')[2]}.log"
 
 
-def is_whole(cell):
-    """Whether all is there that the numbers of a cell are made of; what a failed job should have made is not."""
-    made = [
-        rules.prepare_data.output.data.format(**cell),
-        *networks_of(cell),
-        *permutations([cell]),
-        *bends_of(cell),
-    ]
-    made += evaluations([cell]) + robust_evaluations([cell]) + selections([cell])
-    return all(map(os.path.exists, made + planes([cell]) + activations([cell])))
-
-
-def whole_cells():
-    """The cells that are whole, and the config with the alignments and curves of which some cell is."""
-    entries, whole = [], []
-    for entry in config["studies"]["alignment"]:
-        of_entry = [cell for cell in cells(entry) if is_whole(cell)]
-        whole += of_entry
-        names = {"alignments": entry["alignments"], "curves": list(entry.get("curves", config["curves"]))}
-        for key, kind in (("alignments", "alignment"), ("curves", "curve")):
-            there = {cell[kind] for cell in of_entry}
-            names[key] = [name for name in names[key] if identity_of(kind, name) in there]
-        entries += [entry | names] if of_entry else []
-    if not whole:
-        sys.exit("nothing is whole")
-    return whole, config | {"studies": {"alignment": entries}}
-
-
-# Values by which all jobs compute.
-BITS = {
-    key: value
-    for key, value in configuration.deciding(config, SCHEMA).items()
-    if key in ("threads", "instructions")
-}
-
-# Wildcards that are no name of a job, or that its values say already.
-HIDDEN = ("block", "attack", "strong", "ensemble", "evaluation", "plane", "activations")
-
-
-def decisions(rule, *kinds, **more):
+def decisions(rule):
     """The params that decide a job's result, and with them whether it has to run again.
 
-    job: canonical JSON of the values of the wildcards `kinds`, but of none, and of `more` (functions of
-    wildcards; what is None is left out), and the names of all wildcards, for tables. code: fingerprint of the
-    source. program, device: as its program takes them.
+    job: canonical JSON of its values and of the names of wildcards, for tables. code: fingerprint of the source.
+    program, device: as its program takes them.
     """
-    # Ten thousand jobs have a dozen fingerprints.
-    code_of = lru_cache(fingerprint)
+    return {
+        "job": lambda wildcards: canonical(asked(PLAN.job, rule, wildcards)),
+        "code": lambda wildcards: asked(PLAN.code, rule, wildcards),
+        "program": program(rule),
+        "device": config["device"],
+    }
 
-    def values(wildcards):
-        extra = {key: value(wildcards) for key, value in more.items()}
-        extra = {key: value for key, value in extra.items() if value is not None}
-        return {kind: VALUES[wildcards[kind]] for kind in kinds if wildcards[kind] != "none"} | extra
 
-    def job(wildcards):
-        names = {kind: NAMES.get(value, value) for kind, value in wildcards.items() if kind not in HIDDEN}
-        return canonical({"names": names, **BITS, **values(wildcards)})
-
-    def code(wildcards):
-        known = values(wildcards)
-        return f"{code_of(rule, tuple(dispatch.modules(known)))} entries:{digest(dispatch.entries(known))}"
-
-    return {"job": job, "code": code, "program": program(rule), "device": config["device"]}
+# How every computing program is called; its inputs and outputs follow.
+CALL = (
+    "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device}"
+    " --gpus {resources.gpu} --data {input.data:q} "
+)
 
 
 # A process with torch in it, measured: 0.62 GB on a CPU; CUDA's own libraries take about 2 GB more.
@@ -272,128 +183,6 @@ def data_mb(input):
     return path.stat().st_size // 2**20 if path.is_file() else 0
 
 
-def seeds(wildcards):
-    """Seeds of a block, "1-4" -> [1, 2, 3, 4]."""
-    first, _, last = wildcards.block.partition("-")
-    return list(range(int(first), int(last or first) + 1))
-
-
-def pair(wildcards):
-    return [int(seed) for seed in wildcards.pair.split("-")]
-
-
-def block_of(seed, recipe):
-    """The block that holds a seed: blocks are fixed, so that one more seed trains only its own."""
-    size = VALUES[recipe]["population"]
-    first = (seed - 1) // size * size + 1
-    return f"{first}-{first + size - 1}" if size > 1 else str(seed)
-
-
-def networks_of(wildcards):
-    """Files that hold both networks of a pair; wildcards as an object or a dict."""
-    values = dict(wildcards.items())
-    blocks = {block_of(int(seed), values["recipe"]): None for seed in values["pair"].split("-")}
-    return [rules.train.output.networks.format(**values, block=block) for block in blocks]
-
-
-def start_of(wildcards):
-    """The permutation that an alignment refines, nothing where it starts from the networks as they are."""
-    values = dict(wildcards.items())
-    start = config["alignments"][values["alignment"].rpartition("-")[0]]["start"]
-    return permutation_of(values | {"alignment": identity_of("alignment", start)})
-
-
-def permutation_of(wildcards):
-    """The permutation of a pair, nothing where it is not aligned."""
-    values = dict(wildcards.items())
-    return [] if values["alignment"] == "none" else [rules.align.output.permutation.format(**values)]
-
-
-def bends_of(wildcards):
-    """The trained bends of a curve, nothing for the straight line or no curve."""
-    values = dict(wildcards.items())
-    return [rules.fit_curve.output.bends.format(**values)] if is_bent(values["curve"]) else []
-
-
-def evaluations(cells):
-    return [rules.evaluate_curve.output.points.format(**cell, evaluation=EVALUATION) for cell in cells]
-
-
-def robust_evaluations(cells):
-    return [
-        rules.evaluate_robustness.output.points.format(**cell, evaluation=EVALUATION)
-        for cell in cells
-        if cell["attack"] != "none"
-    ]
-
-
-def planes(cells):
-    """Planes of curves, and, with none in their place, of alignments that match neurons.
-
-    A refinement may well stay where it started, and then there is no plane.
-    """
-    measured = [cell for cell in cells if "planes" in cell["measures"]]
-    of_curves = [cell for cell in measured if is_bent(cell["curve"])]
-    of_alignments = [cell | {"curve": "none"} for cell in measured if is_matched(cell["alignment"])]
-    return [
-        rules.evaluate_plane.output.points.format(**cell, plane=PLANE) for cell in of_curves + of_alignments
-    ]
-
-
-def marks(cells):
-    return [path.replace(".csv", ".marks.csv") for path in planes(cells)]
-
-
-def activations(cells):
-    return [
-        rules.evaluate_activations.output.activations.format(**cell, activations=ACTIVATIONS)
-        for cell in cells
-        if "activations" in cell["measures"]
-    ]
-
-
-def permutations(cells):
-    """Permutations of the cells, and those that they refine."""
-    refined = [cell for cell in cells if is_refined(cell["alignment"])]
-    return [path for cell in cells for path in permutation_of(cell)] + [
-        path for cell in refined for path in start_of(cell)
-    ]
-
-
-def refinements(cells, output):
-    """This output of the jobs that refine permutations."""
-    return [rules.refine.output[output].format(**cell) for cell in cells if is_refined(cell["alignment"])]
-
-
-def selections(cells):
-    return [
-        rules.select_network.output.rows.format(**cell, evaluation=EVALUATION)
-        for cell in cells
-        if "strong" in cell
-    ]
-
-
-def augmentation_of(wildcards):
-    """The recipe's augmentation, where statistics are estimated on images that are augmented."""
-    augmented = config["evaluation"]["recalibration"]["augmented"]
-    return VALUES[wildcards.recipe]["augmentation"] if augmented else None
-
-
-def recalibration_attack_of(wildcards):
-    """The recipe's attack, where statistics are estimated on its iterates."""
-    attacked = config["evaluation"]["recalibration"]["attacked"]
-    return VALUES[wildcards.recipe]["attack"] if attacked else None
-
-
-# On which images statistics are estimated where something is measured: params of the jobs that measure.
-RECALIBRATED_ON = {"augmentation": augmentation_of, "attack": recalibration_attack_of}
-
-
-def attacks_of(wildcards):
-    """Name -> values of the attacks under which a selected network is measured, and `none`."""
-    return {NAMES[attack]: VALUES.get(attack) for attack in ("none", wildcards.attack, wildcards.strong)}
-
-
 def program(rule):
     """The rule's program, relative to the working directory: moving a checkout reruns nothing."""
     return os.path.relpath(SCRIPTS / f"{rule}.py")
@@ -408,55 +197,14 @@ def option(flag, item):
     return of
 
 
-def unique(paths):
-    return list(dict.fromkeys(paths))
-
-
-def artifacts():
-    """Networks, permutations, bends and statistics: all that says in which environment it was made."""
-    return unique(
-        path
-        for cell in CELLS
-        for path in (
-            *networks_of(cell),
-            *permutation_of(cell),
-            *bends_of(cell),
-            rules.evaluate_curve.output.statistics.format(**cell, evaluation=EVALUATION),
-        )
-    )
-
-
-def histories():
-    """Histories of all trainings, refinements and curve fits."""
-    networks = [path.replace(".safetensors", ".history.csv") for cell in CELLS for path in networks_of(cell)]
-    bends = [path.replace(".safetensors", ".history.csv") for cell in CELLS for path in bends_of(cell)]
-    return unique(networks + refinements(CELLS, "history") + bends)
-
-
-@lru_cache
-def content_of(dataset):
-    """A digest of the files of one's own that a data set is read from, nothing for any other source."""
-    if "path" not in VALUES[dataset]:
-        return None
-    try:
-        return own_data.digest(VALUES[dataset], rules.prepare_data.output.data.format(dataset=dataset))
-    except (ValueError, OSError) as error:
-        sys.exit(f"config, datasets.{NAMES[dataset]}.path: {error}")
-
-
-def statistics(cells):
-    """(data set, network) -> identity of each of its alignments -> the statistic that it matches by."""
-    found = {}
-    for cell in cells:
-        of_network = found.setdefault((cell["dataset"], cell["network"]), {})
-        if cell["alignment"] != "none":
-            of_network[cell["alignment"]] = VALUES[cell["alignment"]].get("statistic", "sum")
-    return found
+def paths(found):
+    """Paths of outputs of the plan."""
+    return plan.unique(made.path for made in found)
 
 
 def drawn_from(wildcards):
     """The tables that a figure is drawn from."""
-    return [rules.make_tables.output[table] for table in registry.FIGURES[wildcards.figure].tables]
+    return [f"{RUN}/tables/{table}.csv" for table in registry.FIGURES[wildcards.figure].tables]
 
 
 def page(wildcards):
@@ -479,8 +227,7 @@ def labels(wildcards):
 
 def selection(wildcards):
     """The options that select what a figure shows from its tables."""
-    dataset, network, recipe = wildcards.studied.split("-")
-    chosen = {"dataset": dataset, "network": network, "recipe": recipe}
+    chosen = dict(zip(("dataset", "network", "recipe"), wildcards.studied.split("-")))
     chosen |= registry.parts_of(wildcards.figure, wildcards.part)
     return " ".join(f"--{key} {value}" for key, value in chosen.items() if value != registry.ALL)
 
@@ -496,31 +243,18 @@ def deleted(*drawn):
     """
     if not any(os.path.exists(f"{RUN}/{end}") for end in ("report.html", "summary.txt", "figures")):
         return []
-    made = [
-        *drawn,
-        *rules.write_config.output,
-        *rules.make_tables.output,
-        *rules.compare_paper.output,
-        *rules.judge_claims.output,
-        *(rules.prepare_data.output.remarks.format(**cell) for cell in CELLS),
-        *measured(),
-        *(str(manifests.beside(path)) for path in measured()),
-        *(path.replace(".csv", ".safetensors") for path in selections(CELLS)),
-    ]
-    return [path for path in unique(made) if not os.path.exists(path)]
+    made = [*drawn, *SHOWN_FILES, *computed(), *(str(manifests.beside(path)) for path in computed())]
+    return [path for path in plan.unique(made) if not os.path.exists(path)]
 
 
-def measured():
-    """What is computed for this config: data sets, and all that tables are made from."""
-    return unique(
-        [rules.prepare_data.output.data.format(**cell) for cell in CELLS]
-        + [path for paths in MEASUREMENTS.values() for path in paths]
-    )
+def computed():
+    """Every file that is computed for this config."""
+    return [plan.Made(job, output).path for job in PLAN.jobs for output in plan.RULES[job.rule].outputs]
 
 
 def check_readable():
     """End in one line where a result cannot be read: Snakemake, which compares contents, would with a traceback."""
-    for path in measured():
+    for path in computed():
         if os.path.exists(path) and not os.access(path, os.R_OK):
             sys.exit(f"{path} cannot be read: {mistakes.ADVICE[errno.EACCES]}")
 
@@ -531,7 +265,7 @@ def remember():
     What was measured says in its manifest from which values and source; tables, figures and the report do not, and
     take seconds: they are made again. What was made by hand, without `--code`, is taken as it is.
     """
-    for manifest, path in {str(manifests.beside(path)): path for path in measured()}.items():
+    for manifest, path in {str(manifests.beside(path)): path for path in computed()}.items():
         if os.path.exists(path) and not records.is_known(path):
             try:
                 made = manifests.find(path)
@@ -542,15 +276,7 @@ def remember():
             params = [canonical(made["job"]), made["code"], program(made["rule"]), config["device"]]
             for output in (manifest, *(f"results/{place}" for place in made["files"])):
                 records.restore(output, made["rule"], params)
-    shown = (
-        "list_measurements",
-        "make_tables",
-        "write_config",
-        "compare_paper",
-        "judge_claims",
-        "write_report",
-    )
-    made_by = {path: maker for maker in shown for path in getattr(rules, maker).output}
+    made_by = {path: maker for maker in SHOWING for path in getattr(rules, maker).output}
     for path, maker in (made_by | dict.fromkeys(FIGURES, "draw")).items():
         if os.path.exists(path) and not records.is_known(path):
             records.restore(path, maker, params=None, code="lost")

@@ -1,17 +1,13 @@
-"""Curves: trained between the networks of a pair, then measured point by point."""
+"""Curves between the networks of a pair: trained, measured point by point, and the best network on each selected."""
 
 
 rule fit_curve:
     input:
-        data=rules.prepare_data.output.data,
-        networks=networks_of,
-        permutation=permutation_of,
+        **inputs("fit_curve"),
     output:
-        bends="results/curves/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}.safetensors",
-        history="results/curves/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}.history.csv",
-        manifest="results/curves/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}.manifest.json",
+        **plan.outputs("fit_curve"),
     log:
-        "<logs>/fit_curve/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}.log",
+        log("fit_curve"),
     cache: True
     priority: 5
     conda:
@@ -20,47 +16,56 @@ rule fit_curve:
     resources:
         **computing(minutes=240),
     params:
-        **decisions("fit_curve", "network", "recipe", "curve", pair=pair),
+        **decisions("fit_curve"),
         permutation=option("--permutation", "permutation"),
     message:
-        "fit {wildcards.curve} for pair {wildcards.pair} of {wildcards.recipe}, aligned by {wildcards.alignment}"
+        "fit {wildcards.curve} for {wildcards.population} of {wildcards.recipe}, aligned by {wildcards.alignment}"
     shell:
-        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device} --gpus {resources.gpu}"
-        " --data {input.data:q} --networks {input.networks:q} {params.permutation}"
-        " --output {output.bends:q} --history {output.history:q} > {log:q} 2>&1"
+        CALL
+        + "--networks {input.networks:q} {params.permutation} --output {output.bends:q} --history {output.history:q} > {log:q} 2>&1"
 
 
 rule evaluate_curve:
     input:
-        data=rules.prepare_data.output.data,
-        networks=networks_of,
-        permutation=permutation_of,
-        bends=bends_of,
+        **inputs("evaluate_curve"),
     output:
-        points="results/evaluations/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}.csv",
-        statistics="results/evaluations/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}.safetensors",
-        manifest="results/evaluations/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}.manifest.json",
+        **plan.outputs("evaluate_curve"),
     log:
-        "<logs>/evaluate_curve/{dataset}/{network}/{recipe}/{pair}/{alignment}/{curve}/{evaluation}.log",
+        log("evaluate_curve"),
     conda:
         "../../envs/torch.yaml"
     threads: config["threads"]
     resources:
-        **computing(minutes=120),
+        **computing(minutes=240),
     params:
-        **decisions(
-            "evaluate_curve",
-            "network",
-            "curve",
-            "evaluation",
-            pair=pair,
-            **RECALIBRATED_ON,
-        ),
+        **decisions("evaluate_curve"),
         permutation=option("--permutation", "permutation"),
         bends=option("--curve", "bends"),
     message:
-        "evaluate {wildcards.curve} for pair {wildcards.pair} of {wildcards.recipe}, aligned by {wildcards.alignment}"
+        "evaluate {wildcards.curve} for {wildcards.population} of {wildcards.recipe}, aligned by {wildcards.alignment}"
     shell:
-        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device} --gpus {resources.gpu}"
-        " --data {input.data:q} --networks {input.networks:q} {params.permutation} {params.bends}"
-        " --output {output.points:q} --statistics {output.statistics:q} > {log:q} 2>&1"
+        CALL
+        + "--networks {input.networks:q} {params.permutation} {params.bends} --output {output.points:q} --statistics {output.statistics:q} > {log:q} 2>&1"
+
+
+rule select_network:
+    input:
+        **inputs("select_network"),
+    output:
+        **plan.outputs("select_network"),
+    log:
+        log("select_network"),
+    conda:
+        "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=240),
+    params:
+        **decisions("select_network"),
+        permutation=option("--permutation", "permutation"),
+        bends=option("--curve", "bends"),
+    message:
+        "select the best network on {wildcards.curve} of {wildcards.population} of {wildcards.recipe}, aligned by {wildcards.alignment}"
+    shell:
+        CALL
+        + "--networks {input.networks:q} {params.permutation} {params.bends} --statistics {input.statistics:q} --checkpoint {output.checkpoint:q} --output {output.rows:q} > {log:q} 2>&1"

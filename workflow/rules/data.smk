@@ -3,12 +3,9 @@
 
 rule prepare_data:
     output:
-        data="results/data/{dataset}.safetensors",
-        # Beside the data, so that other words for the same data train nothing anew.
-        remarks="results/data/{dataset}.remarks.txt",
-        manifest="results/data/{dataset}.manifest.json",
+        **plan.outputs("prepare_data"),
     log:
-        "<logs>/prepare_data/{dataset}.log",
+        log("prepare_data"),
     cache: True
     conda:
         "../../envs/torch.yaml"
@@ -18,10 +15,11 @@ rule prepare_data:
         # Not a param: where archives lie decides nothing, neither what reruns nor the key of a cache.
         downloads=config["downloads"],
     params:
-        **decisions("prepare_data", "dataset", content=lambda wildcards: content_of(wildcards.dataset)),
+        **decisions("prepare_data"),
     message:
         "prepare the data set {wildcards.dataset}"
     shell:
+        # Remarks lie beside the data, so that other words for the same data train nothing anew.
         "python {params.program:q} --job {params.job:q} --code {params.code:q} --device cpu"
         " --downloads {resources.downloads:q} --output {output.data:q} --remarks {output.remarks:q} > {log:q} 2>&1"
         # On the screen before anything is trained, and in the summary again.

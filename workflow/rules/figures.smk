@@ -1,29 +1,43 @@
 """Tables, verdicts, figures and the report of this config, under results/<name>/. Nothing here imports torch."""
 
 # How many cells there are; in a partial run those that are whole, and what there is to draw of them.
-ASKED = len(CELLS)
-CELLS, SHOWN = whole_cells() if PARTIAL else (CELLS, config)
+ASKED = len(PLAN.cells)
+if PARTIAL:
+    PLAN = PLAN.narrowed(PLAN.whole)
+    if not PLAN.cells:
+        sys.exit("nothing is whole")
+SHOWN = PLAN.shown
+TABULATED = ["runs", *PLAN.studies]
 PUBLISHED = ROOT / "config/published" / f"{config['name']}.csv"
 # Writes the params of a rule, one a line.
 LINES = os.path.relpath(Path(workflow.basedir, "templates/lines.txt"))
-MEASUREMENTS = {
-    "evaluations": unique(evaluations(CELLS) + robust_evaluations(CELLS)),
-    "histories": histories(),
-    "signatures": unique(
-        rules.align.output.signature.format(**cell) for cell in CELLS if cell["alignment"] != "none"
-    ),
-    "planes": unique(planes(CELLS)),
-    "marks": unique(marks(CELLS)),
-    "activations": unique(activations(CELLS)),
-    "scores": unique(refinements(CELLS, "scores")),
-    "permutations": unique(permutations(CELLS)),
-    "selections": unique(selections(CELLS)),
-    "artifacts": artifacts(),
-}
 
 
-# The options that name them for make_tables.
-LISTED = [word for name, paths in MEASUREMENTS.items() for word in (f"--{name}", *paths)]
+def measured(study):
+    """Name -> files that the tables of a study are made from."""
+    return {name: of(PLAN) for name, of in STUDIES[study].measured.items()}
+
+
+def listed(study):
+    """The options that name them for make_tables."""
+    return [word for name, paths in measured(study).items() for word in (f"--{name}", *paths)]
+
+
+def table(study, name):
+    """The path of a table, with a mark where the report shows it."""
+    path = f"{RUN}/tables/{name}.csv"
+    category = STUDIES[study].shown.get(name)
+    return report(path, caption=f"../report/{name}.rst", category=category) if category else path
+
+
+def tables(study):
+    """The tables of a study, name -> path."""
+    return {name: table(study, name) for name in STUDIES[study].tables}
+
+
+def tables_of(study):
+    """The tables of a study as inputs, where the config asks for it."""
+    return {name: f"{RUN}/tables/{name}.csv" for name in STUDIES[study].tables if study in TABULATED}
 
 
 rule list_measurements:
@@ -31,58 +45,48 @@ rule list_measurements:
     input:
         LINES,
     output:
-        f"{RUN}/tables/measurements.txt",
+        f"{RUN}/tables/measurements-{{study}}.txt",
     log:
-        f"<logs>/list_measurements/{config['name']}.log",
+        f"<logs>/list_measurements/{config['name']}-{{study}}.log",
     params:
-        *LISTED,
+        lines=lambda wildcards: listed(wildcards.study),
     message:
         "list what was measured"
     template_engine:
         "jinja2"
 
 
-rule make_tables:
-    input:
-        **MEASUREMENTS,
-        # By its path: beside a rule's output, Snakemake takes time quadratic in the number of all inputs.
-        measurements=f"{RUN}/tables/measurements.txt",
-    output:
-        curves=f"{RUN}/tables/curves.csv",
-        pairs=f"{RUN}/tables/pairs.csv",
-        summary=report(f"{RUN}/tables/summary.csv", caption="../report/summary.rst", category="Tables"),
-        training=f"{RUN}/tables/training.csv",
-        signatures=f"{RUN}/tables/signatures.csv",
-        spectrum=f"{RUN}/tables/spectrum.csv",
-        planes=f"{RUN}/tables/planes.csv",
-        marks=f"{RUN}/tables/marks.csv",
-        activations=f"{RUN}/tables/activations.csv",
-        candidates=f"{RUN}/tables/candidates.csv",
-        permutations=f"{RUN}/tables/permutations.csv",
-        best=f"{RUN}/tables/best.csv",
-        best_summary=f"{RUN}/tables/best_summary.csv",
-        environments=report(
-            f"{RUN}/tables/environments.csv", caption="../report/environments.rst", category="Environments"
-        ),
-        manifest=f"{RUN}/tables/make_tables.manifest.json",
-    log:
-        f"<logs>/make_tables/{config['name']}.log",
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        program=program("make_tables"),
-        code=fingerprint("make_tables"),
-        listed=digest(LISTED),
-    message:
-        "join what was measured into tables"
-    shell:
-        "python {params.program:q} --measurements {input.measurements:q} --listed {params.listed} --curves-table {output.curves:q}"
-        " --pairs-table {output.pairs:q} --summary-table {output.summary:q}"
-        " --training-table {output.training:q} --signatures-table {output.signatures:q}"
-        " --spectrum-table {output.spectrum:q} --planes-table {output.planes:q} --marks-table {output.marks:q}"
-        " --activations-table {output.activations:q} --candidates-table {output.candidates:q}"
-        " --permutations-table {output.permutations:q} --best-table {output.best:q}"
-        " --best-summary-table {output.best_summary:q} --environments-table {output.environments:q} > {log:q} 2>&1"
+for study in TABULATED:
+
+    rule:
+        name:
+            f"tabulate_{study}"
+        input:
+            **measured(study),
+            # By its path: beside a rule's output, Snakemake takes time quadratic in the number of all inputs.
+            measurements=f"{RUN}/tables/measurements-{study}.txt",
+        output:
+            **tables(study),
+            manifest=f"{RUN}/tables/make_tables-{study}.manifest.json",
+        log:
+            f"<logs>/make_tables/{config['name']}-{study}.log",
+        conda:
+            "../../envs/figures.yaml"
+        params:
+            program=program("make_tables"),
+            code=fingerprint("make_tables", [f"studies.{study}"]),
+            study=study,
+            listed=digest(listed(study)),
+            tables=lambda wildcards, output: " ".join(
+                f"--{name.replace('_', '-')}-table '{path}'"
+                for name, path in output.items()
+                if name != "manifest"
+            ),
+        message:
+            "join what was measured into tables"
+        shell:
+            "python {params.program:q} --study {params.study} --measurements {input.measurements:q}"
+            " --listed {params.listed} {params.tables} > {log:q} 2>&1"
 
 
 rule write_config:
@@ -94,52 +98,64 @@ rule write_config:
     log:
         f"<logs>/write_config/{config['name']}.log",
     params:
-        lambda wildcards: canonical(config),  # a function's braces are no wildcards
+        lines=lambda wildcards: [canonical(config)],  # a function's braces are no wildcards
     message:
         "write the complete config, {output}"
     template_engine:
         "jinja2"
 
 
-rule compare_paper:
-    input:
-        summary=rules.make_tables.output.summary,
-        # Of the config only what the comparison speaks of counts, which is in params. By its path: the output of
-        # a rule would be ancient to all who read it.
-        config=ancient(f"{RUN}/config.json"),
-        published=os.path.relpath(ROOT / "config/published/tatro2020.csv"),
-        paper=os.path.relpath(ROOT / "config/paper.yaml"),
-        schema=os.path.relpath(Path(workflow.basedir, "schemas/config.schema.yaml")),
-    output:
-        table=f"{RUN}/tables/paper.csv",
-        page=report(f"{RUN}/tables/paper.html", caption="../report/paper.rst", category="Tables"),
-        text=f"{RUN}/tables/paper.txt",
-        manifest=f"{RUN}/tables/compare_paper.manifest.json",
-    log:
-        f"<logs>/compare_paper/{config['name']}.log",
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        program=program("compare_paper"),
-        code=fingerprint("compare_paper"),
-        cells=digest(sorted(configuration.cells(config, SCHEMA).items())),
-    message:
-        "put the numbers beside the paper's"
-    shell:
-        "python {params.program:q} --summary-table {input.summary:q} --config {input.config:q} --cells {params.cells}"
-        " --published {input.published:q} --paper-config {input.paper:q} --schema {input.schema:q}"
-        " --paper-table {output.table:q} --page {output.page:q} --text {output.text:q} > {log:q} 2>&1"
+if "alignment" in PLAN.studies:
+
+    rule compare_paper:
+        input:
+            summary=f"{RUN}/tables/summary.csv",
+            # Of the config only what the comparison speaks of counts, which is in params. By its path: the output of
+            # a rule would be ancient to all who read it.
+            config=ancient(f"{RUN}/config.json"),
+            published=os.path.relpath(ROOT / "config/published/tatro2020.csv"),
+            paper=os.path.relpath(ROOT / "config/paper.yaml"),
+            schema=os.path.relpath(Path(workflow.basedir, "schemas/config.schema.yaml")),
+        output:
+            table=f"{RUN}/tables/paper.csv",
+            page=report(f"{RUN}/tables/paper.html", caption="../report/paper.rst", category="Tables"),
+            text=f"{RUN}/tables/paper.txt",
+            manifest=f"{RUN}/tables/compare_paper.manifest.json",
+        log:
+            f"<logs>/compare_paper/{config['name']}.log",
+        conda:
+            "../../envs/figures.yaml"
+        params:
+            program=program("compare_paper"),
+            code=fingerprint("compare_paper"),
+            cells=digest(sorted(configuration.cells(config, SCHEMA).items())),
+        message:
+            "put the numbers beside the paper's"
+        shell:
+            "python {params.program:q} --summary-table {input.summary:q} --config {input.config:q}"
+            " --cells {params.cells} --published {input.published:q} --paper-config {input.paper:q}"
+            " --schema {input.schema:q} --paper-table {output.table:q} --page {output.page:q} --text {output.text:q}"
+            " > {log:q} 2>&1"
+
+
+# The tables that claims and the summary speak of.
+JUDGED = {
+    name: path
+    for study, names in {
+        "alignment": ("pairs", "best", "summary", "signatures"),
+        "averaging": ("barriers",),
+    }.items()
+    for name, path in tables_of(study).items()
+    if name in names
+}
 
 
 rule judge_claims:
     input:
-        pairs=rules.make_tables.output.pairs,
-        best=rules.make_tables.output.best,
-        summary=rules.make_tables.output.summary,
-        signatures=rules.make_tables.output.signatures,
-        paper=rules.compare_paper.output.text,
-        data=unique(rules.prepare_data.output.data.format(**cell) for cell in CELLS),
-        remarks=unique(rules.prepare_data.output.remarks.format(**cell) for cell in CELLS),
+        **JUDGED,
+        paper=[rules.compare_paper.output.text] if "alignment" in PLAN.studies else [],
+        data=PLAN.outputs("prepare_data", "data"),
+        remarks=PLAN.outputs("prepare_data", "remarks"),
         claims=os.path.relpath(ROOT / "config/claims.csv"),
         published=[os.path.relpath(PUBLISHED)] if PUBLISHED.exists() else [],
     output:
@@ -156,15 +172,15 @@ rule judge_claims:
     params:
         program=program("judge_claims"),
         code=fingerprint("judge_claims"),
+        tables=" ".join(f"--{name}-table '{path}'" for name, path in JUDGED.items()),
+        paper=option("--paper", "paper"),
         published=option("--published", "published"),
-        partial=f"--partial '{len(CELLS)} of {ASKED}'" if PARTIAL else "",
+        partial=f"--partial '{len(PLAN.cells)} of {ASKED}'" if PARTIAL else "",
     message:
         "judge the claims"
     shell:
-        "python {params.program:q} --pairs-table {input.pairs:q} --best-table {input.best:q}"
-        " --summary-table {input.summary:q} --signatures-table {input.signatures:q} --paper {input.paper:q}"
-        " --data {input.data:q} --remarks {input.remarks:q} --claims {input.claims:q} {params.published} {params.partial}"
-        " --verdicts-table {output.verdicts:q}"
+        "python {params.program:q} {params.tables} {params.paper} --data {input.data:q} --remarks {input.remarks:q}"
+        " --claims {input.claims:q} {params.published} {params.partial} --verdicts-table {output.verdicts:q}"
         " --comparison-table {output.comparison:q} --text {output.text:q} > {log:q} 2>&1"
 
 
@@ -210,13 +226,20 @@ rule draw:
         " --svg {output.svg:q} --pdf {output.pdf:q} > {log:q} 2>&1"
 
 
+# Tables, verdicts and text, which the report shows or lies beside.
+SHOWING = [
+    *(f"tabulate_{study}" for study in TABULATED),
+    *(["compare_paper"] if "alignment" in PLAN.studies else []),
+    "judge_claims",
+]
+SHOWN_FILES = [path for rule in SHOWING for path in getattr(rules, rule).output]
+
+
 rule write_report:
     """Snakemake's own report, asked for by the complete config, so that it shows what this run has made."""
     input:
         FIGURES,
-        rules.make_tables.output,
-        rules.judge_claims.output,
-        rules.compare_paper.output,
+        SHOWN_FILES,
         config=rules.write_config.output,
         captions=sorted(os.path.relpath(path) for path in Path(workflow.basedir, "report").glob("*.rst")),
     output:

@@ -5,18 +5,14 @@ with the logs, and nothing of the check is a param: editing the proof proves aga
 nothing, here or from a cache.
 """
 
-STATISTICS = statistics(CELLS)
-
 
 rule train:
     input:
-        data=rules.prepare_data.output.data,
+        **inputs("train"),
     output:
-        networks="results/networks/{dataset}/{network}/{recipe}/seeds{block}.safetensors",
-        history="results/networks/{dataset}/{network}/{recipe}/seeds{block}.history.csv",
-        manifest="results/networks/{dataset}/{network}/{recipe}/seeds{block}.manifest.json",
+        **plan.outputs("train"),
     log:
-        "<logs>/train/{dataset}/{network}/{recipe}/seeds{block}.log",
+        log("train"),
     cache: True
     # Long jobs first, or one of them ends alone.
     priority: 10
@@ -27,14 +23,14 @@ rule train:
         **computing(minutes=240),
         check=program("check_network"),
         recalibration=canonical(config["evaluation"]["recalibration"]),
-        statistics=lambda w: canonical(list(STATISTICS.get((w.dataset, w.network), {}).values())),
+        statistics=lambda wildcards: canonical(PLAN.statistics(wildcards.dataset, wildcards.network)),
     params:
-        **decisions("train", "network", "recipe", seeds=seeds),
+        **decisions("train"),
     message:
         "train {wildcards.network} by {wildcards.recipe}, seeds {wildcards.block}"
     shell:
         "python {resources.check:q} --data {input.data:q} --job {params.job:q} --statistics {resources.statistics:q}"
         " --recalibration {resources.recalibration:q}"
         " --output results/logs/check_network/{wildcards.dataset}/{wildcards.network}.json > {log:q} 2>&1\n"
-        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device} --gpus {resources.gpu}"
-        " --data {input.data:q} --output {output.networks:q} --history {output.history:q} >> {log:q} 2>&1"
+        + CALL
+        + "--output {output.networks:q} --history {output.history:q} >> {log:q} 2>&1"

@@ -112,7 +112,7 @@ FIGURES = {
 def of(config: dict) -> list[str]:
     """Every figure of a complete config, by its path without folder and ending: <dataset>-<network>-<recipe>/<name>."""
     found: dict[str, None] = {}
-    for entry in config["studies"]["alignment"]:
+    for entry in config["studies"].get("alignment", []):
         studied = "-".join(entry[kind] for kind in ("dataset", "network", "recipe"))
         for name, figure in FIGURES.items():
             for part in figure.parts(study(config, entry)):

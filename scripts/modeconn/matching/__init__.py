@@ -1,7 +1,22 @@
 """Matching: the permutation of network b that brings it to network a, from activations or from weights.
 
-A module a method, imported where the config names it: editing one reruns its own alignments only.
+A module a method, imported where the config names it: editing one reruns its own alignments only. Each has a function
+`match(population, a, b, spec, alignment)`: the permutation, group -> (n,), of member b of a population that brings it
+to member a, as the values of an alignment say. To add a method is its module, its entry in `dispatch.MATCHING`, and its
+values in the config's schema.
 """
+
+from collections.abc import Callable
+from importlib import import_module
+
+from modeconn.dispatch import MATCHING
+
+
+def method_of(name: str) -> Callable:
+    """The function `match` of the method `name`. Raises ValueError where there is none."""
+    if name not in MATCHING:
+        raise ValueError(f"alignment method {name!r} is unknown to align, which knows {', '.join(MATCHING)}")
+    return import_module(f"modeconn.matching.{MATCHING[name]}").match
 
 
 def check_tensors(names, tensors_a, tensors_b):

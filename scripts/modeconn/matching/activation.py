@@ -182,6 +182,36 @@ def _channels(value, site, subsample):
     return channels[:, :, *(slice(None, None, step) for step in steps)]
 
 
+def of_members(population, a, b, spec, split, site="post", attack=None, subsample=0):
+    """`correlate` for the members a and b of a population, on the images of a split.
+
+    Under `attack` each of the two sees its own adversarial examples.
+    """
+    images, labels = population.dataset.split(split)
+    pair = population.members[a], population.members[b]
+    batches = batches_of(images)
+    if attack:
+        from modeconn.matching import adversarial  # here, so that its source decides only alignments under attack
+
+        batches = adversarial.batches(population.functional, *pair, images, labels, attack, BATCH)
+    return correlate(population.functional.network, spec, *pair, batches, site, subsample)
+
+
+def match(population, a, b, spec, alignment):
+    """Match member b of a population to member a by their activations on the alignment split (`match_correlations`)."""
+    correlations = of_members(
+        population,
+        a,
+        b,
+        spec,
+        "alignment",
+        alignment.get("site", "post"),
+        alignment.get("attack"),
+        alignment.get("subsample", 0),
+    )
+    return match_correlations(spec, correlations, alignment["statistic"], alignment.get("kernel", "correlation"))
+
+
 def check_statistic(spec, statistic):
     """`statistic`, as `match_correlations` takes it, as a dict of groups. Raises ValueError where it is unknown."""
     statistics = statistic if isinstance(statistic, dict) else dict.fromkeys(spec.groups, statistic)

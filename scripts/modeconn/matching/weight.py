@@ -54,6 +54,13 @@ def match_weights(spec, tensors_a, tensors_b, names, seed=0, restarts=1, initial
     return best.permutation
 
 
+def match(population, a, b, spec, alignment):
+    """Match member b of a population to member a by all parameters; see `match_weights`."""
+    seed, restarts = alignment["seed"], alignment.get("restarts", 1)
+    names = population.functional.shapes
+    return match_weights(spec, population.members[a], population.members[b], names, seed, restarts)
+
+
 def _starts(problem, generator, initial):
     """Where descents begin, without end.
 

@@ -16,8 +16,10 @@ from modeconn.permutation.spec import (
     freedom,
     identity,
     invert,
+    member,
     pin,
     random,
+    stacked,
 )
 
 __all__ = [
@@ -32,8 +34,10 @@ __all__ = [
     "freedom",
     "identity",
     "invert",
+    "member",
     "pin",
     "random",
+    "stacked",
     "verify",
 ]
 

@@ -115,6 +115,16 @@ def invert(permutation):
     return {group: torch.argsort(indices) for group, indices in permutation.items()}
 
 
+def member(permutations, place):
+    """The permutation of one member of a population, by its place; permutations: group -> (N, n)."""
+    return {group: orders[place] for group, orders in permutations.items()}
+
+
+def stacked(permutations):
+    """Permutations of the N members of a population, group -> (n,) each, as one, group -> (N, n)."""
+    return {group: torch.stack([own[group] for own in permutations]) for group in permutations[0]}
+
+
 def compose(first, second):
     """One permutation for two in a row: apply(compose(p, q), w) == apply(q, apply(p, w))."""
     return {group: indices[second[group]] for group, indices in first.items()}

@@ -10,7 +10,7 @@ import safetensors
 from modeconn import manifests, tables
 
 
-def table(paths, signatures):
+def compare(paths, signatures):
     """One row (`tables.PERMUTATIONS`) for each two alignments of a pair and each group, from the permutations `paths`.
 
     `differ` is the share of the group's neurons that the two place differently; one of the two may be "none", the
@@ -43,9 +43,10 @@ def _read(path):
             names = json.loads((file.metadata() or {})["modeconn"])["job"]["names"]
             groups = file.keys()
             orders = {group: file.get_tensor(group) for group in groups}
-        if any((np.sort(order) != np.arange(len(order))).any() for order in orders.values()):
+        if any((np.sort(order) != np.arange(order.shape[-1])).any() for order in orders.values()):
             raise ValueError("an index is missing")
-        return *(names[name] for name in tables.ALIGNMENT), orders
+        # Of a pair the first network keeps its order.
+        return *(names[name] for name in tables.ALIGNMENT), {group: order[1] for group, order in orders.items()}
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise ValueError(
             f"{path} is damaged or no permutation ({error}): delete it and run rule align or refine again"

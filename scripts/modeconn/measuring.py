@@ -1,0 +1,118 @@
+"""The loop in which networks are measured that are affine combinations of others: along curves, on planes, averages.
+
+What is looked at is a sequence of `Look`, which a module of its own gives for each kind of measurement, so that editing
+planes measures planes anew and no curves.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+import torch
+
+from modeconn import classification
+from modeconn.ensembles import Ensemble
+from modeconn.programs import Job
+
+
+class Combination(NamedTuple):
+    """A network as a sum: `coefficients`, which sum to one, of the rows `members`."""
+
+    members: Sequence[int]
+    coefficients: Sequence[float]
+
+
+class Look(NamedTuple):
+    """What is measured at once and is a row of a table for each view: a network, or several that answer together.
+
+    place: the columns that name it. points: which of the statistics that are there already belong to its networks.
+    """
+
+    place: dict
+    networks: Sequence[Combination]
+    points: Sequence[int] = ()
+
+
+class View(NamedTuple):
+    """What networks are measured on: a split, clean or under an attack (its name, and its values or None)."""
+
+    split: str
+    attack: str = "none"
+    values: dict | None = None
+
+
+def combine(rows: torch.Tensor, networks: Sequence[Combination]) -> torch.Tensor:
+    """(L, D): each of the L networks from the rows (K, D).
+
+    Term by term in their order, each product rounded before it is added, so that the bits of a network do not hang on
+    how many are combined at once. A network with the coefficients 1, 0, 0 is that row exactly.
+    """
+    longest = max(len(network.members) for network in networks)
+    # Shorter ones are filled up with their first row, times zero.
+    members = [[*n.members, *[n.members[0]] * (longest - len(n.members))] for n in networks]
+    weights = [[*n.coefficients, *[0.0] * (longest - len(n.members))] for n in networks]
+    index = torch.tensor(members, device=rows.device)
+    shares = torch.tensor(weights, dtype=torch.float64, device=rows.device).to(rows.dtype)
+    total = shares[:, :1] * rows[index[:, 0]]
+    for term in range(1, longest):
+        total += shares[:, term : term + 1] * rows[index[:, term]]
+    return total
+
+
+def measure(
+    job: Job,
+    rows: torch.Tensor,
+    looks: Iterable[Look],
+    views: Callable[[Look], Sequence[View]],
+    *,
+    functional,
+    dataset,
+    batch: int,
+    statistics: Callable[[Sequence[Look], torch.Tensor], dict[str, torch.Tensor]],
+    what: str,
+    total: int,
+    together: int = 1,
+    ensembles: bool = False,
+    keep: bool = False,
+    measured: list[dict] | None = None,
+) -> tuple[list[dict], dict[str, torch.Tensor]]:
+    """Loss (mean cross-entropy, nats) and accuracy of every look on all of its views, and the statistics if kept.
+
+    rows: (K, D) parameters that are combined. looks: `total` of them, in an order that is the same in every run; they
+    may read `measured`, the rows so far. statistics: (looks, vectors (L, D)) -> buffers, name -> (L, ...), that go with
+    the vectors. together: looks that are combined and measured at once, of one view list. ensembles: the networks of a
+    look answer together, one look at a time. keep: whether the statistics are returned, name -> (total, ...).
+    The work is resumed after the last look that `job.state` has saved.
+    Returns (rows of a table as dicts: the job's names, the look's place, split, attack, loss, accuracy; statistics).
+    """
+    kept, facts = job.state.load(rows.device) or ({}, {"rows": [], "looks": 0})
+    measured = [] if measured is None else measured
+    measured.extend(facts["rows"])
+    done = facts["looks"]
+    for chunk in _chunks(job.points(looks, total, what, done), together):
+        vectors = combine(rows, [network for look in chunk for network in look.networks])
+        buffers = statistics(chunk, vectors)
+        if keep:
+            kept = {name: torch.cat([kept[name], b]) if done else b for name, b in buffers.items()}
+        model, networks, state = functional, vectors, buffers
+        if ensembles:
+            model, networks = Ensemble(functional), vectors[None]
+            state = {name: buffer[None] for name, buffer in buffers.items()}
+        found = [
+            (view, classification.evaluate(model, networks, state, *dataset.split(view.split), batch, view.values))
+            for view in views(chunk[0])
+        ]
+        for lane, look in enumerate(chunk):
+            for view, (loss, accuracy) in found:
+                numbers = {"loss": loss[lane].item(), "accuracy": accuracy[lane].item()}
+                place = {**job.values["names"], **look.place, "split": view.split, "attack": view.attack}
+                measured.append({**place, **numbers})
+        done += len(chunk)
+        job.state.offer(lambda: (kept, {"rows": measured, "looks": done}))  # noqa: B023, it is called at once
+    return measured, kept
+
+
+def _chunks(values: Iterable[Look], size: int) -> Iterator[list[Look]]:
+    iterator = iter(values)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

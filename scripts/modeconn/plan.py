@@ -1,0 +1,500 @@
+"""The plan of a run: what a config asks for, enumerated into jobs, with their values, their inputs and their files.
+
+Free of Snakemake and torch, so that thousands of jobs are planned, counted and tested in moments; the rules of the
+workflow ask it. A job is a rule and its wildcards. Wildcards are identities (a name and eight hex digits of its
+meaning), but {block}, the seeds that are trained together (1-4, or 1 alone), {population}, the seeds of the networks
+that are compared (1-2, a pair; 1to50), {attacks} (identities joined by +, or none) and {ensemble}, a number.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property, lru_cache
+from itertools import product
+from typing import NamedTuple
+
+from modeconn import configuration, dispatch, own_data
+from modeconn.fingerprint import fingerprint
+from modeconn.identity import canonical, digest
+
+RESULTS = "results"
+NONE = "none"
+SCOPE = "{dataset}/{network}/{recipe}"
+BETWEEN = SCOPE + "/{population}/{alignment}"
+ALONG = BETWEEN + "/{curve}"
+
+
+class Rule(NamedTuple):
+    """What is made by one kind of job, from what, and which of its wildcards and what else decide it.
+
+    stem: the place of its files under results, without endings. outputs: name -> ending; a manifest is made beside.
+    inputs: each a method of `Plan`, `<name>_of`. kinds: the wildcards whose values are among the job's; none is not.
+    values: more values of the job, each a method of `Plan`, `<name>_of`; what is None is left out.
+    """
+
+    stem: str
+    outputs: dict[str, str]
+    inputs: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+
+    @property
+    def wildcards(self) -> list[str]:
+        return [part.partition("}")[0] for part in self.stem.split("{")[1:]]
+
+
+PAIR = ("data", "networks", "permutation")
+CURVE = (*PAIR, "bends")
+# The recipe's augmentation and attack where statistics are estimated on images that are augmented, or attacked.
+RECALIBRATED = ("members", "augmentation", "attack")
+
+RULES = {
+    "prepare_data": Rule(
+        "data/{dataset}", {"data": ".safetensors", "remarks": ".remarks.txt"}, (), ("dataset",), ("content",)
+    ),
+    "train": Rule(
+        f"networks/{SCOPE}/seeds{{block}}",
+        {"networks": ".safetensors", "history": ".history.csv"},
+        ("data",),
+        ("network", "recipe"),
+        ("seeds",),
+    ),
+    "align": Rule(
+        f"alignments/{BETWEEN}",
+        {"permutation": ".safetensors"},
+        ("data", "networks"),
+        ("network", "alignment"),
+        ("members",),
+    ),
+    "refine": Rule(
+        f"alignments/{BETWEEN}",
+        {"permutation": ".safetensors", "history": ".history.csv", "scores": ".scores.csv"},
+        ("data", "networks", "start"),
+        ("network", "recipe", "alignment"),
+        ("members",),
+    ),
+    "fit_curve": Rule(
+        f"curves/{ALONG}",
+        {"bends": ".safetensors", "history": ".history.csv"},
+        PAIR,
+        ("network", "recipe", "curve"),
+        ("members",),
+    ),
+    "evaluate_signature": Rule(
+        f"signatures/{BETWEEN}", {"signature": ".csv"}, PAIR, ("network", "alignment"), ("members",)
+    ),
+    "evaluate_curve": Rule(
+        f"evaluations/{ALONG}/{{evaluation}}-{{attacks}}",
+        {"points": ".csv", "statistics": ".safetensors"},
+        CURVE,
+        ("network", "curve", "evaluation"),
+        (*RECALIBRATED, "attacks"),
+    ),
+    "select_network": Rule(
+        f"best/{ALONG}/{{evaluation}}-{{attack}}-{{strong}}-{{ensemble}}",
+        {"rows": ".csv", "checkpoint": ".safetensors"},
+        (*CURVE, "statistics"),
+        ("network", "curve", "evaluation"),
+        ("members", "tested", "selection", "ensemble"),
+    ),
+    "evaluate_plane": Rule(
+        f"planes/{ALONG}/{{plane}}",
+        {"points": ".csv", "marks": ".marks.csv"},
+        CURVE,
+        ("network", "curve", "plane"),
+        RECALIBRATED,
+    ),
+    "evaluate_activations": Rule(
+        f"activations/{ALONG}/{{activations}}",
+        {"activations": ".csv"},
+        CURVE,
+        ("network", "curve", "activations"),
+        RECALIBRATED,
+    ),
+    "evaluate_barriers": Rule(
+        f"barriers/{BETWEEN}/{{barriers}}", {"points": ".csv"}, PAIR, ("network", "barriers"), RECALIBRATED
+    ),
+}
+
+# Wildcards that are no name of a job, or that its values say already.
+HIDDEN = frozenset(
+    ["block", "attacks", "attack", "strong", "ensemble", "evaluation", "plane", "activations", "barriers"]
+)
+
+
+class Job(NamedTuple):
+    """A rule and its wildcards, name and value in the order of the rule's stem."""
+
+    rule: str
+    wildcards: tuple[tuple[str, str], ...]
+
+
+class Made(NamedTuple):
+    """One output of a job."""
+
+    job: Job
+    output: str
+
+    @property
+    def path(self) -> str:
+        rule = RULES[self.job.rule]
+        return f"{RESULTS}/{rule.stem.format(**dict(self.job.wildcards))}{rule.outputs[self.output]}"
+
+
+def made(rule: str, output: str, wildcards: Mapping[str, str]) -> Made:
+    """An output of the job of `rule` with these wildcards, of which there may be more than it has."""
+    return Made(Job(rule, tuple((name, wildcards[name]) for name in RULES[rule].wildcards)), output)
+
+
+def outputs(rule: str) -> dict[str, str]:
+    """The outputs of a rule, name -> pattern of its path, with the manifest of each job."""
+    endings = RULES[rule].outputs | {"manifest": ".manifest.json"}
+    return {name: f"{RESULTS}/{RULES[rule].stem}{ending}" for name, ending in endings.items()}
+
+
+def named(seeds: list[int]) -> str:
+    """The wildcard {population} of these seeds, in their order."""
+    if len(seeds) > 3 and seeds == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]}to{seeds[-1]}"
+    return "-".join(map(str, seeds))
+
+
+def seeds_in(population: str) -> list[int]:
+    """The seeds that a wildcard {population} names."""
+    first, to, last = population.partition("to")
+    return list(range(int(first), int(last) + 1)) if to else [int(seed) for seed in population.split("-")]
+
+
+def block_of(seed: int, size: int) -> str:
+    """The wildcard {block} that holds a seed: blocks are fixed, so that one more seed trains only its own."""
+    first = (seed - 1) // size * size + 1
+    return f"{first}-{first + size - 1}" if size > 1 else str(seed)
+
+
+@lru_cache
+def _code(rule, modules):
+    """The fingerprint of a rule's program: ten thousand jobs have a dozen."""
+    return fingerprint(rule, modules)
+
+
+class Plan:
+    """The jobs of a complete config.
+
+    cells: one dict a (population, alignment, curve) that an entry of a study names: wildcards, and "measures", what of
+    it is measured. They are what a study is about; jobs follow from them.
+    """
+
+    def __init__(self, config: dict, schema: dict):
+        self.config, self.schema = config, schema
+        self.meanings = configuration.meanings(config, schema)
+        found = [(name, *meaning) for of_kind in self.meanings.values() for name, meaning in of_kind.items()]
+        self.values = {identity: values for _, identity, values in found}
+        self.names = {identity: name for name, identity, _ in found} | {NONE: NONE}
+        for kind in ("alignment", "curve"):
+            for name, (identity, _) in self.meanings[kind].items():
+                self.names[identity] = configuration.shown_as(config, kind, name)
+        # Values by which all jobs compute.
+        deciding = configuration.deciding(config, schema)
+        self.bits = {key: deciding[key] for key in ("threads", "instructions") if key in deciding}
+        self.cells = [
+            {**cell, "study": study, "entry": position}
+            for study, entries in config["studies"].items()
+            for position, entry in enumerate(entries)
+            for cell in getattr(self, f"_{study}")(entry)
+        ]
+
+    # --- what studies ask for ---
+
+    def _scope(self, entry, network, recipe):
+        return {
+            "dataset": self.identity("dataset", entry["dataset"]),
+            "network": self.identity("network", network),
+            "recipe": self.identity("recipe", recipe),
+            **{kind: self.identity(kind, kind) for kind in ("evaluation", "plane", "activations", "barriers")},
+        }
+
+    def _alignment(self, entry):
+        """Cells of pairs, each with one alignment and one curve."""
+        fixed = self._scope(entry, entry["network"], entry["recipe"])
+        fixed |= {"attack": self.identity("attack", entry["attack"]), "measures": entry["measures"]}
+        if best := entry["best"]:
+            fixed |= {"strong": self.identity("attack", best["attack"]), "ensemble": str(best["ensemble"])}
+        curves = entry.get("curves", self.config["curves"])
+        for pair, alignment, curve in product(entry["pairs"], entry["alignments"], curves):
+            between = {"alignment": self.identity("alignment", alignment), "curve": self.identity("curve", curve)}
+            yield {**fixed, "population": named(pair), **between}
+
+    def _averaging(self, entry):
+        """Cells of populations, each of one network by one recipe in the frame of one alignment."""
+        seeds = named(list(range(1, entry["seeds"] + 1)))
+        for network, recipe, alignment in product(entry["networks"], entry["recipes"], entry["alignments"]):
+            scope = self._scope(entry, network, recipe)
+            yield {**scope, "population": seeds, "alignment": self.identity("alignment", alignment), "measures": []}
+
+    def of(self, study: str) -> list[dict]:
+        """The cells of a study."""
+        return [cell for cell in self.cells if cell["study"] == study]
+
+    @cached_property
+    def studies(self) -> list[str]:
+        """The studies that the config asks anything of."""
+        return list(dict.fromkeys(cell["study"] for cell in self.cells))
+
+    def only(self, study: str) -> "Plan":
+        """The plan of the cells of a study."""
+        known = self.__dict__.setdefault("_only", {})
+        if study not in known:
+            known[study] = self.narrowed(lambda cell: cell["study"] == study)
+        return known[study]
+
+    def narrowed(self, keep) -> "Plan":
+        """The plan of those cells of which `keep(cell)` is true."""
+        narrow = object.__new__(Plan)
+        narrow.__dict__ |= self.__dict__ | {"cells": [cell for cell in self.cells if keep(cell)]}
+        for cached in ("studies", "jobs", "_attacked", "_only"):
+            narrow.__dict__.pop(cached, None)
+        return narrow
+
+    @property
+    def shown(self) -> dict:
+        """The config with those entries, networks, recipes, alignments and curves alone of which some cell is there."""
+        studies: dict[str, list] = {}
+        for study, entries in self.config["studies"].items():
+            for position, entry in enumerate(entries):
+                cells = [cell for cell in self.of(study) if cell["entry"] == position]
+                kept = {}
+                for kind in ("network", "recipe", "alignment", "curve"):
+                    there = {cell.get(kind) for cell in cells}
+                    names = entry.get(f"{kind}s", list(self.config["curves"]) if kind == "curve" else None)
+                    if names is not None:
+                        kept[f"{kind}s"] = [name for name in names if self.identity(kind, name) in there]
+                if cells:
+                    studies.setdefault(study, []).append(entry | kept)
+        return self.config | {"studies": studies}
+
+    # --- names and meanings ---
+
+    def identity(self, kind: str, name: str | None) -> str:
+        """The identity of a name of the config, none of none."""
+        return NONE if name in (NONE, None) else self.meanings[kind][name][0]
+
+    def identities(self, kind: str, keep=lambda identity: True) -> str:
+        """A pattern of the identities of a kind, or of those that are to be kept."""
+        return "|".join(identity for identity, _ in self.meanings[kind].values() if keep(identity)) or NONE
+
+    def is_refined(self, alignment: str) -> bool:
+        """Whether an alignment, by its identity or none, is made by the rule refine."""
+        return alignment != NONE and self.values[alignment]["method"] == "pam"
+
+    def is_matched(self, alignment: str) -> bool:
+        """Whether an alignment, by its identity or none, is made by the rule align."""
+        return alignment != NONE and not self.is_refined(alignment)
+
+    def is_bent(self, curve: str) -> bool:
+        """Whether a curve, by its identity or none, has bends."""
+        return curve != NONE and self.values[curve]["kind"] != "linear"
+
+    # --- inputs of jobs ---
+
+    def data_of(self, wildcards):
+        return [made("prepare_data", "data", wildcards)]
+
+    def networks_of(self, wildcards):
+        size = self.values[wildcards["recipe"]]["population"]
+        blocks = dict.fromkeys(block_of(seed, size) for seed in seeds_in(wildcards["population"]))
+        return [made("train", "networks", wildcards | {"block": block}) for block in blocks]
+
+    def permutation_of(self, wildcards):
+        """The permutation of a population, nothing where it is not aligned."""
+        if wildcards["alignment"] == NONE:
+            return []
+        maker = "refine" if self.is_refined(wildcards["alignment"]) else "align"
+        return [made(maker, "permutation", wildcards)]
+
+    def start_of(self, wildcards):
+        """The permutation that an alignment refines, nothing where it starts from the networks as they are."""
+        named = wildcards["alignment"].rpartition("-")[0]
+        start = self.config["alignments"][named]["start"]
+        return self.permutation_of(wildcards | {"alignment": self.identity("alignment", start)})
+
+    def bends_of(self, wildcards):
+        """The trained bends of a curve, nothing for the straight line or no curve."""
+        return [made("fit_curve", "bends", wildcards)] if self.is_bent(wildcards["curve"]) else []
+
+    def statistics_of(self, wildcards):
+        return [made("evaluate_curve", "statistics", self._with_attacks(wildcards))]
+
+    # --- values of jobs ---
+
+    def seeds_of(self, wildcards):
+        first, _, last = wildcards["block"].partition("-")
+        return list(range(int(first), int(last or first) + 1))
+
+    def members_of(self, wildcards):
+        return seeds_in(wildcards["population"])
+
+    def augmentation_of(self, wildcards):
+        augmented = self.config["evaluation"]["recalibration"]["augmented"]
+        return self.values[wildcards["recipe"]]["augmentation"] if augmented else None
+
+    def attack_of(self, wildcards):
+        attacked = self.config["evaluation"]["recalibration"]["attacked"]
+        return self.values[wildcards["recipe"]]["attack"] if attacked else None
+
+    def attacks_of(self, wildcards):
+        """Name -> values of the attacks under which a curve is measured, None where there is none."""
+        found = [attack for attack in wildcards["attacks"].split("+") if attack != NONE]
+        return {self.names[attack]: self.values[attack] for attack in found} or None
+
+    def tested_of(self, wildcards):
+        """Name -> values of the attacks under which a selected network is measured, and none."""
+        attacks = (NONE, wildcards["attack"], wildcards["strong"])
+        return {self.names[attack]: self.values.get(attack) for attack in attacks}
+
+    def selection_of(self, wildcards):
+        return self.names[wildcards["attack"]]
+
+    def ensemble_of(self, wildcards):
+        return int(wildcards["ensemble"])
+
+    def content_of(self, wildcards):
+        """A digest of the files of one's own that a data set is read from, None for any other source."""
+        dataset = wildcards["dataset"]
+        if "path" not in self.values[dataset]:
+            return None
+        try:
+            return own_data.digest(self.values[dataset], made("prepare_data", "data", wildcards).path)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"config, datasets.{self.names[dataset]}.path: {error}") from None
+
+    def statistics(self, dataset: str, network: str) -> list:
+        """The statistics by which the alignments of a network on a data set match, one an alignment."""
+        of = [cell["alignment"] for cell in self.cells if (cell["dataset"], cell["network"]) == (dataset, network)]
+        return [self.values[alignment].get("statistic", "sum") for alignment in unique(of) if alignment != NONE]
+
+    # --- jobs ---
+
+    def inputs(self, rule: str, wildcards: Mapping[str, str]) -> dict[str, list[Made]]:
+        """What a job reads, by the name of the input."""
+        return {name: getattr(self, f"{name}_of")(dict(wildcards)) for name in RULES[rule].inputs}
+
+    def job(self, rule: str, wildcards: Mapping[str, str]) -> dict:
+        """The values that decide a job's result, and its names, for tables."""
+        found, about = dict(wildcards), RULES[rule]
+        own = {kind: self.values[found[kind]] for kind in about.kinds if found[kind] != NONE}
+        more = {name: getattr(self, f"{name}_of")(found) for name in about.values}
+        names = {}
+        for kind in about.wildcards:
+            if kind == "population":
+                names["pair" if len(seeds_in(found[kind])) == 2 else kind] = found[kind]
+            elif kind not in HIDDEN:
+                names[kind] = self.names[found[kind]]
+        return {
+            "names": names,
+            **self.bits,
+            **own,
+            **{name: value for name, value in more.items() if value is not None},
+        }
+
+    def code(self, rule: str, wildcards: Mapping[str, str]) -> str:
+        """The fingerprint of the source that decides a job's result."""
+        job = self.job(rule, wildcards)
+        return f"{_code(rule, tuple(dispatch.modules(job)))} entries:{digest(dispatch.entries(job))}"
+
+    @cached_property
+    def jobs(self) -> dict[Job, dict[str, list[Made]]]:
+        """Every job that measures, or makes what is measured, with its inputs; those that are read come first."""
+        found: dict[Job, dict[str, list[Made]]] = {}
+
+        def add(job):
+            if job not in found:
+                inputs = self.inputs(job.rule, dict(job.wildcards))
+                for read in inputs.values():
+                    for one in read:
+                        add(one.job)
+                found[job] = inputs
+
+        for one in self.targets():
+            add(one.job)
+        return found
+
+    # --- what is asked for, cell by cell ---
+
+    def targets(self) -> Iterator[Made]:
+        """What the cells measure."""
+        for cell in self.cells:
+            yield from self.measured(cell)
+
+    def measured(self, cell: dict) -> list[Made]:
+        """What one cell measures."""
+        if cell["study"] == "averaging":
+            return [made("evaluate_barriers", "points", cell)]
+        found = [self.evaluation(cell)]
+        if cell["alignment"] != NONE:
+            found.append(made("evaluate_signature", "signature", cell))
+        if "strong" in cell:
+            found.append(made("select_network", "rows", cell))
+        if "activations" in cell["measures"]:
+            found.append(made("evaluate_activations", "activations", cell))
+        return found + [made("evaluate_plane", "points", plane) for plane in self.planes(cell)]
+
+    def evaluation(self, cell: dict) -> Made:
+        """The evaluation of a cell's curve, clean and under all attacks that any entry asks for."""
+        return made("evaluate_curve", "points", self._with_attacks(cell))
+
+    def planes(self, cell: dict) -> list[dict]:
+        """The plane of the cell's curve, and, with none in its place, that of an alignment that matches neurons.
+
+        A refinement may well stay where it started, and then there is no plane.
+        """
+        if "planes" not in cell["measures"]:
+            return []
+        of_curve = [cell] if self.is_bent(cell["curve"]) else []
+        return of_curve + ([cell | {"curve": NONE}] if self.is_matched(cell["alignment"]) else [])
+
+    @cached_property
+    def _attacked(self):
+        """What tells curves apart -> the attacks that any entry measures it under, sorted."""
+        found: dict[tuple, set] = {}
+        for cell in self.of("alignment"):
+            found.setdefault(_path_of(cell), set()).update({cell["attack"]} - {NONE})
+        return {path: "+".join(sorted(attacks)) or NONE for path, attacks in found.items()}
+
+    def _with_attacks(self, wildcards):
+        return wildcards | {"attacks": self._attacked[_path_of(wildcards)]}
+
+    def whole(self, cell: dict) -> bool:
+        """Whether all is there that the numbers of a cell are made of; what a failed job should have made is not."""
+        waiting, seen = [one.job for one in self.measured(cell)], set()
+        while waiting:
+            job = waiting.pop()
+            if job in seen:
+                continue
+            seen.add(job)
+            if not all(os.path.exists(Made(job, output).path) for output in RULES[job.rule].outputs):
+                return False
+            waiting += [one.job for read in self.jobs[job].values() for one in read]
+        return True
+
+    def outputs(self, rule: str, output: str) -> list[str]:
+        """The paths of one output of all jobs of a rule, sorted as they are planned."""
+        return [Made(job, output).path for job in self.jobs if job.rule == rule]
+
+    def identity_of_jobs(self) -> dict[str, str]:
+        """Path of a job's first output -> a digest of all that decides it, its inputs' included.
+
+        Two plans whose digests differ for a job would run it again.
+        """
+        known: dict[Job, str] = {}
+        for job, inputs in self.jobs.items():
+            wildcards = dict(job.wildcards)
+            read = {name: [known[one.job] for one in of] for name, of in inputs.items()}
+            known[job] = digest([self.job(job.rule, wildcards), self.code(job.rule, wildcards), canonical(read)])
+        return {Made(job, next(iter(RULES[job.rule].outputs))).path: of for job, of in known.items()}
+
+
+def _path_of(wildcards):
+    return tuple(wildcards[name] for name in ("dataset", "network", "recipe", "population", "alignment", "curve"))
+
+
+def unique(paths: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(paths))

@@ -1,0 +1,128 @@
+"""Populations: networks of one architecture and data set, read from artifacts, each permuted into a common frame.
+
+A pair is a population of two. A permutation of a population is a permutation a member, group -> (N, n), that brings
+it into the frame which all share; that of the network which gives the frame is the identity.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from modeconn import artifacts, networks, permutation
+from modeconn.datasets import Dataset
+from modeconn.functional import Functional
+
+
+@dataclass(frozen=True)
+class Population:
+    """N networks in order. `members` are their state dicts, on the data set's device."""
+
+    dataset: Dataset
+    functional: Functional
+    members: tuple[dict[str, torch.Tensor], ...]
+
+    def spec(self) -> permutation.PermutationSpec:
+        """Which axes of which tensors move together, discovered from the network itself."""
+        return permutation.discover(self.functional.network, self.dataset.example())
+
+    def permuted(self, found: dict[str, torch.Tensor]) -> "Population":
+        """The population with `found`, group -> (N, n), applied: row k to member k.
+
+        Raises ValueError where there are not as many rows as members, or they are of another architecture.
+        """
+        if rows := {len(orders) for orders in found.values()} - {len(self.members)}:
+            raise ValueError(
+                f"a permutation of {rows.pop()} networks is given for a population of {len(self.members)}: give that "
+                "of the same networks"
+            )
+        spec, moved = self.spec(), []
+        for place, tensors in enumerate(self.members):
+            own = permutation.member(found, place)
+            still = all(torch.equal(order, torch.arange(len(order))) for order in own.values())
+            moved.append(tensors if still else permutation.apply(spec, own, tensors))
+        return replace(self, members=tuple(moved))
+
+    def vectors(self) -> torch.Tensor:
+        """(N, D): the parameters of each member."""
+        return torch.stack([self.functional.pack(tensors)[0] for tensors in self.members])
+
+    def control_points(self, bends: torch.Tensor | None = None) -> torch.Tensor:
+        """(k + 2, D): both members of a pair, and between them the bends (k, D) of a curve."""
+        ends = self.vectors()
+        return ends if bends is None else torch.cat([ends[:1], bends, ends[1:]])
+
+
+def add_arguments(parser):
+    """Arguments that name a population, for every program that works on one."""
+    parser.add_argument("--data", required=True, **artifacts.INPUT, help="the data set, from prepare_data")
+    parser.add_argument(
+        "--networks", required=True, nargs="+", **artifacts.INPUT, help="files, from train, that hold the networks"
+    )
+
+
+def add_permutation_argument(parser):
+    """The argument that `load` reads."""
+    parser.add_argument(
+        "--permutation", **artifacts.INPUT, help="of these networks, from align or refine (default: identity)"
+    )
+
+
+def load(arguments, device) -> Population:
+    """The population `arguments.job["members"]` (a list of seeds), permuted by `arguments.permutation` if it is given.
+
+    Raises ValueError where no file holds one of the seeds, or the permutation is not of this population.
+    """
+    population = unaligned(arguments, device)
+    if arguments.permutation is None:
+        return population
+    return population.permuted(artifacts.load(arguments.permutation, rule=("align", "refine"))[0])
+
+
+def unaligned(arguments, device) -> Population:
+    """The population as it was trained. Errors: `load`."""
+    values = arguments.job
+    dataset = Dataset.of(*artifacts.load(arguments.data, rule="prepare_data"), device)
+    functional = Functional(networks.of(values["network"], dataset).to(device))
+    return Population(dataset, functional, tuple(_read(arguments.networks, values["members"], device)))
+
+
+def add_curve_argument(parser):
+    """The argument that `curve_points` reads."""
+    parser.add_argument("--curve", **artifacts.INPUT, help="the bends, from fit_curve (default: the straight line)")
+
+
+def curve_points(arguments, pair: Population, device) -> torch.Tensor:
+    """Control points (k + 2, D) of the curve in `arguments.curve`, or of the straight line where it is not given."""
+    if arguments.curve is None:
+        return pair.control_points()
+    return pair.control_points(artifacts.load(arguments.curve, device, "fit_curve")[0]["bends"])
+
+
+def statistics(path, count, device) -> dict[str, torch.Tensor]:
+    """Buffers, name -> (count, ...), of the networks at `count` points of a curve, as evaluate_curve estimated them.
+
+    Raises ValueError where they are those of another number of points.
+    """
+    tensors, metadata = artifacts.load(path, device, "evaluate_curve")
+    found = metadata["job"]["evaluation"]["points"]
+    if found != count:
+        raise ValueError(
+            f"{path} has statistics of {found} points of the curve: give those of {count}, evaluation.points"
+        )
+    return tensors
+
+
+def _read(paths, seeds, device):
+    """The state dict of each of the seeds; of a file that holds others too only the bytes of these are read."""
+    holding = {seed: (path, place) for path in paths for place, seed in enumerate(_seeds_of(path))}
+    if missing := [seed for seed in seeds if seed not in holding]:
+        raise ValueError(f"no network of seed {missing[0]} in {', '.join(map(str, paths))}")
+    return [artifacts.load_lane(*holding[seed], device, "train") for seed in seeds]
+
+
+def _seeds_of(path):
+    """The seeds of the networks in a file. A file that is none from train is explained by reading it."""
+    metadata = artifacts.metadata(path)
+    if metadata.get("rule") != "train":
+        artifacts.load(path, rule="train")
+    return metadata["job"]["seeds"]

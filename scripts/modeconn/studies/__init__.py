@@ -1,0 +1,97 @@
+"""What each study is shown by: its tables and the measurements that they are made from. Free of pandas.
+
+A study is a module in this package, whose function `tabulate(measured)` makes its tables (name -> frame) from the files
+that were measured (name -> paths), and its entry in STUDIES; `runs` is what all studies share. To add a table is: its
+rows in the module, its name here, and a caption, `workflow/report/<name>.rst`, if the report shows it.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from modeconn.plan import NONE, RULES, Plan, unique
+
+
+class Study(NamedTuple):
+    """measured: name -> the files, of a plan, that tables are made from. tables: name -> what a row of it is.
+
+    shown: those that the report shows -> its heading there. needed: measurements without which there are no tables.
+    """
+
+    measured: dict[str, Callable[[Plan], list[str]]]
+    tables: dict[str, str]
+    shown: dict[str, str]
+    needed: tuple[str, ...] = ()
+
+
+def _all(outputs):
+    """The files of these outputs, of whichever rule has them."""
+
+    def of(plan):
+        found = [(rule, output) for rule, about in RULES.items() for output in about.outputs if output in outputs]
+        return [path for rule, output in found for path in plan.outputs(rule, output)]
+
+    return of
+
+
+def _pairs(rule, output):
+    """The files of one output of a rule, those of the alignment study."""
+
+    def of(plan):
+        return plan.only("alignment").outputs(rule, output)
+
+    return of
+
+
+def _permutations(plan):
+    """Permutations of pairs, and those that they refine."""
+    matched = [cell for cell in plan.of("alignment") if cell["alignment"] != NONE]
+    found = [made.path for cell in matched for made in plan.permutation_of(cell)]
+    found += [made.path for cell in matched if plan.is_refined(cell["alignment"]) for made in plan.start_of(cell)]
+    return unique(found)
+
+
+STUDIES = {
+    "runs": Study(
+        {"histories": _all({"history"}), "artifacts": _all({"networks", "permutation", "bends", "statistics"})},
+        {"training": "an epoch", "environments": "an environment of artifacts"},
+        {"environments": "Environments"},
+    ),
+    "alignment": Study(
+        {
+            "evaluations": _pairs("evaluate_curve", "points"),
+            "signatures": _pairs("evaluate_signature", "signature"),
+            "planes": _pairs("evaluate_plane", "points"),
+            "marks": _pairs("evaluate_plane", "marks"),
+            "activations": _pairs("evaluate_activations", "activations"),
+            "scores": _pairs("refine", "scores"),
+            "permutations": _permutations,
+            "selections": _pairs("select_network", "rows"),
+        },
+        {
+            "curves": "a point of a curve",
+            "pairs": "a curve: averages and barriers",
+            "summary": "a quantity of a curve: mean, std and n over pairs",
+            "signatures": "a group of an alignment",
+            "spectrum": "a wave number of a curve",
+            "planes": "a point of a plane",
+            "marks": "a network or point of a curve in a plane",
+            "activations": "a group, t and endpoint",
+            "candidates": "a candidate of a refinement",
+            "permutations": "a group of two alignments",
+            "best": "a network or ensemble and attack",
+            "best_summary": "a quantity of those: mean, std and n over pairs",
+        },
+        {"summary": "Tables"},
+        ("evaluations",),
+    ),
+    "averaging": Study(
+        {"barriers": lambda plan: plan.outputs("evaluate_barriers", "points")},
+        {
+            "barriers": "a pair of networks: its barriers",
+            "barrier_summary": "a quantity of a network: mean, quartiles and n over pairs",
+            "interpolations": "a point t of a network: quartiles over pairs",
+        },
+        {"barrier_summary": "Tables"},
+        ("barriers",),
+    ),
+}

@@ -1,0 +1,32 @@
+"""The tables of the alignment study (Tatro et al. 2020): pairs of networks, and the curves between them."""
+
+import pandas as pd
+
+from modeconn import permutation_tables, tables
+
+
+def tabulate(measured: dict[str, list[str]]) -> dict[str, pd.DataFrame]:
+    """Each point of each curve, each curve with its averages and barriers, and their mean and deviation over pairs.
+
+    Further the spectrum of the loss along each curve, how far the permutations of a pair agree, and the rest as it was
+    measured, in one order.
+    """
+    curves = tables.joined(measured["evaluations"], tables.EVALUATION)
+    pairs = tables.pair_table(curves)
+    signatures = tables.joined(measured["signatures"], tables.SIGNATURE)
+    best = tables.joined(measured["selections"], tables.BEST)
+    permutations = permutation_tables.compare(measured["permutations"], signatures)
+    return {
+        "curves": curves,
+        "pairs": pairs,
+        "summary": tables.summary_table(pairs),
+        "signatures": signatures,
+        "spectrum": tables.spectrum_table(curves),
+        "planes": tables.joined(measured["planes"], tables.PLANE),
+        "marks": tables.joined(measured["marks"], tables.MARKS),
+        "activations": tables.joined(measured["activations"], tables.ACTIVATIONS),
+        "candidates": tables.joined(measured["scores"], tables.CANDIDATES),
+        "permutations": tables.ordered(permutations, tables.PERMUTATIONS),
+        "best": best,
+        "best_summary": tables.best_summary_table(best),
+    }

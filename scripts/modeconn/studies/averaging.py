@@ -1,0 +1,72 @@
+"""The tables of the averaging study (Kalaivanan 2023): barriers between all pairs of many networks."""
+
+import pandas as pd
+
+from modeconn import barriers, tables
+
+QUARTILES = {"lower": 0.25, "median": 0.5, "upper": 0.75}
+QUANTITIES = [name for name in barriers.QUANTITIES if "barrier" in name]
+
+
+def tabulate(measured: dict[str, list[str]]) -> dict[str, pd.DataFrame]:
+    """Barriers of each pair, their mean and quartiles over pairs, and quartiles along the lines between them."""
+    points = tables.joined(measured["barriers"], tables.LINES)
+    found = pair_table(points)
+    return {
+        "barriers": found,
+        "barrier_summary": summary_table(found),
+        "interpolations": interpolation_table(points),
+    }
+
+
+def pair_table(points: pd.DataFrame) -> pd.DataFrame:
+    """One row a pair, network, alignment and split (`tables.BARRIERS`), from the points between them (`tables.LINES`).
+
+    Raises ValueError where pairs of one network are not measured at the same points.
+    """
+    frames = []
+    for names, rows in points.groupby([name for name in tables.BARRIERS.key if name != "pair"]):
+        wide = {name: rows.pivot(index="pair", columns="t", values=name) for name in ("loss", "accuracy")}
+        if wide["loss"].isna().any(axis=None):
+            raise ValueError(
+                f"lines of {' '.join(map(str, names))} are not measured at the same points t: measure again"
+            )
+        t = wide["loss"].columns.to_numpy()
+        loss, error = wide["loss"].to_numpy(), 1 - wide["accuracy"].to_numpy()
+        frame = pd.DataFrame({"pair": wide["loss"].index})
+        for name, value in zip([name for name in tables.BARRIERS.key if name != "pair"], names):
+            frame[name] = value
+        frame["width"] = rows["width"].iloc[0]
+        frame["distance"] = rows.groupby("pair")["length"].max().reindex(frame["pair"]).to_numpy()
+        for kind, values in (("loss", loss), ("error", error)):
+            for name, barrier in barriers.BARRIERS.items():
+                frame[f"{kind}_barrier_{name.replace('-', '_')}"] = barrier(t, values.T)
+        frames.append(frame)
+    return tables.ordered(pd.concat(frames), tables.BARRIERS)[tables.BARRIERS.columns]
+
+
+def summary_table(found: pd.DataFrame) -> pd.DataFrame:
+    """Mean, standard deviation, extremes and quartiles over pairs of each barrier (`tables.BARRIER_SUMMARY`)."""
+    names = [name for name in tables.BARRIER_SUMMARY.key if name != "quantity"]
+    long = found.melt([*names, "width", "pair"], ["distance", *QUANTITIES], "quantity", "value")
+    groups = long.groupby([*names, "width", "quantity"])["value"]
+    statistics = {"mean": "mean", "std": "std", "least": "min", "most": "max", "n": "count"}
+    columns = {name: groups.agg(function) for name, function in statistics.items()}
+    columns |= {name: groups.quantile(share) for name, share in QUARTILES.items()}
+    table = pd.DataFrame(columns).reset_index()
+    return tables.ordered(table, tables.BARRIER_SUMMARY)[tables.BARRIER_SUMMARY.columns]
+
+
+def interpolation_table(points: pd.DataFrame) -> pd.DataFrame:
+    """Quartiles of loss and accuracy over pairs at each t (`tables.INTERPOLATIONS`).
+
+    A line has no direction of its own: t and 1 - t are both counted, so that the quartiles are symmetric.
+    """
+    both = pd.concat([points, points.assign(t=(1 - points["t"]).round(9))])
+    both["t"] = both["t"].round(9)
+    names = [name for name in tables.INTERPOLATIONS.key if name != "quantity"]
+    long = both.melt([*names, "width"], ["loss", "accuracy"], "quantity", "value")
+    groups = long.groupby([*names, "width", "quantity"])["value"]
+    columns = {name: groups.quantile(share) for name, share in QUARTILES.items()} | {"n": groups.count() // 2}
+    table = pd.DataFrame(columns).reset_index()
+    return tables.ordered(table, tables.INTERPOLATIONS)[tables.INTERPOLATIONS.columns]

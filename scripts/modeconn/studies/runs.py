@@ -1,0 +1,13 @@
+"""What all studies share: how everything was trained, and in which environments it was computed."""
+
+import pandas as pd
+
+from modeconn import provenance, tables
+
+
+def tabulate(measured: dict[str, list[str]]) -> dict[str, pd.DataFrame]:
+    """Loss and accuracy against epoch of networks, curves and refinements, and the environments of artifacts."""
+    return {
+        "training": tables.joined(measured["histories"], tables.HISTORY),
+        "environments": provenance.environments(measured["artifacts"]),
+    }

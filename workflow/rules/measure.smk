@@ -1,0 +1,92 @@
+"""What is measured besides curves: activations of aligned pairs and along paths, planes, barriers of many pairs."""
+
+
+rule evaluate_signature:
+    input:
+        **inputs("evaluate_signature"),
+    output:
+        **plan.outputs("evaluate_signature"),
+    log:
+        log("evaluate_signature"),
+    conda:
+        "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=60),
+    params:
+        **decisions("evaluate_signature"),
+        permutation=option("--permutation", "permutation"),
+    message:
+        "compare activations of {wildcards.population} of {wildcards.recipe}, aligned by {wildcards.alignment}"
+    shell:
+        CALL
+        + "--networks {input.networks:q} {params.permutation} --output {output.signature:q} > {log:q} 2>&1"
+
+
+rule evaluate_activations:
+    input:
+        **inputs("evaluate_activations"),
+    output:
+        **plan.outputs("evaluate_activations"),
+    log:
+        log("evaluate_activations"),
+    conda:
+        "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=120),
+    params:
+        **decisions("evaluate_activations"),
+        permutation=option("--permutation", "permutation"),
+        bends=option("--curve", "bends"),
+    message:
+        "compare activations along {wildcards.curve} of {wildcards.population} of {wildcards.recipe}, aligned by {wildcards.alignment}"
+    shell:
+        CALL
+        + "--networks {input.networks:q} {params.permutation} {params.bends} --output {output.activations:q} > {log:q} 2>&1"
+
+
+rule evaluate_plane:
+    input:
+        **inputs("evaluate_plane"),
+    output:
+        **plan.outputs("evaluate_plane"),
+    log:
+        log("evaluate_plane"),
+    wildcard_constraints:
+        curve=PLAN.identities("curve", keep=PLAN.is_bent) + "|none",
+    conda:
+        "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=240),
+    params:
+        **decisions("evaluate_plane"),
+        permutation=option("--permutation", "permutation"),
+        bends=option("--curve", "bends"),
+    message:
+        "evaluate the plane of curve {wildcards.curve} and alignment {wildcards.alignment}, {wildcards.population} of {wildcards.recipe}"
+    shell:
+        CALL
+        + "--networks {input.networks:q} {params.permutation} {params.bends} --output {output.points:q} --marks {output.marks:q} > {log:q} 2>&1"
+
+
+rule evaluate_barriers:
+    input:
+        **inputs("evaluate_barriers"),
+    output:
+        **plan.outputs("evaluate_barriers"),
+    log:
+        log("evaluate_barriers"),
+    conda:
+        "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=240),
+    params:
+        **decisions("evaluate_barriers"),
+        permutation=option("--permutation", "permutation"),
+    message:
+        "measure the barriers of {wildcards.population} of {wildcards.recipe}, aligned by {wildcards.alignment}"
+    shell:
+        CALL + "--networks {input.networks:q} {params.permutation} --output {output.points:q} > {log:q} 2>&1"
