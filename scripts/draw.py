@@ -31,7 +31,8 @@ def main():
 
 def draw(arguments, module):
     """Select the rows that `arguments` name, let the module of the figure draw them, and write both files."""
-    by = ["dataset", "network", "recipe", *(name for name in module.BY if name != "alignment")]
+    scope = getattr(module, "SCOPE", ["dataset", "network", "recipe"])
+    by = [*scope, *(name for name in module.BY if name != "alignment")]
     chosen = {name: getattr(arguments, name) for name in by}
     selected = [
         drawing.select(tables.read([path], table), chosen)

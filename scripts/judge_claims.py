@@ -10,8 +10,10 @@ import argparse
 import textwrap
 from pathlib import Path
 
-from modeconn import claims, cost, manifests, mistakes, provenance, tables
+from modeconn import claims, cost, manifests, mistakes, population_claims, provenance, tables
 
+# isort: split
+import pandas as pd  # after ours, which answers Ctrl-C
 
 # What claims and the text speak of.
 TABLES = {
@@ -62,10 +64,14 @@ def main():
     pairs, best, summary, signatures, barriers = found.values()
     # A data set is called as its file is, but for the digits of its meaning.
     splits = {Path(path).stem.rpartition("-")[0]: provenance.splits(path) for path in arguments.data}
-    verdicts = claims.judge(tables.read([arguments.claims], tables.CLAIMS), pairs, best, signatures, splits)
+    rows = tables.read([arguments.claims], tables.CLAIMS)
+    verdicts = claims.judge(rows, pairs, best, signatures, splits)
+    of_populations = population_claims.judge(rows, barriers)
     published = tables.read([arguments.published] if arguments.published else [], tables.SUMMARY)
     comparison = claims.compare(published, summary)
-    text = claims.text(summary, verdicts, comparison)
+    text = population_claims.text(barriers, of_populations)
+    if len(pairs) or not len(barriers):
+        text += claims.text(summary, verdicts, comparison)
     if arguments.partial is not None:
         text = f"PARTIAL: {arguments.partial} curves are whole, since jobs failed.\n\n{text}"
     if arguments.paper is not None:
@@ -73,7 +79,7 @@ def main():
     lines = "".join(map(manifests.read_text, arguments.remarks)).splitlines()
     text += remarks(lines + of_identical(pairs))
     outputs = {
-        arguments.verdicts_table: tables.csv(verdicts),
+        arguments.verdicts_table: tables.csv(pd.concat([verdicts, of_populations])),
         arguments.comparison_table: tables.csv(comparison),
         arguments.text: text.encode(),
     }

@@ -1,6 +1,6 @@
 """Judge a study's claims by its tables, and compare its numbers with published ones.
 
-A claim is a row of `claims.csv`. Its formula gives one number for each pair of networks, the margin, which is positive
+A claim is a row of `claims.csv`, which names its table. Its formula gives one number for each pair of networks, the margin, which is positive
 where the claim holds. A name in it is <alignment>_<curve>_<quantity>, for example activation_bezier_minimum_accuracy:
 what an alignment and a curve are called in the config (with _ for other characters) and a column of the pairs table,
 or one of `tables.BEST_QUANTITIES`, of the best network on the curve and what it is compared with; or
@@ -42,6 +42,7 @@ ARITHMETIC = (
     *[ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub],
 )
 WIDTH = 100
+TABLES = ("pairs", "best", "barriers")  # of which claims speak; of the last `population_claims`
 
 
 def judge(claims, pairs, best, signatures, splits=None):
@@ -60,10 +61,16 @@ def judge(claims, pairs, best, signatures, splits=None):
     Raises ValueError naming the claim whose formula, split or attack is wrong.
     """
     verdicts, same = [], identical(pairs)
-    sources = [(pairs, QUANTITIES), (tables.best_pair_table(best), tables.BEST_QUANTITIES)]
+    sources = {"pairs": (pairs, QUANTITIES), "best": (tables.best_pair_table(best), tables.BEST_QUANTITIES)}
     for claim in claims.to_dict("records"):
-        names, measured = _names(claim)
-        source, quantities = next(source for source in sources if measured <= set(source[1]))
+        if claim["table"] not in TABLES:
+            raise ValueError(
+                f"claim {claim['claim']}: table is '{claim['table']}', but must be one of {', '.join(TABLES)}"
+            )
+        if claim["table"] not in sources:
+            continue
+        source, quantities = sources[claim["table"]]
+        names = _names(claim, quantities)
         rows = _rows_of(claim, source)
         for study, group in rows.groupby(STUDY):
             wide = _wide(group, quantities).join(_signatures(signatures, study))
@@ -91,10 +98,10 @@ def identical(pairs):
     return set(pairs[pairs["length"] == 0][[*tables.STUDY, "pair"]].itertuples(index=False, name=None))
 
 
-def _names(claim):
-    """The names in a claim's formula, sorted, and the set of their quantities.
+def names_of(claim, pattern, known):
+    """The names in a claim's formula, sorted. ValueError if it is more than arithmetic on names of `pattern`.
 
-    ValueError if it is more than arithmetic on known names, or mixes those of paths with those of best networks.
+    known: what a name looks like, in words.
     """
     try:
         nodes = list(ast.walk(ast.parse(claim["formula"], mode="eval")))
@@ -106,25 +113,25 @@ def _names(claim):
             " that is positive where the claim holds: write 'a - b', not 'a > b'"
         )
     names = sorted({node.id for node in nodes if isinstance(node, ast.Name)})
-    known, measured = (*QUANTITIES, *tables.BEST_QUANTITIES), set()
     for name in names:
-        if re.fullmatch(r"\w+_signature_(before|after)", name):
-            continue
-        match = re.fullmatch(rf"\w+_\w+?_({'|'.join(known)})", name)
-        if match is None:
+        if not re.fullmatch(pattern, name):
             raise ValueError(
-                f"claim {claim['claim']}: unknown name '{name}': a name is <alignment>_<curve>_<quantity>,"
-                f" with a quantity of {', '.join(known)}, or <alignment>_signature_before or _after"
+                f"claim {claim['claim']}: unknown name '{name}' for table {claim['table']}: a name is {known}"
             )
-        measured |= {match.group(1)} - {None}  # signatures go with either kind
     if not names:
         raise ValueError(f"claim {claim['claim']}: the formula '{claim['formula']}' names nothing that was measured")
-    if not (measured <= set(QUANTITIES) or measured <= set(tables.BEST_QUANTITIES)):
-        raise ValueError(
-            f"claim {claim['claim']}: the formula '{claim['formula']}' mixes quantities of paths with those of the best"
-            f" networks on them ({', '.join(tables.BEST_QUANTITIES)}): make two claims of it"
-        )
-    return names, measured
+    return names
+
+
+def _names(claim, quantities):
+    """`names_of` a claim on curves with these quantities."""
+    known = "|".join(quantities)
+    return names_of(
+        claim,
+        rf"\w+_signature_(before|after)|\w+_\w+?_({known})",
+        f"<alignment>_<curve>_<quantity>, with a quantity of {', '.join(quantities)}, or <alignment>_signature_before or"
+        " _after",
+    )
 
 
 def _rows_of(claim, pairs):

@@ -365,6 +365,8 @@ def _check_names(config):
                 for name in entry.get(section, []):
                     if (section, name) != ("alignments", "none"):
                         _defined(config, section, name, f"{where}.{section}")
+            if study == "alignment" and not entry.get("curves", config["curves"]):
+                raise ValueError(f"config, {where}: there are no curves: define some under curves")
             if entry.get("attack") is not None:
                 _defined(config, "attacks", entry["attack"], f"{where}.attack")
             if entry.get("best") is not None:

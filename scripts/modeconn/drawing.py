@@ -101,6 +101,22 @@ def panels(columns):
     return figure, axes
 
 
+def stack(rows, width):
+    """A figure of `rows` panels below one another, `width` inches wide or as wide as the legend: (figure, axes)."""
+    figure = Figure(figsize=(max(LEAST_WIDTH, width), 0.8 + 1.9 * rows))
+    return figure, list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
+
+
+def grid(count, columns):
+    """A figure of `count` panels, `columns` beside one another, with the same limits of both axes: (figure, axes)."""
+    rows = -(-count // columns)
+    figure = Figure(figsize=(max(LEAST_WIDTH, 1 + 2 * columns), 0.9 + 1.6 * rows))
+    axes = list(figure.subplots(rows, columns, sharex=True, squeeze=False).flat)
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    return figure, axes[:count]
+
+
 def draw_lines(axes, lines, style):
     """Draw a frame of one column a line: each of them thin, and their mean thick."""
     if lines.shape[1] > 1:

@@ -18,7 +18,7 @@ WORDS = frozenset(
     [
         *["kind", "dataset", "network", "recipe", "seeds", "pair", "alignment", "curve", "split", "attack", "group"],
         *["site", "images", "mark", "candidate", "other", "members"],
-        *["quantity", "claim", "statement", "source", "unit", "formula"],
+        *["quantity", "claim", "statement", "source", "unit", "table", "formula"],
         *["paper_network", "paper_dataset", "paper_curve", "setting", "within_spread"],
     ]
 )
@@ -123,7 +123,10 @@ PAPER = Table(
     key=["paper_network", "paper_dataset", "paper_curve", "quantity"],
 )
 CLAIMS = Table(
-    columns=["claim", "statement", "source", "unit", "split", "attack", "formula", "tolerance", "least_pairs"],
+    columns=[
+        *["claim", "statement", "source", "unit", "table", "split", "attack", "formula", "tolerance"],
+        "least_pairs",  # of the table barriers: the fewest networks
+    ],
     key=["claim"],
 )
 

@@ -11,7 +11,7 @@ from modeconn.configuration import shown_as
 ALL = "all"  # alignments over one another, in place of the name of one
 
 
-class Study(NamedTuple):
+class Pairs(NamedTuple):
     """What one entry of the alignment study shows, by the names that tables and figures use."""
 
     alignments: list[str]
@@ -44,11 +44,11 @@ class Study(NamedTuple):
         return self.curves if "activations" in self.measures else []
 
 
-def study(config: dict, entry: dict) -> Study:
-    """The `Study` of one entry of the alignment study of a complete config."""
+def pairs(config: dict, entry: dict) -> Pairs:
+    """The `Pairs` of one entry of the alignment study of a complete config."""
     curves = entry.get("curves", list(config["curves"]))
     methods = [config["alignments"][name]["method"] for name in entry["alignments"] if name != "none"]
-    return Study(
+    return Pairs(
         alignments=[shown_as(config, "alignment", name) for name in entry["alignments"]],
         curves=[shown_as(config, "curve", name) for name in curves],
         bent=[shown_as(config, "curve", name) for name in curves if config["curves"][name]["kind"] != "linear"],
@@ -63,15 +63,16 @@ def study(config: dict, entry: dict) -> Study:
 class Figure(NamedTuple):
     """A figure: its label in the report, the tables it is drawn from, and for which parts of a study it is drawn.
 
-    tables: outputs of the rule make_tables. by: what tells several of a study apart, in the order in which it stands
-    in the name of the file. parts: study -> the values of `by`, a tuple a figure; () alone is one figure, no tuple is
-    none.
+    tables: of `studies`. by: what tells several of an entry apart, in the order in which it stands in the name of the
+    file. parts: `Pairs` of an entry -> the values of `by`, a tuple a figure; () alone is one figure, no tuple is none.
+    study: whose entries have it; of averaging an entry is a data set and a recipe, and `parts` is given nothing.
     """
 
     label: str
     tables: list[str]
     by: list[str]
-    parts: Callable[[Study], Iterable[tuple[str, ...]]]
+    parts: Callable[[Pairs], Iterable[tuple[str, ...]]]
+    study: str = "alignment"
 
 
 def _each(names):
@@ -82,6 +83,7 @@ def _once(wanted):
     return [()] if wanted else []
 
 
+SPLITS = [("test",), ("train",)]
 FIGURES = {
     "curves": Figure(
         "along the curves",
@@ -106,17 +108,21 @@ FIGURES = {
     "layers": Figure("similarity by layer", ["activations"], ["curve"], lambda study: _each(study.compared)),
     "candidates": Figure("candidates of the refinement", ["candidates"], [], lambda study: _once(study.refined)),
     "permutations": Figure("permutations compared", ["permutations"], [], lambda study: _once(study.aligned)),
+    "barriers": Figure("barriers between all pairs", ["barriers"], ["split"], lambda _: SPLITS, "averaging"),
+    "interpolations": Figure("between all pairs", ["interpolations"], ["split"], lambda _: SPLITS, "averaging"),
 }
 
 
 def of(config: dict) -> list[str]:
     """Every figure of a complete config, by its path without folder and ending: <dataset>-<network>-<recipe>/<name>."""
     found: dict[str, None] = {}
-    for entry in config["studies"].get("alignment", []):
-        studied = "-".join(entry[kind] for kind in ("dataset", "network", "recipe"))
-        for name, figure in FIGURES.items():
-            for part in figure.parts(study(config, entry)):
-                found["-".join([f"{studied}/{name}", *part])] = None
+    for study, entry in ((study, entry) for study, entries in config["studies"].items() for entry in entries):
+        shown = pairs(config, entry) if study == "alignment" else None
+        for recipe in entry.get("recipes", [entry.get("recipe")]):
+            studied = "-".join([entry["dataset"], entry.get("network", ALL), recipe])
+            for name, figure in FIGURES.items():
+                for part in figure.parts(shown) if figure.study == study else []:
+                    found["-".join([f"{studied}/{name}", *part])] = None
     return list(found)
 
 

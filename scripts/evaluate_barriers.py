@@ -1,0 +1,38 @@
+"""Loss and accuracy along the straight lines between all pairs of a population.
+
+Statistics of normalization layers are re-estimated at each point.
+"""
+
+from modeconn import artifacts, connectivity, lines, measuring, populations, programs
+from modeconn.measuring import View
+
+parser = programs.parser(__doc__)
+populations.add_arguments(parser)
+populations.add_permutation_argument(parser)
+
+
+def main(arguments, job):
+    values = arguments.job
+    population = populations.load(arguments, job.device)
+    settings, functional, seeds = values["barriers"], population.functional, values["members"]
+    vectors = population.vectors()
+    measured, _ = measuring.measure(
+        job,
+        vectors,
+        lines.looks(len(seeds), settings["points"]),
+        lambda look: [View("train"), View("test")],
+        functional=functional,
+        dataset=population.dataset,
+        batch=settings["batch"],
+        statistics=connectivity.recalibrating(population, settings["recalibration"], values),
+        what=f"measure the barriers of {values['names']['network']}",
+        total=lines.number_of_looks(len(seeds), settings["points"]),
+        together=functional.together(settings["batch"]),
+    )
+    width = next(iter(functional.shapes.values()))[0]
+    rows = ({**row, "width": width} for row in lines.rows(measured, vectors, seeds))
+    artifacts.write_rows(arguments.output, list(rows))
+
+
+if __name__ == "__main__":
+    programs.run(parser, main)

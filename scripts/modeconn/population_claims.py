@@ -1,0 +1,111 @@
+"""Judge claims on all pairs of many networks, by the table of barriers, and say it in a few lines.
+
+A name in a formula is <alignment>_<quantity>: none_loss_barrier_max_endpoint, say. The margin of a claim is the mean of
+its formula over all pairs of a network by a recipe. Pairs share networks, so they are not independent: the standard
+error of that mean is the jackknife's over networks, each left out with all of its pairs. With m the margin plus the
+tolerance, a claim shows if m is above RESOLUTION standard errors, does not show if it is as far below zero, and is too
+close to say otherwise.
+"""
+
+import numpy as np
+import pandas as pd
+
+from modeconn import tables
+from modeconn.claims import RESOLUTION, VERDICT_COLUMNS, names_of
+from modeconn.layout import aligned, number
+
+QUANTITIES = tuple(name for name in tables.BARRIERS.columns if "barrier" in name)
+GROUP = [*tables.STUDY, "attack"]
+CONNECTED = 0.02  # error above the interpolant below which two networks count as connected (Sharma et al. 2024)
+
+
+def judge(claims: pd.DataFrame, barriers: pd.DataFrame) -> pd.DataFrame:
+    """The verdict on each claim on `barriers` (`tables.BARRIERS`) for each network and recipe, with VERDICT_COLUMNS.
+
+    `std` is the standard error, `n` the number of networks. Raises ValueError naming the claim whose formula is wrong.
+    """
+    verdicts = []
+    for claim in claims[claims["table"] == "barriers"].to_dict("records"):
+        pattern = rf"\w+_({'|'.join(QUANTITIES)})"
+        names = names_of(claim, pattern, f"<alignment>_<quantity>, with a quantity of {', '.join(QUANTITIES)}")
+        rows = barriers[(barriers["split"] == claim["split"]) & (barriers["attack"] == claim["attack"])]
+        for group, of_network in rows.groupby(GROUP):
+            wide = of_network.pivot(index="pair", columns="alignment", values=list(QUANTITIES))
+            wide = wide.set_axis([f"{alignment}_{quantity}" for quantity, alignment in wide.columns], axis=1)
+            missing = [name for name in names if name not in wide]
+            margin = wide.reindex(columns=names).eval(claim["formula"], engine="python").dropna()
+            verdicts.append(_verdict(claim, group, margin, missing))
+        if rows.empty and len(barriers):
+            verdicts.append(_verdict(claim, ("", "", "", ""), pd.Series(dtype=np.float64), names))
+    return pd.DataFrame(verdicts, columns=VERDICT_COLUMNS)
+
+
+def standard_error(values: pd.Series) -> tuple[float, int]:
+    """(jackknife standard error of the mean of `values`, number of networks); the index names pairs, "3-17"."""
+    first, second = (values.index.str.split("-").str[end] for end in (0, 1))
+    networks = sorted({*first, *second})
+    if len(networks) < 3:
+        return float("nan"), len(networks)
+    left_out = [values[(first != network) & (second != network)].mean() for network in networks]
+    n = len(networks)
+    return float(np.sqrt((n - 1) / n * np.square(left_out - np.mean(left_out)).sum())), n
+
+
+def _verdict(claim, group, margin, missing):
+    error, n = standard_error(margin) if len(margin) else (float("nan"), 0)
+    supported = margin.mean() + claim["tolerance"]
+    if n == 0:
+        verdict = "not run"
+    elif n < claim["least_pairs"] or np.isnan(error):
+        verdict = "too few to say"
+    elif abs(supported) <= RESOLUTION * error:
+        verdict = "too close to say"
+    else:
+        verdict = "shows" if supported > 0 else "does not show"
+    return {
+        **{name: claim[name] for name in ("claim", "statement", "source", "unit", "tolerance")},
+        **dict(zip(GROUP, group)),
+        "measured": margin.mean(),
+        "std": error,
+        "worst_pair": margin.idxmin() if len(margin) else "",
+        "worst": margin.min(),
+        "resolution": RESOLUTION * error,
+        "n": n,
+        "verdict": verdict,
+        "missing": " ".join(missing),
+    }
+
+
+def text(barriers: pd.DataFrame, verdicts: pd.DataFrame) -> str:
+    """For a terminal: by data set and recipe the barriers of each network, and each claim with where it shows."""
+    blocks = []
+    for (dataset, recipe), rows in barriers[barriers["split"] == "test"].groupby(["dataset", "recipe"]):
+        title = f"{dataset} / {recipe}"
+        lines = [["network", "alignment", "units", "loss barrier", "error barrier", "connected", "n"]]
+        for (_, network, alignment), pairs in rows.groupby(["width", "network", "alignment"]):
+            loss, error = pairs["loss_barrier_max_endpoint"], pairs["error_barrier_linear"]
+            lines.append(
+                [
+                    *[network, alignment, f"{pairs['width'].iloc[0]:.0f}"],
+                    *[number(loss.mean(), loss.std(), 1, 3), number(error.mean(), error.std(), 100, 1)],
+                    *[f"{(error < CONNECTED).mean():.0%}", str(len(pairs))],
+                ]
+            )
+        head = (
+            "Barriers on the straight lines between all pairs (test loss above the worse end: nats; error above the\n"
+            f"interpolant: points), mean and deviation over n pairs; connected: error below {CONNECTED:.0%}"
+        )
+        blocks += [f"{title}\n{'=' * len(title)}", f"{head}\n\n{aligned(lines, left=2)}"]
+        judged = verdicts[(verdicts["dataset"] == dataset) & (verdicts["recipe"] == recipe)]
+        order = rows.drop_duplicates("network").sort_values("width")["network"].tolist()
+        blocks.append("\n".join(_said(judged, order)))
+    return "\n\n".join(blocks) + "\n" if blocks else ""
+
+
+def _said(verdicts, networks):
+    """Each claim, and of which networks it was found to show, not to show, or neither."""
+    for claim, rows in verdicts.groupby("claim", sort=False):
+        found = dict(zip(rows["network"], rows["verdict"]))
+        yield rows["statement"].iloc[0]
+        for verdict in dict.fromkeys(rows["verdict"]):
+            yield f"    {verdict}: {', '.join(name for name in networks if found.get(name) == verdict)}"
