@@ -49,16 +49,13 @@ install:
 reproduce: $(VENV)/installed ## run the study of CONFIG to its report, and say what came out
 	@$(RUN) --minutes "$(MINUTES)" --cache "$(if $(CACHE),$(CACHE)/$(CACHE_KEY))" -- $(ARGS)
 
-# What would run, with reasons and commands, kept for a program to read; $(1): more options.
-plan = mkdir -p .snakemake && $(RUN) -- --dry-run --printshellcmds --quiet host $(1) > .snakemake/plan.txt 2>&1 || { cat .snakemake/plan.txt; exit 1; }
-
 why: $(VENV)/installed ## say which jobs of CONFIG would run, and because of what
-	@$(call plan)
+	@mkdir -p .snakemake
+	@$(RUN) -- --dry-run --printshellcmds --quiet host > .snakemake/plan.txt 2>&1 || { cat .snakemake/plan.txt; exit 1; }
 	@python scripts/explain_plan.py --plan .snakemake/plan.txt
 
 cost: $(VENV)/installed ## count jobs and image passes of CONFIG, and hours where speed was measured
-	@$(call plan,--forceall)
-	@python scripts/estimate_cost.py --plan .snakemake/plan.txt
+	@python scripts/estimate_cost.py --config "$(CONFIG)"
 
 test: $(VENV)/installed ## run the tests
 	python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile

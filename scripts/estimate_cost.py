@@ -1,22 +1,19 @@
 """What a config costs: jobs and image passes by network and data set, and hours where the speed has been measured.
 
-Reads what `snakemake --dry-run --printshellcmds` prints, so it counts the jobs of that plan. A pass is one image
-forward and backward through one network, as in training; forward alone counts a third, a step of an attack one. What
-AutoAttack takes is not known beforehand: jobs under it are not counted. Hours are passes divided by passes a second,
+All jobs of the config count, done or not. A pass is one image forward and backward through one network, as in
+training; forward alone counts a third, a step of an attack one. What AutoAttack takes is not known beforehand: jobs under it are not counted. Hours are passes divided by passes a second,
 which finished trainings of the same network on the same data have left in their cost files. How many images a data
 set has is read from where it stands: the data already made, or the files behind the config's `path`.
 """
 
 import argparse
-import json
-import re
-import shlex
 from collections import defaultdict
 from fractions import Fraction
 from pathlib import Path
 
-from modeconn import cost, mistakes, own_data, provenance
+from modeconn import configuration, cost, mistakes, own_data, provenance
 from modeconn.layout import aligned
+from modeconn.plan import Made, Plan
 
 FORWARD = Fraction(1, 3)
 # Images that test_fraction splits, as it does the `count` points of moons.
@@ -29,19 +26,6 @@ SIZES = {
     "fashion_mnist": (60_000, 10_000),
     "tiny_imagenet": (100_000, 10_000),
 }
-
-
-def plan(text):
-    """(program, options) of each command of ours in the output of a dry run; --job as it was given."""
-    for command in re.findall(r"^\s*(?:Shell command: )?python (?:\S*/)?(\w+\.py --job .*)", text, re.MULTILINE):
-        program, *words = shlex.split(command)
-        options, name = defaultdict(list), None
-        for word in words:
-            if word.startswith("--"):
-                name = word
-            else:
-                options[name].append(word)
-        yield program.removesuffix(".py"), options
 
 
 def sizes(dataset, made=None):
@@ -63,38 +47,47 @@ def sizes(dataset, made=None):
     return train - dataset.get("hold_out", 0), test
 
 
-def passes(program, job, dataset, sizes):
-    """Passes of one job, by its program, its values and those of its data set; None where they are not known here.
+def passes(rule, job, dataset, sizes):
+    """Passes of one job, by its rule, its values and those of its data set; None where they are not known here.
 
     sizes: (training, test) images.
     """
     train, test = sizes
     attack = job.get("recipe", job).get("attack")
-    if any((one or {}).get("method") == "autoattack" for one in (attack, *job.get("attacks", {}).values())):
+    under = [*job.get("attacks", {}).values(), *job.get("tested", {}).values()]
+    if any((one or {}).get("method") == "autoattack" for one in (attack, *under)):
         return None
-    if program == "train":
+    if rule == "train":
         return len(job["seeds"]) * job["recipe"]["epochs"] * train * (1 + _crafted(attack))
-    if program == "fit_curve":
+    if rule == "fit_curve":
         return job["curve"]["epochs"] * train * (1 + _crafted(attack))
     alignment = job.get("alignment")
     matched = dataset["alignment_fraction"] * train
-    if program == "align":
+    if rule == "align":
+        # Weights are matched without an image.
+        if alignment["method"] != "activation":
+            return 0
+        return 2 * (len(job["members"]) - 1) * matched * (FORWARD + _crafted(alignment.get("attack")))
+    if rule == "evaluate_signature":
         return 2 * (FORWARD * (matched + test) + matched * _crafted(alignment.get("attack")))
-    if program == "refine":
+    if rule == "refine":
         candidates = alignment["samples"] + 2
         return train * (alignment["epochs"] * (1 + _crafted(attack)) + candidates * (FORWARD + _crafted(attack)))
-    evaluation = job.get("evaluation") or job.get("plane") or job.get("activations")
+    evaluation = next((job[kind] for kind in ("evaluation", "plane", "activations", "barriers") if kind in job), None)
     recalibrated = (FORWARD + _crafted(attack)) * (evaluation["recalibration"]["images"] or train) if evaluation else 0
-    if program == "evaluate_curve":
-        return evaluation["points"] * (recalibrated + FORWARD * (train + test))
-    if program == "evaluate_plane":
+    if rule == "evaluate_curve":
+        attacked = sum(map(_measured, job.get("attacks", {}).values()))
+        return evaluation["points"] * (recalibrated + FORWARD * (train + test) + test * attacked)
+    if rule == "evaluate_plane":
         return evaluation["points"] ** 2 * (recalibrated + FORWARD * test)
-    if program == "evaluate_activations":  # at each point with both ends, at two sites, two networks each
+    if rule == "evaluate_activations":  # at each point with both ends, at two sites, two networks each
         return evaluation["points"] * (recalibrated + 8 * FORWARD * matched)
-    if program == "evaluate_robustness":
-        return evaluation["points"] * test * _measured(attack)
-    if program == "select_network":
-        attacks, selection = job["attacks"], job["selection"]
+    if rule == "evaluate_barriers":
+        members = len(job["members"])
+        looks = members + members * (members - 1) // 2 * (evaluation["points"] - 2)
+        return looks * (recalibrated + FORWARD * (train + test))
+    if rule == "select_network":
+        attacks, selection = job["tested"], job["selection"]
         selecting = sum(_measured(attacks[name]) for name in {"none", selection})
         # Both ends, the best network, the ensemble of both ends and that along the curve: an image goes through each
         # member once.
@@ -126,29 +119,28 @@ def speed(trainings):
     return (sum(rate for rate, _ in found) / len(found), found[0][1]) if found else None
 
 
-def rows(text):
-    """Lines of the table, one for each network and data set, and the number of jobs, by program, not counted."""
-    jobs = [(program, options, json.loads(options["--job"][0])) for program, options in plan(text)]
+def rows(planned):
+    """Lines of the table, one for each network and data set, and the number of jobs, by rule, not counted."""
+    jobs = [(job, planned.job(job.rule, dict(job.wildcards))) for job in planned.jobs]
     datasets = {
-        path: (job["dataset"], sizes(job["dataset"], path))
-        for program, options, job in jobs
-        if program == "prepare_data"
-        for path in options["--output"][:1]
+        dict(job.wildcards)["dataset"]: (values["dataset"], sizes(values["dataset"], Made(job, "data").path))
+        for job, values in jobs
+        if job.rule == "prepare_data"
     }
     found = defaultdict(lambda: [0, 0, []])
     uncounted = defaultdict(int)
-    for program, options, job in jobs:
-        if program == "prepare_data":
+    for job, values in jobs:
+        if job.rule == "prepare_data":
             continue
-        count = passes(program, job, *datasets[options["--data"][0]])
+        count = passes(job.rule, values, *datasets[dict(job.wildcards)["dataset"]])
         if count is None:
-            uncounted[program] += 1
+            uncounted[job.rule] += 1
             continue
-        entry = found[job["names"]["network"], job["names"]["dataset"]]
+        entry = found[values["names"]["network"], values["names"]["dataset"]]
         entry[0] += 1
         entry[1] += count
-        if program == "train":
-            entry[2].append((Path(options["--output"][0]), job))
+        if job.rule == "train":
+            entry[2].append((Path(Made(job, "networks").path), values))
     return found, uncounted
 
 
@@ -174,11 +166,12 @@ def table(found, uncounted):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument(
-        "--plan", required=True, metavar="FILE", help="the output of snakemake --dry-run --forceall --printshellcmds"
-    )
+    parser.add_argument("--config", required=True, metavar="YAML", help="what would be run")
     arguments = parser.parse_args()
-    print(table(*rows(Path(arguments.plan).read_text(encoding="utf-8"))))
+    schema = configuration.schema()
+    config = configuration.read(arguments.config)
+    configuration.complete(config, schema)
+    print(table(*rows(Plan(config, schema))))
 
 
 if __name__ == "__main__":

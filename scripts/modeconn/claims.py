@@ -1,7 +1,7 @@
 """Judge a study's claims by its tables, and compare its numbers with published ones.
 
-A claim is a row of `claims.csv`, which names its table. Its formula gives one number for each pair of networks, the margin, which is positive
-where the claim holds. A name in it is <alignment>_<curve>_<quantity>, for example activation_bezier_minimum_accuracy:
+A claim is a row of `claims.csv`, which names its table. Its formula gives one number for each pair of networks, the
+margin, which is positive where the claim holds. A name in it is <alignment>_<curve>_<quantity>, for example activation_bezier_minimum_accuracy:
 what an alignment and a curve are called in the config (with _ for other characters) and a column of the pairs table,
 or one of `tables.BEST_QUANTITIES`, of the best network on the curve and what it is compared with; or
 <alignment>_signature_before or _after: mean correlation of the neurons that it matches, over all groups of channels.
@@ -129,8 +129,8 @@ def _names(claim, quantities):
     return names_of(
         claim,
         rf"\w+_signature_(before|after)|\w+_\w+?_({known})",
-        f"<alignment>_<curve>_<quantity>, with a quantity of {', '.join(quantities)}, or <alignment>_signature_before or"
-        " _after",
+        f"<alignment>_<curve>_<quantity>, with a quantity of {', '.join(quantities)}, or <alignment>_signature_before"
+        " or _after",
     )
 
 

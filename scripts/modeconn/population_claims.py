@@ -104,7 +104,7 @@ def text(barriers: pd.DataFrame, verdicts: pd.DataFrame) -> str:
 
 def _said(verdicts, networks):
     """Each claim, and of which networks it was found to show, not to show, or neither."""
-    for claim, rows in verdicts.groupby("claim", sort=False):
+    for _, rows in verdicts.groupby("claim", sort=False):
         found = dict(zip(rows["network"], rows["verdict"]))
         yield rows["statement"].iloc[0]
         for verdict in dict.fromkeys(rows["verdict"]):
