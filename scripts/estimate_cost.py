@@ -1,9 +1,10 @@
 """What a config costs: jobs and image passes by network and data set, and hours where the speed has been measured.
 
 All jobs of the config count, done or not. A pass is one image forward and backward through one network, as in
-training; forward alone counts a third, a step of an attack one. What AutoAttack takes is not known beforehand: jobs under it are not counted. Hours are passes divided by passes a second,
-which finished trainings of the same network on the same data have left in their cost files. How many images a data
-set has is read from where it stands: the data already made, or the files behind the config's `path`.
+training; forward alone counts a third, a step of an attack one. What AutoAttack takes is not known beforehand: jobs
+under it are not counted. Hours are passes divided by passes a second, which finished trainings of the same network on
+the same data have left in their cost files. How many images a data set has is read from where it stands: the data
+already made, or the files behind the config's `path`.
 """
 
 import argparse

@@ -35,7 +35,8 @@ def main():
     parser = Parser(description=__doc__, allow_abbrev=False, parents=[listing])
     parser.listed = listed.measurements
     for name in study.measured:
-        parser.add_argument(f"--{name}", nargs="*", default=[], required=name in study.needed, metavar="FILE")
+        needed = name in study.needed
+        parser.add_argument(f"--{name}", nargs="*", default=[], required=needed, metavar="FILE", help="what was measured")
     for name, row in study.tables.items():
         parser.add_argument(f"--{name.replace('_', '-')}-table", required=True, metavar="CSV", help=f"one row {row}")
     arguments = parser.parse_args([*lines(listed.measurements, listed.listed), *words])

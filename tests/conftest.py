@@ -89,10 +89,10 @@ def tiny_pair(tiny_dataset, tiny_network, tmp_path_factory):
     artifacts.save(files["data"], tensors, {"rule": "prepare_data", **facts})
     states = [tiny_network(seed).state_dict() for seed in (1, 2)]
     networks = {name: torch.stack([state[name] for state in states]) for name in states[0]}
-    artifacts.save(files["networks"], networks, {"rule": "train", "job": {"seeds": [1, 2]}})
+    artifacts.save(files["networks"], networks, {"rule": "train", "job": {"seeds": [1, 2]}}, lanes=True)
     names = {"dataset": "tiny", "network": "tinyten", "recipe": "standard", "pair": "1-2", "alignment": "none"}
     network = {"family": "tinyten", "width": 0.25, "norm": "batch"}
-    return files, {"threads": 1, "names": names, "network": network, "pair": [1, 2]}
+    return files, {"threads": 1, "names": names, "network": network, "members": [1, 2]}
 
 
 @pytest.fixture(scope="session")

@@ -116,6 +116,8 @@ def load_lane(path, lane, device="cpu", rule=None):
     """
     with _opened(path, rule) as (file, metadata):
         tensors = {name: file.get_slice(name)[lane] for name in file.keys()}  # noqa: SIM118, it is no dict
+        if LANES not in metadata:
+            raise ValueError("its networks have no checksums of their own: it is of an earlier version")
         if metadata.pop("checksum") != _of_metadata(metadata) or metadata[LANES][lane] != _checksum_of(tensors):
             raise ValueError("its checksum does not fit its content")
     return {name: tensor.to(device) for name, tensor in tensors.items()}

@@ -1,10 +1,11 @@
 """Judge a study's claims by its tables, and compare its numbers with published ones.
 
 A claim is a row of `claims.csv`, which names its table. Its formula gives one number for each pair of networks, the
-margin, which is positive where the claim holds. A name in it is <alignment>_<curve>_<quantity>, for example activation_bezier_minimum_accuracy:
-what an alignment and a curve are called in the config (with _ for other characters) and a column of the pairs table,
-or one of `tables.BEST_QUANTITIES`, of the best network on the curve and what it is compared with; or
-<alignment>_signature_before or _after: mean correlation of the neurons that it matches, over all groups of channels.
+margin, which is positive where the claim holds. A name in it is <alignment>_<curve>_<quantity>, for example
+activation_bezier_minimum_accuracy: what an alignment and a curve are called in the config (with _ for other
+characters) and a column of the pairs table, or one of `tables.BEST_QUANTITIES`, of the best network on the curve and
+what it is compared with; or <alignment>_signature_before or _after: mean correlation of the neurons that it matches,
+over all groups of channels.
 
 How far test images resolve a margin is known: each accuracy in the formula counts right answers among N images, which
 has the variance p (1 - p) / N of a binomial count. Networks are tested on the same images, which makes differences more

@@ -45,7 +45,7 @@ def _check_job(path, maker, argument, made, wanted):
                 f"{path} is of {kind} {names[kind]}, and this job of {here[kind]}: run rule {maker} again, or give the "
                 "file that belongs to it"
             )
-    for kind in ("network", "recipe", "members"):
+    for kind in ("members", "network", "recipe"):
         if kind in made and kind in wanted and made[kind] != wanted[kind]:
             other = "other networks" if kind == "members" else f"another {kind}"
             raise ValueError(

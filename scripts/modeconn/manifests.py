@@ -167,8 +167,11 @@ def _of_artifact(path):
     if Path(path).suffix != ".safetensors":
         return None
     with open(path, "rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return json.loads(header["__metadata__"]["modeconn"])["checksum"]
+        length = int.from_bytes(file.read(8), "little")
+        if length > os.path.getsize(path):
+            return None
+        header = json.loads(file.read(length))
+    return json.loads(header.get("__metadata__", {}).get("modeconn", "{}")).get("checksum")
 
 
 def _of_content(content):

@@ -92,8 +92,8 @@ def text(barriers: pd.DataFrame, verdicts: pd.DataFrame) -> str:
                 ]
             )
         head = (
-            "Barriers on the straight lines between all pairs (test loss above the worse end: nats; error above the\n"
-            f"interpolant: points), mean and deviation over n pairs; connected: error below {CONNECTED:.0%}"
+            "Barriers between all pairs (test loss above the worse end: nats; error above the interpolant:\n"
+            f"points), mean and deviation over n pairs; connected: error barrier below {CONNECTED:.0%}"
         )
         blocks += [f"{title}\n{'=' * len(title)}", f"{head}\n\n{aligned(lines, left=2)}"]
         judged = verdicts[(verdicts["dataset"] == dataset) & (verdicts["recipe"] == recipe)]

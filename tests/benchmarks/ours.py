@@ -4,7 +4,17 @@ import dataclasses
 
 import torch
 
-from modeconn import classification, connectivity, curves, datasets, networks, pairs, planes, refinement
+from modeconn import (
+    classification,
+    connectivity,
+    curves,
+    datasets,
+    measuring,
+    networks,
+    planes,
+    populations,
+    refinement,
+)
 from modeconn.functional import Functional
 from modeconn.matching import activation, weight
 from modeconn.optimization import minimize
@@ -51,7 +61,7 @@ class Ours:
         ]
         self.network = networks.of(network, dataset).to(device)
         self.functional = Functional(self.network)
-        self.pair = pairs.Pair(self.dataset, self.functional, *self.states[:2])
+        self.pair = populations.Population(self.dataset, self.functional, tuple(self.states[:2]))
 
     def _minimize(self, objective, variables, lanes, augmentation, **more):
         minimize(
@@ -85,7 +95,7 @@ class Ours:
             pass
 
     def fit(self):
-        ends = self.pair.ends()
+        ends = self.pair.vectors()
         bends = curves.midpoints(*ends, 1)[None].requires_grad_(True)
         curve = {"kind": "bezier", "weight_decay": 5e-4}
         objective = curves.objective_of(self.functional, ends[None], bends, curve, None)
@@ -101,7 +111,9 @@ class Ours:
         )
 
     def evaluate(self, points=POINTS):
-        for _, _, vectors in connectivity.along(self.pair.ends(), "linear", points):
+        ends = self.pair.vectors()
+        for look in connectivity.along(ends, "linear", points):
+            vectors = measuring.combine(ends, look.networks)
             buffers = self._recalibrated(vectors)
             for split in ("train", "test"):
                 self._evaluate(vectors, split, buffers=buffers)

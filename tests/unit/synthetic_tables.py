@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
 
+from modeconn.studies import STUDIES
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 STUDY = {"dataset": "digits", "network": "tinyten", "recipe": "standard"}
 # How far the accuracy sags in the middle of a path (fractions).
@@ -147,7 +149,8 @@ def write_permutations(folder):
             orders[LAYERS[0]][:2] = orders[LAYERS[0]][1::-1]
         names = STUDY | {"pair": pair, "alignment": alignment}
         paths.append(folder / f"{alignment}-{pair}.safetensors")
-        save_file(orders, paths[-1], metadata={"modeconn": json.dumps({"job": {"names": names}})})
+        both = {group: np.stack([np.arange(8), order]) for group, order in orders.items()}
+        save_file(both, paths[-1], metadata={"modeconn": json.dumps({"job": {"names": names}})})
     return paths
 
 
@@ -168,27 +171,58 @@ def selections():
     return pd.DataFrame(rows)
 
 
-TABLES = (
-    *["curves", "pairs", "summary", "training", "signatures"],
-    *["spectrum", "planes", "marks", "activations", "candidates", "permutations"],
-    *["best", "best_summary", "environments"],
-)
+def lines():
+    """Points between all pairs of three networks of two widths, as they are and matched."""
+    rows = []
+    for (network, width), alignment, pair, split in itertools.product(
+        {"mlp2": 2, "mlp16": 16}.items(), ("none", "weight"), ("1-2", "1-3", "2-3"), ("train", "test")
+    ):
+        rise = (1.0 if alignment == "none" else 2 / width) * (1 + 0.1 * int(pair[2]))
+        names = STUDY | {"network": network, "width": width, "alignment": alignment, "pair": pair, "split": split}
+        for t in (0, 0.5, 1):
+            loss, accuracy = 0.2 + rise * (t == 0.5), 0.9 - 0.3 * rise * (t == 0.5)
+            rows.append(names | {"t": t, "length": 4 * t, "attack": "none", "loss": loss, "accuracy": accuracy})
+    return pd.DataFrame(rows)
+
+
+# Study -> what its tables are made from, as functions.
+MEASURED = {
+    "runs": {"histories": histories},
+    "alignment": {
+        "evaluations": evaluations,
+        "signatures": signatures,
+        "planes": planes,
+        "marks": marks,
+        "activations": activations,
+        "scores": scores,
+        "selections": selections,
+    },
+    "averaging": {"barriers": lines},
+}
+TABLES = {study: list(STUDIES[study].tables) for study in MEASURED}
+
+
+def options(named):
+    """{"pairs_table": path} as words of a command line."""
+    return [
+        str(word)
+        for name, paths in named.items()
+        for word in (f"--{name.replace('_', '-')}", *(paths if isinstance(paths, list) else [paths]))
+    ]
 
 
 def write(folder):
-    """The study's tables by the real program, in `folder`: name -> path."""
-    inputs = {"evaluations": evaluations(), "histories": histories(), "signatures": signatures(), "planes": planes()}
-    inputs |= {"marks": marks(), "activations": activations(), "scores": scores(), "selections": selections()}
-    for name, rows in inputs.items():
-        rows.to_csv(folder / f"{name}.csv", index=False)
-    outputs = {name: folder / f"{name}-table.csv" for name in TABLES}
-    result = run(
-        "make_tables",
-        *[part for name in inputs for part in (f"--{name}", folder / f"{name}.csv")],
-        *["--permutations", *write_permutations(folder)],
-        *[part for name, path in outputs.items() for part in (f"--{name.replace('_', '-')}-table", path)],
-    )
-    assert result.returncode == 0, result.stderr
+    """The studies' tables by the real program, in `folder`: name -> path."""
+    outputs = {}
+    for study, measured in MEASURED.items():
+        inputs = {name: folder / f"{study}-{name}.csv" for name in measured}
+        for name, rows in measured.items():
+            rows().to_csv(inputs[name], index=False)
+        inputs |= {"permutations": write_permutations(folder)} if study == "alignment" else {}
+        made = {f"{name}_table": folder / f"{name}-table.csv" for name in TABLES[study]}
+        result = run("make_tables", "--study", study, *options(inputs), *options(made))
+        assert result.returncode == 0, result.stderr
+        outputs |= {name.removesuffix("_table"): path for name, path in made.items()}
     return outputs
 
 

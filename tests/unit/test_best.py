@@ -65,7 +65,7 @@ def select(made, monkeypatch, tmp_path):
     def select(labels=None, attacks=None, selection="none", **more):
         held = tensors if labels is None else tensors | {"hold_out_labels": labels}
         artifacts.save(files["data"], held, metadata)
-        values = job | {"attacks": {"none": None} | (attacks or {}), "selection": selection, "ensemble": 3}
+        values = job | {"tested": {"none": None} | (attacks or {}), "selection": selection, "ensemble": 3}
         outputs = {"output": tmp_path / "best.csv", "checkpoint": tmp_path / "best.safetensors"}
         run_program(monkeypatch, "select_network", values, **{**files, **outputs, **more})
         return tables.read([outputs["output"]], tables.BEST), outputs["checkpoint"]
@@ -150,7 +150,7 @@ def test_its_cost_is_estimated_as_what_it_computes(select, made, monkeypatch):
     named = {"none": None, "pgd": PGD, "strong": STRONG}
     select(attacks=named, selection="pgd")
     dataset = {"source": "npz", "train_images": 84, "hold_out": 40, "test_images": 20, "alignment_fraction": 0.2}
-    values = job | {"attacks": named, "selection": "pgd", "ensemble": 3}
+    values = job | {"tested": named, "selection": "pgd", "ensemble": 3}
     assert estimate_cost.passes("select_network", values, dataset, (44, 20)) == sum(counted)
 
 
@@ -200,18 +200,13 @@ def test_a_selection_goes_on_where_it_was_stopped(select, monkeypatch, tmp_path)
         assert [name.read_bytes() for name in names] == expected
 
 
-@pytest.mark.parametrize("program", ["select_network", "evaluate_robustness"])
-def test_statistics_of_other_points_are_one_line(made, monkeypatch, tmp_path, program):
+def test_statistics_of_other_points_are_one_line(made, monkeypatch, tmp_path):
     """Of fewer points they would not suffice, of more they would be those of other networks, without a word."""
     files, job, tensors, metadata = made
+    program = "select_network"
     artifacts.save(files["data"], tensors, metadata)
-    more = {
-        "select_network": {"attacks": {"none": None}, "selection": "none", "ensemble": 3},
-        "evaluate_robustness": {"attack": PGD, "attack_name": "pgd"},
-    }[program]
-    outputs = {"output": tmp_path / "rows.csv"} | (
-        {"checkpoint": tmp_path / "best.safetensors"} if program == "select_network" else {}
-    )
+    more = {"tested": {"none": None}, "selection": "none", "ensemble": 3}
+    outputs = {"output": tmp_path / "rows.csv", "checkpoint": tmp_path / "best.safetensors"}
     for points in (4, 9):
         with pytest.raises(SystemExit) as caught:
             run_program(
@@ -234,7 +229,7 @@ def test_without_held_out_images_nothing_is_selected(select, tiny_pair, tmp_path
 def test_the_fingerprint_names_all_that_is_loaded(made, tmp_path):
     files, job, tensors, metadata = made
     artifacts.save(files["data"], tensors, metadata)
-    job = job | {"attacks": {"none": None, "pgd": PGD}, "selection": "pgd", "ensemble": 3}
+    job = job | {"tested": {"none": None, "pgd": PGD}, "selection": "pgd", "ensemble": 3}
     code = fingerprint("select_network", dispatch.modules(job))
     assert "attacks:" in code and "autoattack:" not in code
     outputs = {"output": tmp_path / "best.csv", "checkpoint": tmp_path / "best.safetensors"}

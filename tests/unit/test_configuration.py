@@ -1,6 +1,5 @@
 """The config: each mistake is one line with the key's path, defaults are filled in, identities follow the meaning."""
 
-import re
 from copy import deepcopy
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import yaml
 
 from modeconn import configuration, dispatch
 from modeconn.identity import canonical, digest
+from modeconn.plan import RULES
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
@@ -61,7 +61,8 @@ def completed(*changes):
 # path of the change, its value, words of the message: where, what, and what would be right
 MISTAKES = {
     "unknown key at the top": ("datsets", {}, ["top level", "'datsets'", "did you mean datasets?"]),
-    "missing section": ("curves", DELETED, ["top level", "'curves'", "required"]),
+    "missing section": ("networks", DELETED, ["top level", "'networks'", "required"]),
+    "no curves": ("curves", DELETED, ["studies.alignment.0", "no curves", "define some"]),
     "unknown key of a recipe": ("recipes.standard.epoch", 5, ["recipes.standard", "'epoch'", "did you mean epochs?"]),
     "unknown key deeper down": (
         "recipes.standard.optimizer",
@@ -292,7 +293,7 @@ MISTAKES = {
         [[1, 2**40]],
         ["studies.alignment.0.pairs.0.1", "maximum"],
     ),
-    "no study": ("studies", {}, ["studies", "'alignment'", "required"]),
+    "no study": ("studies", {}, ["studies", "non-empty"]),
     "long name": ("alignments." + "a" * 41, {"method": "random"}, ["alignments", "too long"]),
     "alignment shown as none": (
         "alignments.mine",
@@ -466,8 +467,7 @@ def test_every_number_has_a_range():
 
 
 def test_no_run_has_the_name_of_a_folder_that_all_share():
-    text = "".join(path.read_text() for path in (ROOT / "workflow").rglob("*.smk"))
-    folders = set(re.findall(r"results/([a-z_]+)/", text)) | {"logs", "downloads"}
+    folders = {rule.stem.partition("/")[0] for rule in RULES.values()} | {"logs", "downloads"}
     assert {"data", "networks", "curves"} < folders <= set(configuration.SHARED_FOLDERS)
 
 
@@ -663,7 +663,7 @@ def test_what_was_added_to_attacks_leaves_older_results_alone():
 def test_statistics_on_changed_images_are_another_meaning_of_all_that_is_measured(changed):
     off, on = (meaning(SCHEMA, ("evaluation", {"recalibration": {changed: value}})) for value in (False, True))
     assert off == meaning(SCHEMA)
-    assert {kind for kind in off if off[kind] != on[kind]} == {"evaluation", "plane", "activations"}
+    assert {kind for kind in off if off[kind] != on[kind]} == {"evaluation", "plane", "activations", "barriers"}
 
 
 def test_a_refinement_means_its_starts_values():

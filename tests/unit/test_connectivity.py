@@ -3,6 +3,7 @@
 import pytest
 import torch
 from test_programs import run_program
+from walk import along
 
 from modeconn import artifacts, connectivity, curves, datasets
 from modeconn.batchnorm import recalibrate
@@ -15,7 +16,7 @@ PGD = {"epsilon": 0.1, "step": 0.05, "steps": 1, "random_start": True}
 
 def test_the_straight_line_has_the_length_of_its_chord():
     ends = torch.randn(2, 30, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    points = list(connectivity.along(ends, "linear", 9))
+    points = list(along(ends, "linear", 9))
     distance = (ends[1] - ends[0]).norm()
     assert [t for t, _, _ in points] == [number / 8 for number in range(9)]
     for t, length, vectors in points:
@@ -25,14 +26,14 @@ def test_the_straight_line_has_the_length_of_its_chord():
 
 def test_the_length_of_a_bent_curve_is_that_of_its_chords():
     points = torch.tensor([[0.0, 0.0], [1.0, 2.0], [2.0, 0.0]])
-    found = [(length, vectors[0].tolist()) for _, length, vectors in connectivity.along(points, "bezier", 3)]
+    found = [(length, vectors[0].tolist()) for _, length, vectors in along(points, "bezier", 3)]
     half = 2**0.5
     assert found == [(0, [0, 0]), (pytest.approx(half), [1, 1]), (pytest.approx(2 * half), [2, 0])]
 
 
 def test_points_along_a_curve_are_those_of_the_curve():
     points = torch.randn(3, 30, generator=torch.Generator().manual_seed(1))
-    found = torch.cat([vectors for _, _, vectors in connectivity.along(points, "bezier", 5)])
+    found = torch.cat([vectors for _, _, vectors in along(points, "bezier", 5)])
     assert torch.equal(found, curves.weights_at(points[None], "bezier", torch.linspace(0, 1, 5)))
 
 

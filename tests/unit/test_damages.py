@@ -4,28 +4,24 @@ import re
 import runpy
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import synthetic_tables
 import torch
-from synthetic_tables import SCRIPTS, TABLES
+from synthetic_tables import SCRIPTS, TABLES, options
 
 from modeconn import artifacts, manifests, tables
 from modeconn.figures import registry
 from modeconn.identity import canonical, digest
+from modeconn.studies import STUDIES
 
 CONFIG = Path(__file__).parents[2] / "config"
-MEASURED = {
-    "evaluations": synthetic_tables.evaluations,
-    "histories": synthetic_tables.histories,
-    "signatures": synthetic_tables.signatures,
-    "planes": synthetic_tables.planes,
-    "marks": synthetic_tables.marks,
-    "activations": synthetic_tables.activations,
-    "scores": synthetic_tables.scores,
-    "selections": synthetic_tables.selections,
-}
+MEASURED = {kind: make for of_study in synthetic_tables.MEASURED.values() for kind, make in of_study.items()}
+# What is measured -> the study whose tables are made from it.
+STUDY_OF = {kind: study for study, of_study in synthetic_tables.MEASURED.items() for kind in of_study}
+STUDY_OF["permutations"] = "alignment"
 STUDIED = "digits-tinyten-standard"
 # Of a complete config what its figures are named by.
 STUDY = dict(zip(("dataset", "network", "recipe"), STUDIED.split("-")), attack=None, best=None, measures=[])
@@ -44,15 +40,6 @@ def run_program(program, *words):
         runpy.run_path(str(SCRIPTS / f"{program}.py"), run_name="__main__")
 
 
-def options(named):
-    """{"pairs_table": path} as words of a command line."""
-    return [
-        word
-        for name, paths in named.items()
-        for word in (f"--{name.replace('_', '-')}", *(paths if isinstance(paths, list) else [paths]))
-    ]
-
-
 class Run:
     """The files of a small run under `folder`/results, each job's with its manifest; `scale` tells two runs apart."""
 
@@ -62,8 +49,10 @@ class Run:
         self.measured["permutations"] = self.permute(name, scale)
         self.data = self.job("prepare_data", f"data/{name}.safetensors", lambda path: self.images(path, scale))
         self.remarks = self.data.with_suffix(".remarks.txt")
-        self.tables = {table: self.results / name / "tables" / f"{table}.csv" for table in TABLES}
-        run_program("make_tables", *self.inputs(), *self.outputs(self.tables))
+        folder = self.results / name / "tables"
+        self.tables = {table: folder / f"{table}.csv" for of_study in TABLES.values() for table in of_study}
+        for study in TABLES:
+            self.make_tables(folder, study)
         self.paper = self.results / name / "tables/paper.txt"
         of_paper = {self.paper: f"The paper's table, {scale}.\n", self.paper.with_suffix(".html"): f"<p>{scale}</p>\n"}
         manifests.write_all("compare_paper", {str(path): text.encode() for path, text in of_paper.items()}, {})
@@ -112,17 +101,17 @@ class Run:
         path.with_suffix(".remarks.txt").write_text(f"{path.stem}: 10 grey images\n")
         return [path, path.with_suffix(".remarks.txt")]
 
-    def inputs(self):
-        return options(self.measured)
+    def inputs(self, study):
+        return options({kind: paths for kind, paths in self.measured.items() if STUDY_OF[kind] == study})
 
-    def outputs(self, paths):
-        return options({f"{table}_table": path for table, path in paths.items()})
+    def outputs(self, out, study):
+        return options({f"{table}_table": out / f"{table}.csv" for table in TABLES[study]})
 
-    def make_tables(self, out):
-        run_program("make_tables", *self.inputs(), *self.outputs({table: out / f"{table}.csv" for table in TABLES}))
+    def make_tables(self, out, study="alignment"):
+        run_program("make_tables", "--study", study, *self.inputs(study), *self.outputs(out, study))
 
     def judge(self, out):
-        read = {f"{name}_table": self.tables[name] for name in ("pairs", "best", "summary", "signatures")}
+        read = {f"{name}_table": self.tables[name] for name in ("pairs", "best", "summary", "signatures", "barriers")}
         read |= {"data": self.data, "remarks": self.remarks, "paper": self.paper, "claims": CONFIG / "claims.csv"}
         made = {name: out / name for name in ("verdicts_table", "comparison_table", "text")}
         run_program("judge_claims", *options(read | made))
@@ -156,7 +145,10 @@ def runs(tmp_path_factory):
 
 def of_reader():
     """(how to find the file in a run, what reads it there) by name: each kind of file that a program reads."""
-    found = {f"measured {kind}": (lambda run, kind=kind: run.measured[kind], Run.make_tables) for kind in MEASURED}
+    found = {
+        f"measured {kind}": (lambda run, kind=kind: run.measured[kind], partial(Run.make_tables, study=STUDY_OF[kind]))
+        for kind in MEASURED
+    }
     found["permutation"] = (lambda run: run.measured["permutations"], Run.make_tables)
     for table in ("pairs", "best", "summary", "signatures"):
         found[f"judged {table}"] = (lambda run, table=table: run.tables[table], Run.judge)
@@ -287,9 +279,13 @@ def test_no_report_is_made_by_a_damaged_config(runs, damage, tmp_path, content):
 def test_what_the_report_shows_is_what_is_checked():
     rules = (CONFIG.parent / "workflow/rules/figures.smk").read_text(encoding="utf-8")
     shown = re.findall(r'report\(\s*f"\{RUN\}/([^"]+)"', rules)
-    tables = runpy.run_path(str(SCRIPTS / "check_shown.py"))["TABLES"]
-    assert set(shown) == {*tables, "figures/{{studied}}/{{figure}}{{part}}.svg"}
-    assert rules.count("report(") == len(shown)
+    checked = runpy.run_path(str(SCRIPTS / "check_shown.py"))["SHOWN"]
+    assert {place for study in checked for place in checked[study]} >= {
+        f"tables/{name}.csv" for study in STUDIES.values() for name in study.shown
+    }
+    by_hand = ["tables/paper.html", "tables/claims.csv", "figures/{{studied}}/{{figure}}{{part}}.svg"]
+    assert shown == by_hand
+    assert rules.count("report(") == len(by_hand) + 1  # and once for all tables of studies
 
 
 def test_a_link_into_a_cache_is_named_with_both_paths(runs, damage, tmp_path, one_line):
@@ -353,13 +349,13 @@ def test_a_job_that_measured_less_than_planned_is_refused(tmp_path, one_line, ma
 @pytest.mark.parametrize("kind", [*DAMAGES, "swapped"])
 def test_a_damaged_list_of_measurements_is_refused(runs, tmp_path, kind):
     """Whether an option, a path or a kind of measurement is lost, and also another run's whole list."""
-    one, two = (run.inputs() for run in runs)
+    one, two = (run.inputs("alignment") for run in runs)
     listed = "".join(f"{word}\n" for word in one).encode()
     content = "".join(f"{word}\n" for word in two).encode() if kind == "swapped" else DAMAGES[kind](listed)
     path, out = tmp_path / "measurements.txt", tmp_path / "out"
     path.write_bytes(content)
     out.mkdir()
-    outputs = runs[0].outputs({table: out / f"{table}.csv" for table in TABLES})
+    outputs = runs[0].outputs(out, "alignment")
 
     def read(run, out):
         run_program("make_tables", "--measurements", path, "--listed", digest([str(word) for word in one]), *outputs)

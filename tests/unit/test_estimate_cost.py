@@ -10,6 +10,8 @@ from safetensors.numpy import save_file
 from synthetic_tables import SCRIPTS, run
 
 import estimate_cost
+from modeconn import configuration
+from modeconn.plan import Plan
 
 DATASET = {"source": "cifar10", "train_images": 1000, "hold_out": 100, "test_images": 300, "alignment_fraction": 0.2}
 NAMES = {"dataset": "cifar10", "network": "tinyten"}
@@ -27,22 +29,37 @@ SELECT = {"evaluation": EVALUATION, "selection": "none", "ensemble": 5}
         ("train", {"seeds": [1, 2], "recipe": {"epochs": 10} | PLAIN}, 2 * 10 * 900),
         ("train", {"seeds": [1], "recipe": {"epochs": 10} | PGD}, 10 * 900 * 6),
         ("fit_curve", {"recipe": PLAIN, "curve": {"epochs": 4}}, 4 * 900),
-        ("align", {"alignment": {"method": "activation"}}, 2 * (180 + 300) / 3),
-        ("align", {"alignment": {"method": "activation"} | PGD}, 2 * (180 + 300) / 3 + 2 * 180 * 5),
+        ("align", {"members": [1, 2], "alignment": {"method": "activation"}}, 2 * 180 / 3),
+        ("align", {"members": [1, 2, 3], "alignment": {"method": "activation"}}, 4 * 180 / 3),
+        ("align", {"members": [1, 2], "alignment": {"method": "activation"} | PGD}, 2 * 180 * (5 + 1 / 3)),
+        # Weights are matched without an image.
+        ("align", {"members": [1, 2], "alignment": {"method": "weight"}}, 0),
+        ("evaluate_signature", {"alignment": {"method": "weight"}}, 2 * (180 + 300) / 3),
+        ("evaluate_signature", {"alignment": {"method": "activation"} | PGD}, 2 * (180 + 300) / 3 + 2 * 180 * 5),
         ("refine", {"recipe": PLAIN, "alignment": {"epochs": 3, "samples": 4}}, 3 * 900 + 6 * 300),
         ("evaluate_curve", {"evaluation": EVALUATION}, 7 * (900 + 900 + 300) / 3),
         ("evaluate_curve", {"evaluation": EVALUATION | {"recalibration": {"images": 90}}}, 7 * (90 + 900 + 300) / 3),
         ("evaluate_curve", {"evaluation": EVALUATION} | PGD, 7 * (900 * (5 + 1 / 3) + (900 + 300) / 3)),
         ("evaluate_plane", {"plane": EVALUATION}, 49 * (900 + 300) / 3),
         ("evaluate_activations", {"activations": EVALUATION}, 7 * (900 + 8 * 180) / 3),
-        ("evaluate_robustness", {"evaluation": EVALUATION} | PGD, 7 * 300 / 3 + 7 * 300 * 5),
+        (
+            "evaluate_curve",
+            {"evaluation": EVALUATION, "attacks": {"pgd": PGD["attack"]}},
+            7 * (900 + 900 + 300) / 3 + 7 * 300 * (5 + 1 / 3),
+        ),
+        # Three networks, and nine points between each two.
+        ("evaluate_barriers", {"members": [1, 2, 3], "barriers": EVALUATION | {"points": 11}}, 30 * (900 + 1200) / 3),
         # An attempt ends with a forward pass: in training to take the best of several, in measuring because all count.
         ("train", {"seeds": [1], "recipe": {"epochs": 10, "attack": STRONG}}, 10 * 900 * (1 + 4 * 50 + 4 / 3)),
-        ("evaluate_robustness", {"evaluation": EVALUATION, "attack": STRONG}, 7 * 300 * 4 * (50 + 1 / 3)),
-        ("evaluate_robustness", {"evaluation": EVALUATION} | AUTO, None),
+        (
+            "evaluate_curve",
+            {"evaluation": EVALUATION, "attacks": {"strong": STRONG}},
+            7 * 2100 / 3 + 7 * 300 * 4 * (50 + 1 / 3),
+        ),
+        ("evaluate_curve", {"evaluation": EVALUATION, "attacks": {"auto": AUTO["attack"]}}, None),
         # 100 held-out images at each point, then the test images through 3 single networks and ensembles of 2 and 5.
-        ("select_network", SELECT | {"attacks": {"none": None}}, 7 * 100 / 3 + 10 * 300 / 3),
-        ("select_network", SELECT | {"attacks": {"none": None, "auto": AUTO["attack"]}}, None),
+        ("select_network", SELECT | {"tested": {"none": None}}, 7 * 100 / 3 + 10 * 300 / 3),
+        ("select_network", SELECT | {"tested": {"none": None, "auto": AUTO["attack"]}}, None),
         ("draw_in_the_air", {}, None),
     ],
 )
@@ -104,25 +121,34 @@ def test_costs_are_estimated_without_torch():
     subprocess.run([sys.executable, "-c", check], check=True)
 
 
-def test_hours_are_passes_by_the_measured_speed(tmp_path):
-    jobs = [("prepare_data", {"names": {"dataset": "cifar10"}, "dataset": DATASET}, ["--output", "d.safetensors"])]
-    for seed in (1, 2):
-        job = {"names": NAMES, "seeds": [seed], "recipe": {"epochs": 100} | PGD}
-        jobs.append(("train", job, ["--data", "d.safetensors", "--output", f"{tmp_path}/seeds{seed}.safetensors"]))
-    jobs.append(("fly", {"names": NAMES}, ["--data", "d.safetensors", "--output", "f.csv"]))
-    commands = (
-        f"    Shell command: python scripts/{program}.py --job '{json.dumps(job)}' {' '.join(rest)} > log 2>&1"
-        for program, job, rest in jobs
-    )
-    plan = tmp_path / "plan.txt"
-    plan.write_text("Building DAG of jobs...\n" + "\n".join(commands) + "\n")
+CONFIG = """
+name: costs
+datasets: {cifar10: {source: cifar10, train_images: 1000, hold_out: 100, test_images: 300}}
+networks: {tinyten: {family: tinyten}}
+attacks: {pgd: {epsilon: 0.1, step: 0.05, steps: 5}, auto: {method: autoattack, epsilon: 0.1}}
+recipes: {robust: {epochs: 100, attack: pgd}}
+curves: {linear: {kind: linear}}
+evaluation: {points: 3}
+studies: {alignment: [{dataset: cifar10, network: tinyten, recipe: robust, pairs: [[1, 2]], attack: auto}]}
+"""
 
-    before = run("estimate_cost", "--plan", plan)
+
+def test_hours_are_passes_by_the_measured_speed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "costs.yaml").write_text(CONFIG)
+
+    before = run("estimate_cost", "--config", "costs.yaml")
     assert before.returncode == 0, before.stderr
-    assert "not measured" in before.stdout and "Not counted: 1 jobs of fly." in before.stdout
+    assert "not measured" in before.stdout and "Not counted: 1 jobs of evaluate_curve." in before.stdout
 
     # 10 images a second under an attack of 5 steps are 60 passes a second: 1,080,000 passes take 5 hours.
-    (tmp_path / "seeds1.safetensors").touch()
-    (tmp_path / "seeds1.cost.json").write_text(json.dumps({"images_per_second": 10, "device": "cpu", "resumed": False}))
-    row = next(line.split() for line in run("estimate_cost", "--plan", plan).stdout.splitlines() if "tinyten" in line)
+    config = configuration.read("costs.yaml")
+    configuration.complete(config, configuration.schema())
+    first = tmp_path / Plan(config, configuration.schema()).outputs("train", "networks")[0]
+    first.parent.mkdir(parents=True)
+    first.touch()
+    row = {"images_per_second": 10, "device": "cpu", "resumed": False}
+    first.with_name(first.name.replace(".safetensors", ".cost.json")).write_text(json.dumps(row))
+    lines = run("estimate_cost", "--config", "costs.yaml").stdout.splitlines()
+    row = next(line.split() for line in lines if "tinyten" in line)
     assert row == ["tinyten", "cifar10", "2", "1.1", "60", "5.0", "cpu"]

@@ -13,7 +13,7 @@ import pytest
 import synthetic_tables
 from synthetic_tables import SAG, SCRIPTS, run
 
-from modeconn import agreement, drawing, tables
+from modeconn import drawing, permutation_tables, tables
 from modeconn.figures import (
     best,
     candidates,
@@ -28,6 +28,7 @@ from modeconn.figures import (
     spectrum,
     training,
 )
+from modeconn.studies import STUDIES
 
 # Figure -> options that select one of it from the synthetic tables.
 OPTIONS = {
@@ -42,6 +43,8 @@ OPTIONS = {
     "layers": [],
     "candidates": [],
     "permutations": [],
+    "barriers": [],
+    "interpolations": [],
 }
 CAPTIONS = sorted((Path(__file__).parents[2] / "workflow" / "report").glob("*.rst"))
 
@@ -262,7 +265,7 @@ def test_the_candidate_with_the_lowest_loss_is_marked():
 
 
 def test_permutations_are_compared_with_the_aligned_one(tmp_path):
-    rows = agreement.table(synthetic_tables.write_permutations(tmp_path), synthetic_tables.signatures())
+    rows = permutation_tables.compare(synthetic_tables.write_permutations(tmp_path), synthetic_tables.signatures())
     panel = permutations.draw(rows, "title").axes[0]
     drawn = {bars.get_label(): list(bars.lines[0].get_ydata()) for bars in panel.containers}
     assert drawn == {"unaligned": [100] * 7 + [0], "PAM, unaligned": [25] + [0] * 7}
@@ -297,12 +300,14 @@ def test_errors_are_one_line_and_leave_nothing(figure, table, options, message, 
 
 def test_every_figure_has_its_module_its_entry_and_its_caption():
     modules = {path.stem for path in (SCRIPTS / "modeconn/figures").glob("*.py")} - {"__init__", "registry"}
+    tables_of_studies = {table for study in STUDIES.values() for table in study.tables}
     assert modules == registry.FIGURES.keys() == OPTIONS.keys()
     assert modules <= {caption.stem for caption in CAPTIONS}
     for name, figure in registry.FIGURES.items():
         module = import_module(f"modeconn.figures.{name}")
         assert set(figure.by) <= set(module.BY), name
         assert len(figure.tables) == len(module.TABLES), name
+        assert set(figure.tables) <= tables_of_studies, name
 
 
 def test_the_name_of_a_figure_says_what_is_selected():

@@ -117,7 +117,7 @@ def test_the_values_of_a_job_name_its_modules():
     assert dispatch.modules({"attack": attack, "attacks": {"strong": suite}}) == ["attacks", "autoattack"]
     assert "autoattack" in names("select_network", ["autoattack"]) and "autoattack" not in names("select_network")
     assert dispatch.modules({"alignment": {"method": "weight"}}) == ["matching.weight"]
-    assert dispatch.modules({"alignment": {"method": "activation"}}) == []
+    assert dispatch.modules({"alignment": {"method": "activation"}}) == ["matching.activation"]
 
 
 def test_refining_counts_for_refined_permutations_only():
@@ -182,7 +182,7 @@ RUNNING_EDITS = {
     "devices": ("modeconn-gpus", "modeconn-gpu-locks"),
     "files": ('prefix=f".{path.name}."', 'prefix=f".new-{path.name}."'),
     "fingerprint": ("for name, path in _loaded()", "for name, path in reversed([*_loaded()])"),
-    "inputs": ('("network", "recipe")', '("recipe", "network")'),
+    "inputs": ('("members", "network", "recipe")', '("recipe", "members", "network")'),
     "manifests": ("indent=1", "indent=2"),
     "mistakes": ("name = Path(sys.argv[0]).name", "name = Path(sys.argv[0]).stem"),
     "permutation.verdict": ("LARGEST_CHANGE = 1e-5", "LARGEST_CHANGE = 1e-4"),
@@ -241,8 +241,8 @@ def test_every_such_module_is_one_that_jobs_load(monkeypatch):
         ("permutation.proof", {"align", "refine"}),
         # Whether a folder of images has colour, and the remarks, which are a file of the job.
         ("datasets.remarks", {"prepare_data"}),
-        # The list of environments, which is a table.
-        ("provenance", {"make_tables"}),
+        # Which tables there are, and from what.
+        ("plan", {"make_tables"}),
     ],
 )
 def test_a_module_that_decides_counts(sources, module, programs):
@@ -274,7 +274,7 @@ def test_edits_of_what_says_how_a_job_runs_change_no_bytes(sources, tmp_path):
     source = {"source": "image_folder", "path": str(tmp_path / "pictures"), "seed": 0, "alignment_fraction": 0.5}
     network = {"family": "mlp", "hidden": [8], "width": 1, "norm": "none"}
     named = {"dataset": "d", "network": "n", "recipe": "r"}
-    matched = {"pair": [1, 2], "alignment": {"method": "activation", "statistic": "sum"}}
+    matched = {"members": [1, 2], "alignment": {"method": "activation", "statistic": "sum"}}
     jobs = {
         "prepare_data": {"names": {"dataset": "d"}, "dataset": source},
         "train": {"names": named, "seeds": [1, 2], "network": network, "recipe": RECIPE},
@@ -289,7 +289,7 @@ def test_edits_of_what_says_how_a_job_runs_change_no_bytes(sources, tmp_path):
         edit(sources, module, *edited)
         edit(sources, module, "\n\n\n", f'\n\n\nprint("loaded: {module},", flush=True)\n\n\n', 1)
     again, said_again = made(sources, plan, tmp_path / "edited")
-    assert again == plain and len(plain) == 5
+    assert again == plain and len(plain) == 4
     assert {module for module in RUNNING_EDITS if f"loaded: {module}," in said_again} == fingerprint.RUNNING
     assert {module for module, trace in TRACES.items() if trace in said_again} == TRACES.keys()
     assert not [trace for trace in TRACES.values() if trace in said]
@@ -303,7 +303,7 @@ def made(sources, plan, out):
     files = {
         "prepare_data": ["--output", data],
         "train": ["--data", data, "--history", out / "seeds.history.csv", "--output", networks],
-        "align": ["--data", data, "--networks", networks, "--signature", out / "signature.csv", "--output", found],
+        "align": ["--data", data, "--networks", networks, "--output", found],
     }
     # GPUs that are not there: one is locked all the same.
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "97,98", "TMPDIR": str(out)}

@@ -91,7 +91,8 @@ def made(tiny_pair, tiny_dataset, tiny_network, tmp_path):
     bend = 0.5 * (vectors[0] + vectors[2]) + 0.1 * torch.randn(
         len(vectors[0]), generator=torch.Generator().manual_seed(1)
     )
-    artifacts.save(tmp_path / "permutation", found, {"rule": "refine"})
+    both = permutation.stacked([permutation.identity(spec), found])
+    artifacts.save(tmp_path / "permutation", both, {"rule": "refine"})
     artifacts.save(tmp_path / "bends", {"bends": bend[None]}, {"rule": "fit_curve"})
     return {**files, "permutation": tmp_path / "permutation"}, values, functional, vectors, bend
 

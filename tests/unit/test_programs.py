@@ -323,7 +323,7 @@ def evaluate(made, monkeypatch, tmp_path):
     def evaluate(pair=(1, 2), data=made / "data.safetensors", networks=made / "networks.safetensors", **more):
         alignment = more["permutation"].stem if "permutation" in more else "none"
         names = {**NAMES, "pair": f"{pair[0]}-{pair[1]}", "alignment": alignment, "curve": "linear"}
-        job = {"names": names, "network": NETWORK, "pair": pair, "curve": LINE, "evaluation": EVALUATION}
+        job = {"names": names, "network": NETWORK, "members": pair, "curve": LINE, "evaluation": EVALUATION}
         outputs = {"output": tmp_path / "points.csv", "statistics": tmp_path / "statistics.safetensors"}
         run_program(monkeypatch, "evaluate_curve", job, data=data, networks=networks, **outputs, **more)
         return (tmp_path / "points.csv").read_text().splitlines()
@@ -364,7 +364,9 @@ def test_a_file_of_another_kind_is_refused_in_one_line(evaluate, made, option, g
 
 
 def test_a_permutation_of_another_network_is_refused_in_one_line(evaluate, tmp_path):
-    artifacts.save(tmp_path / "permutation", {"network.layers.0.linear": torch.arange(5)}, {"rule": "align"})
+    artifacts.save(
+        tmp_path / "permutation", {"network.layers.0.linear": torch.arange(5).repeat(2, 1).flip(1)}, {"rule": "align"}
+    )
     with pytest.raises(SystemExit) as caught:
         evaluate(permutation=tmp_path / "permutation")
     assert re.fullmatch(r"evaluate_curve\.py: .*network\.layers\.0\.linear.*", caught.value.code)
@@ -404,12 +406,20 @@ def permutations(made):
             run_program(
                 monkeypatch,
                 program,
-                {"names": names, "network": NETWORK, "recipe": RECIPE, "pair": [1, 2], "alignment": values},
+                {"names": names, "network": NETWORK, "recipe": RECIPE, "members": [1, 2], "alignment": values},
                 data=made / "data.safetensors",
                 networks=made / "networks.safetensors",
                 output=made / f"{name}.safetensors",
-                signature=made / f"{name}.signature.csv",
                 **more,
+            )
+            run_program(
+                monkeypatch,
+                "evaluate_signature",
+                {"names": names, "network": NETWORK, "members": [1, 2], "alignment": values},
+                data=made / "data.safetensors",
+                networks=made / "networks.safetensors",
+                permutation=made / f"{name}.safetensors",
+                output=made / f"signature-{name}.csv",
             )
     return made
 
@@ -424,7 +434,7 @@ def test_a_permutation_is_refined(permutations):
     (start, _), (found, metadata) = (artifacts.load(permutations / f"{n}.safetensors") for n in ("random", "pam"))
     assert metadata["rule"] == "refine" and metadata["job"]["alignment"] == PAM
     (group,) = found
-    assert sorted(found[group].tolist()) == list(range(12))
+    assert found[group][0].tolist() == sorted(found[group][1].tolist()) == list(range(12))
     scores = {row["candidate"]: float(row["loss"]) for row in table(permutations / "pam.scores.csv")}
     assert list(scores) == ["start", "nearest", *(f"sample {number}" for number in range(1, 7))]
     # Something was found that is better than the start: a random permutation is easily improved.
@@ -435,7 +445,7 @@ def test_a_permutation_is_refined(permutations):
         ("alignment", "1-2", "pam", "2"),
     ]
     # Before any permutation all alignments of a pair are the same.
-    signatures = [table(permutations / f"{name}.signature.csv") for name in ("random", "pam")]
+    signatures = [table(permutations / f"signature-{name}.csv") for name in ("random", "pam")]
     befores, afters = ([[row[key] for row in rows] for rows in signatures] for key in ("before", "after"))
     assert befores[0] == befores[1] and afters[0] != afters[1]
 
@@ -449,8 +459,13 @@ def test_a_refined_permutation_is_taken_as_any_other(evaluate, permutations):
 
 
 def test_a_refinement_does_not_start_from_a_refinement(permutations, monkeypatch, tmp_path):
-    files = {name: tmp_path / name for name in ("output", "signature", "history", "scores")}
-    job = {"names": {**NAMES, "pair": "1-2", "alignment": "pam"}, "network": NETWORK, "recipe": RECIPE, "pair": [1, 2]}
+    files = {name: tmp_path / name for name in ("output", "history", "scores")}
+    job = {
+        "names": {**NAMES, "pair": "1-2", "alignment": "pam"},
+        "network": NETWORK,
+        "recipe": RECIPE,
+        "members": [1, 2],
+    }
     inputs = {"data": permutations / "data.safetensors", "networks": permutations / "networks.safetensors"}
     with pytest.raises(SystemExit) as caught:
         start = permutations / "pam.safetensors"
@@ -464,7 +479,7 @@ def test_bends_are_held_near_their_start_by_a_proximal_term(made, monkeypatch, t
     bends = []
     for more in ({}, {"proximal": 1e-9}):
         names = {**NAMES, "pair": "1-2", "alignment": "none", "curve": "bezier"}
-        job = {"names": names, "network": NETWORK, "recipe": RECIPE, "pair": [1, 2]}
+        job = {"names": names, "network": NETWORK, "recipe": RECIPE, "members": [1, 2]}
         run_program(
             monkeypatch,
             "fit_curve",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from walk import along
 
 from modeconn import classification, connectivity, networks
 from modeconn.datasets import Dataset
@@ -51,7 +52,7 @@ def test_loss_accuracy_and_length_are_those_of_the_reference(functional, dataset
     names = ("tinyten-seed1", f"tinyten-curve-{alignment}", SECOND[alignment])
     control_points = torch.stack([vector_of(functional, name) for name in names])
     losses, accuracies, lengths = [], [], []
-    for _, length, vectors in connectivity.along(control_points, "bezier", 9):
+    for _, length, vectors in along(control_points, "bezier", 9):
         buffers = connectivity.recalibrated(functional, vectors, dataset, {"images": 2000, "batch": 512})
         loss, accuracy = classification.evaluate(functional, vectors, buffers, *dataset.split("test"), 512)
         losses.append(loss.item())

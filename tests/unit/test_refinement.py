@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from modeconn import classification, curves, datasets, optimization, permutation, refinement, resume
 from modeconn.functional import Functional
-from modeconn.pairs import Pair
+from modeconn.populations import Population
 
 RECIPE = {"augmentation": {"shift": 1}, "attack": None}
 ATTACK = {"epsilon": 0.1, "step": 0.05, "steps": 2, "random_start": True}
@@ -140,7 +140,7 @@ def trained(tiny_dataset, tiny_network):
         buffers=buffers,
     )
     tensors = {name: tensor[0].detach() for name, tensor in functional.named(vectors, buffers).items()}
-    return Pair(tiny_dataset, functional, tensors, tensors)
+    return Population(tiny_dataset, functional, (tensors, tensors))
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,8 @@ def swapped(trained, spec):
     orders = permutation.identity(spec)
     for order in orders.values():
         order[:4] = torch.tensor([1, 0, 3, 2])
-    return trained.permuted(orders)
+    still = permutation.identity(trained.spec())
+    return trained.permuted(permutation.stacked([still, still | orders]))
 
 
 def relax(pair, spec, recipe=RECIPE, state=None, **changes):
@@ -165,7 +166,7 @@ def relax(pair, spec, recipe=RECIPE, state=None, **changes):
 
 
 def score(pair, second):
-    ends = torch.stack([pair.functional.pack(tensors)[0] for tensors in (pair.first, second)])
+    ends = torch.stack([pair.functional.pack(tensors)[0] for tensors in (pair.members[0], second)])
     return refinement.score(pair.functional, ends, *pair.dataset.split("train"), 16, None)
 
 
@@ -178,7 +179,7 @@ def test_a_step_is_descent_then_proximal_then_projected(swapped, spec):
     t = torch.rand((), generator=rng).item()
     tensors = {}
     for name in swapped.functional.shapes:
-        tensors[name] = ((1 - t) * swapped.first[name] + t * swapped.second[name]).requires_grad_(True)
+        tensors[name] = ((1 - t) * swapped.members[0][name] + t * swapped.members[1][name]).requires_grad_(True)
     loss = F.cross_entropy(functional_call(swapped.functional.network.train(), tensors, (images[0],)), labels[0])
     loss.backward()
     gradients = {group: torch.zeros(n, n) for group, n in spec.groups.items()}
@@ -187,7 +188,7 @@ def test_a_step_is_descent_then_proximal_then_projected(swapped, spec):
             (segment,) = axis.segments
             new, old = (
                 tensor.movedim(axis.dim, 0).flatten(1) if tensor.ndim > 1 else tensor[:, None]
-                for tensor in (tensors[axis.tensor].grad, swapped.second[axis.tensor])
+                for tensor in (tensors[axis.tensor].grad, swapped.members[1][axis.tensor])
             )
             gradients[segment.group] += t * new @ old.T
     assert history[0]["loss"][0] == pytest.approx(loss.item(), rel=1e-5)
@@ -204,7 +205,7 @@ def test_training_lowers_the_loss_along_the_line(swapped, spec):
     losses = [row["loss"][0] for row in history]
     # One t a batch, three batches an epoch: only a mean over epochs says something.
     assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
-    assert score(swapped, refinement.mix(spec, matrices, swapped.second)) < 0.2 * score(swapped, swapped.second)
+    assert score(swapped, refinement.mix(spec, matrices, swapped.members[1])) < 0.2 * score(swapped, swapped.members[1])
 
 
 def test_without_learning_the_start_is_left_as_it_is(swapped, spec):
@@ -218,9 +219,9 @@ def test_without_learning_the_start_is_left_as_it_is(swapped, spec):
 
 
 def test_networks_are_left_as_they_are(swapped, spec):
-    before = {name: tensor.clone() for name, tensor in swapped.second.items()}
+    before = {name: tensor.clone() for name, tensor in swapped.members[1].items()}
     relax(swapped, spec)
-    assert all(torch.equal(swapped.second[name], before[name]) for name in before)
+    assert all(torch.equal(swapped.members[1][name], before[name]) for name in before)
 
 
 def test_an_attack_raises_the_loss_that_is_trained_on(swapped, spec):
@@ -332,7 +333,7 @@ def test_samples_draw_each_group_for_itself_by_its_coefficients():
 @pytest.mark.parametrize("attack", [None, ATTACK])
 def test_a_score_is_the_cross_entropy_with_t_swept_over_the_batches(swapped, attack):
     images, labels = swapped.dataset.split("train")
-    ends = swapped.ends()
+    ends = swapped.vectors()
     found = refinement.score(swapped.functional, ends, images, labels, 20, attack)
     total = 0
     for t, part in zip((0, 0.5, 1), (slice(0, 20), slice(20, 40), slice(40, 44))):
@@ -349,7 +350,7 @@ def test_a_score_is_the_cross_entropy_with_t_swept_over_the_batches(swapped, att
 def test_few_batches_are_scored_within_the_line(swapped, size):
     """At its ends the scores of all permutations are one."""
     images, labels = swapped.dataset.split("train")
-    ends = swapped.ends()
+    ends = swapped.vectors()
     count = 44 // size
     t = torch.linspace(0, 1, count + 2, dtype=torch.float64)[1:-1]
     expected = 0
@@ -365,7 +366,7 @@ def test_the_lowest_of_all_candidates_is_chosen_and_equal_ones_are_scored_once(t
     """Also where a sample is better than the nearest permutation and the start better than both."""
     ranked = sorted(
         (permutation.random(spec, seeded(seed)) for seed in range(3)),
-        key=lambda order: score(trained, permutation.apply(spec, order, trained.second)),
+        key=lambda order: score(trained, permutation.apply(spec, order, trained.members[1])),
     )
     start = permutation.identity(spec)
     found = {"start": start, "nearest": ranked[2], "sample 1": ranked[0], "sample 2": ranked[2], "sample 3": ranked[0]}
@@ -378,7 +379,7 @@ def test_the_lowest_of_all_candidates_is_chosen_and_equal_ones_are_scored_once(t
     del found["start"]
     assert refinement.choose(trained, spec, found, 16, None, Asked())[0] is ranked[0]
     for name, order in found.items():
-        assert scores[name] == score(trained, permutation.apply(spec, order, trained.second))
+        assert scores[name] == score(trained, permutation.apply(spec, order, trained.members[1]))
 
 
 def test_candidates_are_scored_on_batches_of_all_classes(trained, spec, monkeypatch):
@@ -396,7 +397,7 @@ def test_the_result_is_never_worse_than_the_start_or_the_nearest_permutation(swa
     matrices, _ = relax(swapped, spec, epochs=15, learning_rate=0.2)
     found = refinement.candidates(spec, matrices, SETTINGS)
     chosen, scores = refinement.choose(swapped, spec, found, 16, None, Asked())
-    result = score(swapped, permutation.apply(spec, chosen, swapped.second))
+    result = score(swapped, permutation.apply(spec, chosen, swapped.members[1]))
     assert result == min(scores.values()) <= min(scores["start"], scores["nearest"])
     # The training has found something to choose from.
     assert result < scores["start"]
@@ -415,7 +416,7 @@ def test_any_network_is_trained_in_all_its_groups(tiny_dataset, name):
     images = torch.randint(0, 256, (8, 3, 16, 16), generator=seeded(), dtype=torch.uint8)
     labels = torch.arange(8) % 5
     dataset = replace(tiny_dataset, train_images=images, train_labels=labels)
-    pair = Pair(dataset, Functional(network), draw(network, 1), draw(network, 2))
+    pair = Population(dataset, Functional(network), (draw(network, 1), draw(network, 2)))
     spec = pair.spec()
     matrices, _ = relax(pair, spec, epochs=1, batch=8)
     moved = [not torch.equal(matrix, torch.eye(len(matrix))) for matrix in matrices.values()]

@@ -5,6 +5,7 @@ import pytest
 import torch
 from test_programs import run_program
 from torch.func import functional_call
+from walk import along
 
 from modeconn import artifacts, connectivity, datasets, permutation, similarity, tables
 from modeconn.functional import Functional
@@ -20,7 +21,7 @@ def made(tiny_pair, tiny_dataset, tiny_network, tmp_path):
     functional = Functional(tiny_network(0))
     ends = [functional.pack(tiny_network(seed).state_dict())[0] for seed in (1, 2)]
     bend = 0.5 * sum(ends) + 0.05 * torch.randn(len(ends[0]), generator=torch.Generator().manual_seed(1))
-    points = [vectors for *_, vectors in connectivity.along(torch.stack([ends[0], bend, ends[1]]), "bezier", 3)]
+    points = [vectors for *_, vectors in along(torch.stack([ends[0], bend, ends[1]]), "bezier", 3)]
     setting = SETTINGS["recalibration"]
     buffers = [connectivity.recalibrated(functional, vectors, tiny_dataset, setting) for vectors in points]
     artifacts.save(tmp_path / "bends", {"bends": bend[None]}, {"rule": "fit_curve"})

@@ -7,7 +7,7 @@ import pytest
 import synthetic_tables
 from synthetic_tables import LAYERS, TABLES, run
 
-from modeconn import agreement, barriers, tables
+from modeconn import barriers, permutation_tables, tables
 
 HEADER = "dataset,network,recipe,pair,alignment,curve,t,length,split,attack,loss,accuracy"
 # Two pairs of networks on the straight line. Pair 1-2 has the loss 1, 3.5, 3.6, 2 of test_barriers.
@@ -29,7 +29,7 @@ def make_tables(folder, *evaluations):
     for number, rows in enumerate(evaluations):
         inputs.append(folder / f"evaluation{number}.csv")
         inputs[-1].write_text(rows if rows.startswith("dataset") else f"{HEADER}\n{rows}")
-    outputs = {name: folder / "out" / f"{name}.csv" for name in TABLES}
+    outputs = {name: folder / "out" / f"{name}.csv" for name in TABLES["alignment"]}
     options = [part for name, path in outputs.items() for part in (f"--{name.replace('_', '-')}-table", path)]
     return run("make_tables", "--evaluations", *inputs, *options), outputs
 
@@ -107,12 +107,11 @@ def test_curves_hold_every_point_in_order(two_pairs):
 def test_order_of_files_and_rows_does_not_change_a_byte(two_pairs, tmp_path):
     backwards = "".join(reversed(FIRST.splitlines(keepends=True)))
     _, outputs = make_tables(tmp_path, SECOND, backwards)
-    for name in TABLES:
+    for name in TABLES["alignment"]:
         assert outputs[name].read_bytes() == two_pairs[name].read_bytes()
 
 
 def test_what_was_not_measured_has_a_table_with_only_a_header(two_pairs):
-    assert two_pairs["training"].read_text().startswith("kind,dataset,network,recipe,seeds,")
     for name in ("signatures", "planes", "marks", "activations", "candidates", "permutations"):
         assert two_pairs[name].read_text().count("\n") == 1
 
@@ -176,7 +175,7 @@ def test_the_spectrum_of_each_path_is_that_of_its_loss_in_the_order_of_t():
 
 def test_permutations_are_compared_group_by_group_and_with_the_identity(tmp_path):
     paths = synthetic_tables.write_permutations(tmp_path)
-    rows = agreement.table(paths, synthetic_tables.signatures())
+    rows = permutation_tables.compare(paths, synthetic_tables.signatures())
     assert list(rows) == tables.PERMUTATIONS.columns
     assert not rows.duplicated(tables.PERMUTATIONS.key).any()
     one = rows[rows["pair"] == "3-4"].set_index(["alignment", "other", "group"])["differ"]
@@ -186,7 +185,7 @@ def test_permutations_are_compared_group_by_group_and_with_the_identity(tmp_path
     assert set(rows["alignment"] + " " + rows["other"]) == {"activation none", "activation pam", "none pam"}
     # In the order of the network, as the signatures have it, and not of the alphabet.
     signatures = synthetic_tables.signatures().assign(position=lambda rows: -rows["position"])
-    assert list(agreement.table(paths[:1], signatures)["group"]) == LAYERS[::-1]
+    assert list(permutation_tables.compare(paths[:1], signatures)["group"]) == LAYERS[::-1]
 
 
 def test_a_damaged_permutation_is_named(tmp_path, one_line):
@@ -195,4 +194,4 @@ def test_a_damaged_permutation_is_named(tmp_path, one_line):
     for damaged in (content[:-9], content[:-8] + bytes(8), b""):
         path.write_bytes(damaged)
         with one_line(ValueError, path, "damaged", "run rule align"):
-            agreement.table([path], synthetic_tables.signatures())
+            permutation_tables.compare([path], synthetic_tables.signatures())
