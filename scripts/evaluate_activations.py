@@ -5,7 +5,7 @@ distance of its activations, as they are and if the network at t were aligned to
 normalization layers are re-estimated at each point, of the endpoints too.
 """
 
-from modeconn import artifacts, connectivity, measuring, populations, programs, similarity
+from modeconn import artifacts, batchnorm, connectivity, measuring, populations, programs, similarity
 
 parser = programs.parser(__doc__)
 populations.add_arguments(parser)
@@ -24,7 +24,7 @@ def main(arguments, job):
 
     def state(vectors):
         """State dict of the network `vectors` (1, D), with its statistics."""
-        buffers = connectivity.recalibrated(functional, vectors, pair.dataset, settings["recalibration"], values)
+        buffers = batchnorm.recalibrated(functional, vectors, pair.dataset, settings["recalibration"], values)
         return functional.unpack(vectors[0]) | {name: buffer[0] for name, buffer in buffers.items()}
 
     ends = [state(control_points[:1]), state(control_points[-1:])]

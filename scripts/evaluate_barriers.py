@@ -3,7 +3,7 @@
 Statistics of normalization layers are re-estimated at each point.
 """
 
-from modeconn import artifacts, connectivity, lines, measuring, populations, programs
+from modeconn import artifacts, batchnorm, lines, measuring, populations, programs
 from modeconn.measuring import View
 
 parser = programs.parser(__doc__)
@@ -24,7 +24,7 @@ def main(arguments, job):
         functional=functional,
         dataset=population.dataset,
         batch=settings["batch"],
-        statistics=connectivity.recalibrating(population, settings["recalibration"], values),
+        statistics=batchnorm.recalibrating(population, settings["recalibration"], values),
         what=f"measure the barriers of {values['names']['network']}",
         total=lines.number_of_looks(len(seeds), settings["points"]),
         together=functional.together(settings["batch"]),

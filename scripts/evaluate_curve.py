@@ -3,7 +3,7 @@
 Statistics of normalization layers are re-estimated at each point.
 """
 
-from modeconn import artifacts, connectivity, manifests, measuring, populations, programs
+from modeconn import artifacts, batchnorm, connectivity, manifests, measuring, populations, programs
 from modeconn.measuring import View
 
 parser = programs.parser(__doc__)
@@ -29,7 +29,7 @@ def main(arguments, job):
         functional=pair.functional,
         dataset=pair.dataset,
         batch=evaluation["batch"],
-        statistics=connectivity.recalibrating(pair, evaluation["recalibration"], values),
+        statistics=batchnorm.recalibrating(pair, evaluation["recalibration"], values),
         what=f"evaluate {values['names']['curve']}",
         total=count,
         keep=True,

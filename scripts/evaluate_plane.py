@@ -4,7 +4,7 @@ With a curve: through both endpoints and the middle of the curve. Without: throu
 was trained and the second as it is aligned. Statistics of normalization layers are re-estimated at each point.
 """
 
-from modeconn import artifacts, connectivity, curves, manifests, measuring, permutation, planes, populations, programs
+from modeconn import artifacts, batchnorm, connectivity, curves, manifests, measuring, permutation, planes, populations, programs
 from modeconn.measuring import View
 
 # isort: split
@@ -34,7 +34,7 @@ def main(arguments, job):
         functional=pair.functional,
         dataset=pair.dataset,
         batch=settings["batch"],
-        statistics=connectivity.recalibrating(pair, settings["recalibration"], values),
+        statistics=batchnorm.recalibrating(pair, settings["recalibration"], values),
         what="evaluate the plane",
         total=settings["points"] ** 2,
     )

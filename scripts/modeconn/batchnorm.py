@@ -5,7 +5,7 @@ from itertools import zip_longest
 import torch
 from torch import nn
 
-from modeconn import classification
+from modeconn import classification, datasets
 from modeconn.randomness import generator, seed_layers
 
 
@@ -50,3 +50,25 @@ def recalibrate(functional, vectors, batches, attack=None, labels=()):
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
     return buffers
+
+
+def recalibrating(population, recalibration, values):
+    """A function (looks, vectors) -> buffers for `measuring.measure`: `recalibrated` for every network."""
+
+    def statistics(looks, vectors):
+        return recalibrated(population.functional, vectors, population.dataset, recalibration, values)
+
+    return statistics
+
+
+def recalibrated(functional, vectors, dataset, recalibration, values=None):
+    """Buffers of the networks `vectors` with statistics of `images` training images, see `datasets.mixed` (0: all).
+
+    recalibration: {"images", "batch"}. values: a job's, of which these count, where they are there: "augmentation", the
+    recipe's, for images that are changed as in training (Tatro et al. 2020 in their code), all networks' alike; and
+    "attack", the recipe's, on each of whose iterates statistics are gathered then.
+    """
+    values = values or {}
+    chosen, size = datasets.mixed(dataset.train_labels, recalibration["images"]), recalibration["batch"]
+    images = datasets.in_order(dataset.train_images[chosen], size, values.get("augmentation"))
+    return recalibrate(functional, vectors, images, values.get("attack"), dataset.train_labels[chosen].split(size))

@@ -5,6 +5,7 @@ import dataclasses
 import torch
 
 from modeconn import (
+    batchnorm,
     classification,
     connectivity,
     curves,
@@ -106,9 +107,7 @@ class Ours:
         classification.evaluate(self.functional, vectors, buffers, images, labels, EVALUATION_BATCH, attack)
 
     def _recalibrated(self, vectors):
-        return connectivity.recalibrated(
-            self.functional, vectors, self.dataset, {"images": 0, "batch": EVALUATION_BATCH}
-        )
+        return batchnorm.recalibrated(self.functional, vectors, self.dataset, {"images": 0, "batch": EVALUATION_BATCH})
 
     def evaluate(self, points=POINTS):
         ends = self.pair.vectors()

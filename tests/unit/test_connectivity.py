@@ -5,7 +5,7 @@ import torch
 from test_programs import run_program
 from walk import along
 
-from modeconn import artifacts, connectivity, curves, datasets
+from modeconn import artifacts, batchnorm, curves, datasets
 from modeconn.batchnorm import recalibrate
 from modeconn.datasets import augmentation
 from modeconn.functional import Functional
@@ -44,7 +44,7 @@ def test_recalibration_uses_images_of_mixed_classes(tiny_network, tiny_dataset, 
     functional = Functional(tiny_network(0))
     vectors, _ = functional.stack(tiny_network(seed).state_dict() for seed in (1, 2))
     setting = {"images": images, "batch": 10}
-    found = connectivity.recalibrated(functional, vectors, tiny_dataset, setting)
+    found = batchnorm.recalibrated(functional, vectors, tiny_dataset, setting)
     expected = recalibrate(functional, vectors, datasets.in_order(tiny_dataset.train_images[used], 10))
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
@@ -53,7 +53,7 @@ def test_recalibration_on_augmented_images(tiny_network, tiny_dataset):
     functional = Functional(tiny_network(0))
     vectors, _ = functional.stack(tiny_network(seed).state_dict() for seed in (1, 2))
     setting, changes = {"images": 24, "batch": 10}, {"shift": 2, "flip": True}
-    found = connectivity.recalibrated(functional, vectors, tiny_dataset, setting, {"augmentation": changes})
+    found = batchnorm.recalibrated(functional, vectors, tiny_dataset, setting, {"augmentation": changes})
     parts = tiny_dataset.train_images[datasets.mixed(tiny_dataset.train_labels, 24)].split(10)
     changed = [augmentation.augment(part, changes, generator("in order", step)) for step, part in enumerate(parts)]
     assert not any(torch.equal(old, new) for old, new in zip(parts, changed, strict=True))
@@ -61,12 +61,12 @@ def test_recalibration_on_augmented_images(tiny_network, tiny_dataset):
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     # Every network of a curve sees the same images, alone or beside others, first or last.
     for lane in (1, 0):
-        alone = connectivity.recalibrated(
+        alone = batchnorm.recalibrated(
             functional, vectors[lane : lane + 1], tiny_dataset, setting, {"augmentation": changes}
         )
         torch.testing.assert_close(alone, {name: buffer[lane : lane + 1] for name, buffer in found.items()})
-    plain = connectivity.recalibrated(functional, vectors, tiny_dataset, setting)
-    off = connectivity.recalibrated(
+    plain = batchnorm.recalibrated(functional, vectors, tiny_dataset, setting)
+    off = batchnorm.recalibrated(
         functional, vectors, tiny_dataset, setting, {"augmentation": {"shift": 0, "flip": False}}
     )
     assert all(torch.equal(plain[name], off[name]) for name in plain)
@@ -89,12 +89,12 @@ def test_programs_augment_and_attack_as_they_are_told(tiny_pair, tiny_network, m
     }[measure]
     job = values | {"names": values["names"] | {"curve": "bent"}, "curve": {"kind": "bezier"}, measure: settings}
     outputs = {name: tmp_path / name for name in ("output", more) if name}
-    recalibrated, seen = connectivity.recalibrated, []
+    recalibrated, seen = batchnorm.recalibrated, []
 
     def watched(functional, vectors, dataset, recalibration, values):
         seen.append({name: values.get(name) for name in ("augmentation", "attack")})
         return recalibrated(functional, vectors, dataset, recalibration, values)
 
-    monkeypatch.setattr(connectivity, "recalibrated", watched)
+    monkeypatch.setattr(batchnorm, "recalibrated", watched)
     run_program(monkeypatch, program, job | told, **files, curve=tmp_path / "bends", **outputs)
     assert seen == count * [{"augmentation": None, "attack": None} | told]

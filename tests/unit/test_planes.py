@@ -5,7 +5,7 @@ import pytest
 import torch
 from test_programs import run_program
 
-from modeconn import artifacts, classification, connectivity, curves, permutation, tables
+from modeconn import artifacts, batchnorm, classification, curves, permutation, tables
 from modeconn.functional import Functional
 from modeconn.planes import Plane, grid
 
@@ -99,7 +99,7 @@ def made(tiny_pair, tiny_dataset, tiny_network, tmp_path):
 
 def loss_of(functional, vector, dataset):
     vectors = vector[None]
-    buffers = connectivity.recalibrated(functional, vectors, dataset, RECALIBRATION)
+    buffers = batchnorm.recalibrated(functional, vectors, dataset, RECALIBRATION)
     loss, accuracy = classification.evaluate(functional, vectors, buffers, *dataset.split("test"), 16)
     return loss.item(), accuracy.item()
 

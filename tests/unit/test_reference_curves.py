@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from walk import along
 
-from modeconn import classification, connectivity, networks
+from modeconn import batchnorm, classification, networks
 from modeconn.datasets import Dataset
 from modeconn.functional import Functional
 
@@ -53,7 +53,7 @@ def test_loss_accuracy_and_length_are_those_of_the_reference(functional, dataset
     control_points = torch.stack([vector_of(functional, name) for name in names])
     losses, accuracies, lengths = [], [], []
     for _, length, vectors in along(control_points, "bezier", 9):
-        buffers = connectivity.recalibrated(functional, vectors, dataset, {"images": 2000, "batch": 512})
+        buffers = batchnorm.recalibrated(functional, vectors, dataset, {"images": 2000, "batch": 512})
         loss, accuracy = classification.evaluate(functional, vectors, buffers, *dataset.split("test"), 512)
         losses.append(loss.item())
         accuracies.append(100 * accuracy.item())

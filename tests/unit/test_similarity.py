@@ -7,7 +7,7 @@ from test_programs import run_program
 from torch.func import functional_call
 from walk import along
 
-from modeconn import artifacts, connectivity, datasets, permutation, similarity, tables
+from modeconn import artifacts, batchnorm, datasets, permutation, similarity, tables
 from modeconn.functional import Functional
 
 SETTINGS = {"points": 3, "recalibration": {"images": 0, "batch": 20}}
@@ -23,7 +23,7 @@ def made(tiny_pair, tiny_dataset, tiny_network, tmp_path):
     bend = 0.5 * sum(ends) + 0.05 * torch.randn(len(ends[0]), generator=torch.Generator().manual_seed(1))
     points = [vectors for *_, vectors in along(torch.stack([ends[0], bend, ends[1]]), "bezier", 3)]
     setting = SETTINGS["recalibration"]
-    buffers = [connectivity.recalibrated(functional, vectors, tiny_dataset, setting) for vectors in points]
+    buffers = [batchnorm.recalibrated(functional, vectors, tiny_dataset, setting) for vectors in points]
     artifacts.save(tmp_path / "bends", {"bends": bend[None]}, {"rule": "fit_curve"})
     names = values["names"] | {"curve": "bent"}
     states = [

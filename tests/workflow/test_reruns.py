@@ -7,18 +7,17 @@ import shutil
 import pytest
 
 import explain_plan
-from modeconn import fingerprint
+from modeconn.plan import RULES
 from workflow.checkout import FIGURES, TINY, Checkout
+from workflow.edits import ALL, CONFIG_EDITS, CURVES, ROOM, SOURCE_EDITS
 
-ROOM = "scripts/modeconn/"
-TO_TABLES = {"make_tables": 1, "compare_paper": 1, "judge_claims": 1}
+ALIGNMENT = {"tabulate_alignment": 1, "compare_paper": 1, "judge_claims": 1, "draw": 23}
+TABLES = {"tabulate_runs": 1, "tabulate_alignment": 1, "tabulate_averaging": 1, "compare_paper": 1, "judge_claims": 1}
 REPORT = {"write_report": 1, "all": 1}
-# What is made anew wherever a measurement may have changed.
-DOWNSTREAM = TO_TABLES | FIGURES | REPORT
-BESIDES = {"evaluate_plane": 3, "evaluate_activations": 2}
-CURVES = {"fit_curve": 8, "evaluate_curve": 14, "evaluate_robustness": 4, "select_network": 4} | BESIDES
+# What is made anew wherever all that is measured may have changed.
+DOWNSTREAM = TABLES | FIGURES | REPORT
 # The config itself is written out with the tables, and what they are made from is listed.
-CONFIG = {"write_config": 1, "list_measurements": 1}
+CONFIG = {"write_config": 1, "list_measurements": 3}
 
 
 def test_nothing_edited(finished):
@@ -41,11 +40,11 @@ def test_all_files_touched(finished, tmp_path):
     ("pattern", "jobs"),
     [
         ("results/*/summary.txt", {"judge_claims": 1}),
-        ("results/*/tables/pairs.csv", TO_TABLES | FIGURES),
+        ("results/*/tables/pairs.csv", ALIGNMENT),
         ("results/*/figures/*/spectrum*.pdf", {"draw": 2}),
         ("results/best/*/*/*/1-2/none/bezier-*/*.csv", {"select_network": 1}),
         ("results/best/*/*/*/1-2/none/bezier-*/*.safetensors", {"select_network": 1}),
-        ("results/alignments/*/*/robust-*/*/activation-*.csv", {"align": 1}),
+        ("results/signatures/*/*/robust-*/*/activation-*.csv", {"evaluate_signature": 1}),
         ("results/networks/*/*/*/seeds1.safetensors", {"train": 2}),
     ],
 )
@@ -68,12 +67,12 @@ def test_an_edit_is_seen_where_records_are_lost(finished, tmp_path):
     """Manifests say from which values and source a measurement was made; what takes seconds is made again."""
     checkout = finished.copy(tmp_path / "project")
     shutil.rmtree(checkout.path / ".snakemake")
-    again = CONFIG | TO_TABLES | FIGURES | REPORT
+    again = CONFIG | TABLES | FIGURES | REPORT
     assert checkout.planned() == again
     shutil.rmtree(checkout.path / ".snakemake")
     with checkout.edited(f"{ROOM}matching/weight.py", "BLOCK = 2**16", "BLOCK = 2**15"):
         done = checkout.run("--dry-run", "--printshellcmds", "--quiet", "host")
-    assert ["align", "1", "source of matching.weight"] in explain_plan.rows(done.stdout + done.stderr)
+    assert ["align", "2", "source of matching.weight"] in explain_plan.rows(done.stdout + done.stderr)
     shutil.rmtree(checkout.path / ".snakemake")
     with checkout.configured(lambda config: config["curves"]["bezier"].update(optimizer={"learning_rate": 0.02})):
         planned = checkout.planned()
@@ -85,7 +84,7 @@ def test_a_file_above_a_megabyte_touched(tmp_path):
     config = copy.deepcopy(TINY)
     config["datasets"]["digits"]["size"] = 32
     config["recipes"]["standard"].update(epochs=1, population=2)
-    config["studies"]["alignment"] = [TINY["studies"]["alignment"][0]]
+    config["studies"] = {"alignment": [TINY["studies"]["alignment"][0]]}
     checkout = Checkout(tmp_path / "project", config)
     checkout.run("--cores", "2", "networks")
     (data,) = (checkout.path / "results/data").glob("*.safetensors")
@@ -106,133 +105,25 @@ def test_another_checkout_with_results_and_records_copied(finished, tmp_path):
     assert checkout.planned() == {}
 
 
-SOURCE_EDITS = {
-    "a comment in the library": (
-        ROOM + "curves.py",
-        "KINDS = (",
-        "# A comment.\nKINDS = (",
-        {},
-    ),
-    "a docstring in the library": (
-        ROOM + "attacks.py",
-        '"""Adversarial examples."""',
-        '"""Adversarial examples, that is all."""',
-        {},
-    ),
-    "a line of progress": (ROOM + "programs.py", "accuracy {accuracy:.2%}", "accuracy {accuracy:.1%}", {}),
-    "what a cost file holds": (ROOM + "cost.py", "time.process_time(), 2)", "time.process_time(), 1)", {}),
-    "a message": (ROOM + "mistakes.py", "free some space", "make some room", {}),
-    "where the lock of a GPU lies": (ROOM + "devices.py", "modeconn-gpus", "modeconn-gpu-locks", {}),
-    "what a resumed job says": (ROOM + "resume.py", "starting anew", "beginning anew", {}),
-    "checks of what is read": (ROOM + "inputs.py", "give what belongs to it", "give what belongs together", {}),
-    "how manifests are written": (ROOM + "manifests.py", "indent=1", "indent=2", {}),
-    "how files are written": (ROOM + "files.py", 'prefix=f".{path.name}."', 'prefix=f".new-{path.name}."', {}),
-    "how a fingerprint is checked": (ROOM + "fingerprint.py", "run again", "run it again", {}),
-    "progress of reading data": (ROOM + "datasets/progress.py", " of {total:,} ", "/{total:,} ", {}),
-    "the tolerance of the proof": (
-        ROOM + "permutation/verdict.py",
-        "LARGEST_CHANGE = 1e-5",
-        "LARGEST_CHANGE = 1e-4",
-        {},
-    ),
-    "how long Snakemake has to end": (ROOM + "stopping.py", "GRACE = 20", "GRACE = 30", {}),
-    "what pins a group of neurons: the alignments and what follows": (
-        ROOM + "permutation/proof.py",
-        "LEAST_REACTION = 1e-2",
-        "LEAST_REACTION = 1e-3",
-        {"align": 4, "refine": 2, "fit_curve": 6, "evaluate_curve": 10, "evaluate_robustness": 2}
-        | {"select_network": 2}
-        | {"evaluate_plane": 2, "evaluate_activations": 1}
-        | DOWNSTREAM,
-    ),
-    "threads and determinism, by which all compute": (
-        ROOM + "bits.py",
-        'job["threads"]',
-        'job["threads"] + 0',
-        {"prepare_data": 1, "train": 4, "align": 4, "refine": 2} | CURVES | DOWNSTREAM,
-    ),
-    "the attack: standard networks and their curves stay": (
-        ROOM + "attacks.py",
-        "step * gradient.sign()",
-        "1.5 * step * gradient.sign()",
-        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4, "select_network": 4}
-        | DOWNSTREAM,
-    ),
-    "one matching method: the other alignments stay": (
-        ROOM + "matching/weight.py",
-        "max_sweeps=100",
-        "max_sweeps=99",
-        {"align": 1, "fit_curve": 1, "evaluate_curve": 2} | DOWNSTREAM,
-    ),
-    "the correlations, which every alignment reports and activations are compared by": (
-        ROOM + "matching/activation.py",
-        "EPSILON = 1e-5",
-        "EPSILON = 1e-6",
-        {"align": 4, "refine": 2, "fit_curve": 6, "evaluate_curve": 10, "evaluate_robustness": 2}
-        | {"select_network": 2}
-        | {"evaluate_plane": 2, "evaluate_activations": 2}
-        | DOWNSTREAM,
-    ),
-    "refinement: only PAM and what follows": (
-        ROOM + "refinement.py",
-        "LEAST_ENTRY = 5e-4",
-        "LEAST_ENTRY = 4e-4",
-        {"refine": 2, "fit_curve": 2, "evaluate_curve": 2} | DOWNSTREAM,
-    ),
-    "planes": (
-        ROOM + "planes.py",
-        "> 1e-6 *",
-        "> 1e-5 *",
-        {"evaluate_plane": 3} | DOWNSTREAM,
-    ),
-    "similarity": (
-        ROOM + "similarity.py",
-        '("post", "pre")',
-        '("pre", "post")',
-        {"evaluate_activations": 2} | DOWNSTREAM,
-    ),
-    "another network family": (
-        ROOM + "networks/resnet.py",
-        'mode="fan_out"',
-        'mode="fan_in"',
-        {},
-    ),
-    "the source of another data set": (
-        ROOM + "datasets/mnist.py",
-        "dataset.data[:, None]",
-        "dataset.data[:, None, :]",
-        {},
-    ),
-    "downloads, where nothing is downloaded": (
-        ROOM + "datasets/downloads.py",
-        "TIMEOUT = 30",
-        "TIMEOUT = 60",
-        {},
-    ),
-    "the source of the data set": (
-        ROOM + "datasets/digits.py",
-        'mode="bilinear"',
-        'mode="bicubic"',
-        {"prepare_data": 1, "train": 4, "align": 4, "refine": 2} | CURVES | DOWNSTREAM,
-    ),
-    "the augmentation, which nobody uses here": (
-        ROOM + "datasets/augmentation.py",
-        "0.587",
-        "0.588",
-        {},
-    ),
-    "the curves": (
-        ROOM + "curves.py",
-        "0.5 * curve",
-        "0.25 * curve",
-        {"refine": 2} | CURVES | DOWNSTREAM,
-    ),
-    "recalibration: nothing is trained anew": (
-        ROOM + "batchnorm.py",
-        "seen = 0",
-        "seen = 0.0",
-        {"evaluate_curve": 14, "evaluate_robustness": 4, "select_network": 4} | BESIDES | DOWNSTREAM,
-    ),
+# Of the edits of which `test_plan` says what they compute anew, those of which Snakemake is asked too.
+ASKED_SOURCE = (
+    "a comment in the library",
+    "the attack: standard networks and their curves stay",
+    "one matching method: the other alignments stay",
+    "recalibration: nothing is trained anew",
+    "the source of the data set",
+    "the lines between all pairs",
+)
+ASKED_CONFIG = (
+    "the learning rate of one curve",
+    "two parameters swapped",
+    "one more seed: only the new pair",
+    "one more network of a population: its block, and what it is compared in",
+    "a default written out",
+    "the order of keys",
+    "the folder of downloads",
+)
+SHOWN_EDITS = {
     "one figure": (
         ROOM + "figures/signatures.py",
         '"training images"',
@@ -261,7 +152,7 @@ SOURCE_EDITS = {
         ROOM + "barriers.py",
         "import numpy as np",
         "import numpy as np\n\nUNUSED = 1",
-        DOWNSTREAM,
+        ALIGNMENT | REPORT,
     ),
     "a number of the paper": (
         "config/published/tatro2020.csv",
@@ -281,103 +172,47 @@ SOURCE_EDITS = {
 SCHEMA = "workflow/schemas/config.schema.yaml"
 
 
-def test_each_module_that_says_how_a_job_runs_has_its_row():
-    rows = {path for path, _, _, jobs in SOURCE_EDITS.values() if jobs == {}}
-    assert {f"{ROOM}{module.replace('.', '/')}.py" for module in fingerprint.RUNNING} <= rows
+def computed(planned):
+    """Of the jobs that are planned those that compute."""
+    return {rule: number for rule, number in planned.items() if rule in RULES}
 
 
-@pytest.mark.parametrize("name", SOURCE_EDITS)
+@pytest.mark.parametrize("name", ASKED_SOURCE)
 def test_source(finished, name):
     path, old, new, expected = SOURCE_EDITS[name]
+    with finished.edited(path, old, new):
+        planned = finished.planned()
+    assert computed(planned) == expected
+    assert planned.keys() - RULES.keys() == (shown_anew(expected) if expected else set())
+    assert finished.planned() == {}
+
+
+def shown_anew(expected):
+    """The rules that show what these jobs measure."""
+    makes = {output for rule in expected for output in RULES[rule].outputs}
+    tabulated = {"runs"} if makes & {"history", "networks", "permutation", "bends", "statistics"} else set()
+    tabulated |= {"averaging"} if "evaluate_barriers" in expected else set()
+    tabulated |= {"alignment"} if "evaluate_curve" in expected else set()
+    shown = {f"tabulate_{study}" for study in tabulated} | {"judge_claims", "draw", *REPORT}
+    return shown | ({"compare_paper"} if "alignment" in tabulated else set())
+
+
+@pytest.mark.parametrize("name", SHOWN_EDITS)
+def test_what_is_shown(finished, name):
+    path, old, new, expected = SHOWN_EDITS[name]
     with finished.edited(path, old, new):
         assert finished.planned() == expected
     assert finished.planned() == {}
 
 
-def one_more_seed(config):
-    config["studies"]["alignment"][0]["pairs"].append([1, 3])
-
-
-def swapped(config):
-    config["attacks"]["pgd"].update(epsilon=0.01, step=0.03)
-
-
-def reordered(config):
-    for section in ("recipes", "alignments", "curves"):
-        config[section] = dict(reversed(config[section].items()))
-    config["recipes"]["robust"] = dict(reversed(config["recipes"]["robust"].items()))
-
-
-CONFIG_EDITS = {
-    "the learning rate of one curve": (
-        lambda c: c["curves"]["bezier"].update(optimizer={"learning_rate": 0.02}),
-        {"fit_curve": 8, "evaluate_curve": 8, "evaluate_robustness": 2, "select_network": 2}
-        | {"evaluate_plane": 2, "evaluate_activations": 2}
-        | CONFIG
-        | DOWNSTREAM,
-    ),
-    "steps of the attack": (
-        lambda c: c["attacks"]["pgd"].update(steps=3),
-        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4, "select_network": 4}
-        | CONFIG
-        | DOWNSTREAM,
-    ),
-    "two parameters swapped": (
-        swapped,
-        {"train": 2, "align": 1, "fit_curve": 2, "evaluate_curve": 4, "evaluate_robustness": 4, "select_network": 4}
-        | CONFIG
-        | DOWNSTREAM,
-    ),
-    "one more seed: only the new pair": (
-        one_more_seed,
-        {"train": 1, "align": 3, "fit_curve": 4, "evaluate_curve": 8} | CONFIG | DOWNSTREAM,
-    ),
-    "one more alignment": (
-        lambda c: (
-            c["alignments"].update(again={"method": "random", "seed": 1}),
-            c["studies"]["alignment"][1]["alignments"].append("again"),
-        ),
-        {"align": 1, "fit_curve": 1, "evaluate_curve": 2, "evaluate_robustness": 2, "select_network": 2}
-        | CONFIG
-        | DOWNSTREAM,
-    ),
-    "evaluation points": (
-        lambda c: c["evaluation"].update(points=4),
-        {"evaluate_curve": 14, "evaluate_robustness": 4, "select_network": 4} | CONFIG | DOWNSTREAM,
-    ),
-    "points of the planes": (
-        lambda c: c["plane"].update(points=4),
-        {"evaluate_plane": 3} | CONFIG | DOWNSTREAM,
-    ),
-    "points of the activations": (
-        lambda c: c["activations"].update(points=4),
-        {"evaluate_activations": 2} | CONFIG | DOWNSTREAM,
-    ),
-    "recalibration: nothing is trained anew, but all measured": (
-        lambda c: c["evaluation"].update(recalibration={"batch": 256}),
-        {"evaluate_curve": 14, "evaluate_robustness": 4, "select_network": 4} | BESIDES | CONFIG | DOWNSTREAM,
-    ),
-    "samples of a refinement": (
-        lambda c: c["alignments"]["pam"].update(samples=3),
-        {"refine": 1, "fit_curve": 1, "evaluate_curve": 1} | CONFIG | DOWNSTREAM,
-    ),
-    "the folder of downloads": (
-        lambda c: c.update(downloads="else where"),
-        {"write_config": 1} | REPORT,
-    ),
-    "a default written out": (
-        lambda c: c["recipes"]["standard"].update(batch=128, schedule="cosine"),
-        {},
-    ),
-    "the order of keys": (reordered, {}),
-}
-
-
-@pytest.mark.parametrize("name", CONFIG_EDITS)
+@pytest.mark.parametrize("name", ASKED_CONFIG)
 def test_config(finished, name):
     change, expected = CONFIG_EDITS[name]
     with finished.configured(change):
-        assert finished.planned() == expected
+        planned = finished.planned()
+    assert computed(planned) == expected
+    assert ("judge_claims" in planned) == bool(expected)
+    assert ("write_config" in planned) == (name not in ("a default written out", "the order of keys"))
     assert finished.planned() == {}
 
 
@@ -387,7 +222,7 @@ def test_a_default_changed_in_the_schema(finished):
         "          maximum: 4294967295\n          default: 0"
     )
     with finished.edited(SCHEMA, old, old.replace("default: 0", "default: 1")):
-        expected = {"prepare_data": 1, "train": 4, "align": 4, "refine": 2} | CURVES | CONFIG | DOWNSTREAM
+        expected = ALL | CONFIG | DOWNSTREAM
         assert finished.planned() == expected
 
 
@@ -398,7 +233,7 @@ def test_a_key_added_to_the_schema(finished):
     with finished.edited(SCHEMA, old, new + old):
         assert finished.planned() == {"write_config": 1} | REPORT
         with finished.configured(lambda c: c["datasets"]["digits"].update(unheard_of=1)):
-            assert finished.planned("networks") == {"prepare_data": 1, "train": 4, "networks": 1}
+            assert finished.planned("networks") == {"prepare_data": 1, "train": 5, "networks": 1}
 
 
 def test_why_names_the_modules_that_changed(finished):
@@ -423,9 +258,8 @@ def test_another_config_shares_the_networks(finished):
     other = copy.deepcopy(TINY)
     other["name"] = "other"
     other["curves"]["chain"] = {"kind": "chain", "epochs": 1}
-    other["studies"]["alignment"] = [
-        {**TINY["studies"]["alignment"][0], "alignments": ["activation"], "curves": ["chain"]},
-    ]
+    entry = {**TINY["studies"]["alignment"][0], "alignments": ["activation"], "curves": ["chain"]}
+    other["studies"] = {"alignment": [entry]}
     finished.write_config(other)
     try:
         planned = finished.planned("curves")

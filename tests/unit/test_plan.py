@@ -1,0 +1,143 @@
+"""The plan: what a config asks for, and edit by edit which jobs run again, without Snakemake."""
+
+import copy
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from modeconn import configuration, fingerprint, plan
+from workflow.edits import CONFIG_EDITS, SOURCE_EDITS
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = configuration.schema()
+TINY = configuration.read(ROOT / "tests/workflow/tiny.yaml")
+
+
+def planned(config=TINY, schema=SCHEMA):
+    complete = copy.deepcopy(config)
+    configuration.complete(complete, schema)
+    return plan.Plan(complete, schema)
+
+
+def changed(before, after):
+    """Rule -> how many of the jobs planned after an edit would run where those before it are done."""
+    known = set(before.values())
+    again = [path for path, digest in after.items() if digest not in known]
+    folders = {about.stem.partition("/")[0]: rule for rule, about in plan.RULES.items() if rule != "refine"}
+    rules = Counter(folders[path.split("/")[1]] for path in again)
+    refined = sum(rule == "align" and "/pam" in path for path in again for rule in [folders[path.split("/")[1]]])
+    return dict(rules | {"align": rules["align"] - refined, "refine": refined})
+
+
+def without_zeros(counts):
+    return {rule: number for rule, number in counts.items() if number}
+
+
+@pytest.fixture(scope="module")
+def before():
+    return planned().identity_of_jobs()
+
+
+@pytest.fixture
+def sources(tmp_path, monkeypatch):
+    """A copy of the programs that may be edited, from which fingerprints are taken."""
+    copied = tmp_path / "scripts"
+    shutil.copytree(ROOT / "scripts", copied, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(fingerprint, "SCRIPTS", copied)
+    for cached in (plan._code, fingerprint._read):
+        cached.cache_clear()
+    yield tmp_path
+    for cached in (plan._code, fingerprint._read):
+        cached.cache_clear()
+
+
+@pytest.mark.parametrize("name", SOURCE_EDITS)
+def test_source(before, sources, name):
+    path, old, new, expected = SOURCE_EDITS[name]
+    text = (sources / path).read_text(encoding="utf-8")
+    assert old in text
+    (sources / path).write_text(text.replace(old, new), encoding="utf-8")
+    assert without_zeros(changed(before, planned().identity_of_jobs())) == expected
+
+
+@pytest.mark.parametrize("name", CONFIG_EDITS)
+def test_config(before, name):
+    change, expected = CONFIG_EDITS[name]
+    config = copy.deepcopy(TINY)
+    change(config)
+    assert without_zeros(changed(before, planned(config).identity_of_jobs())) == expected
+
+
+def test_each_module_that_says_how_a_job_runs_has_its_row():
+    rows = {path for path, _, _, jobs in SOURCE_EDITS.values() if jobs == {}}
+    assert {f"scripts/modeconn/{module.replace('.', '/')}.py" for module in fingerprint.RUNNING} <= rows
+
+
+def test_jobs_come_after_those_that_they_read():
+    jobs = planned().jobs
+    order = {job: number for number, job in enumerate(jobs)}
+    assert len(jobs) == 52
+    for job, inputs in jobs.items():
+        assert all(order[one.job] < order[job] for read in inputs.values() for one in read)
+
+
+def test_a_curve_that_two_entries_ask_for_is_measured_once_under_all_their_attacks():
+    config = copy.deepcopy(TINY)
+    robust = config["studies"]["alignment"][1]
+    config["studies"]["alignment"] += [
+        robust | {"attack": None, "best": None},
+        robust | {"attack": "strong", "best": None},
+    ]
+    one, two = planned(), planned(config)
+    assert len(one.outputs("evaluate_curve", "points")) == len(two.outputs("evaluate_curve", "points"))
+    curves = [job for job in two.jobs if job.rule == "evaluate_curve"]
+    under = {tuple(sorted(two.job(job.rule, dict(job.wildcards)).get("attacks", {}))) for job in curves}
+    assert under == {(), ("pgd", "strong")}
+
+
+@pytest.mark.parametrize(
+    ("seeds", "name"), [([1, 2], "1-2"), ([3, 1], "3-1"), ([1, 2, 3], "1-2-3"), (list(range(1, 51)), "1to50")]
+)
+def test_a_population_has_one_name(seeds, name):
+    assert plan.named(seeds) == name and plan.seeds_in(name) == seeds
+
+
+@pytest.mark.parametrize(("seed", "size", "block"), [(3, 1, "3"), (4, 4, "1-4"), (5, 4, "5-8"), (50, 50, "1-50")])
+def test_blocks_of_seeds_are_fixed(seed, size, block):
+    assert plan.block_of(seed, size) == block
+
+
+def test_a_population_reads_the_blocks_that_hold_it():
+    config = copy.deepcopy(TINY)
+    config["recipes"]["together"]["population"] = 2
+    (align,) = [job for job in planned(config).jobs if job.rule == "align" and "1-2-3" in dict(job.wildcards).values()]
+    networks = planned(config).inputs(align.rule, dict(align.wildcards))["networks"]
+    assert [dict(one.job.wildcards)["block"] for one in networks] == ["1-2", "3-4"]
+
+
+def test_moons_is_a_job_a_width_and_kind_of_work():
+    config = configuration.read(ROOT / "config/moons.yaml")
+    jobs = Counter(job.rule for job in planned(config).jobs)
+    assert jobs == {"prepare_data": 1, "train": 9, "align": 9, "evaluate_barriers": 18}
+
+
+def test_the_plan_is_made_without_torch_or_snakemake():
+    import subprocess
+    import sys
+
+    check = "import sys; sys.path.insert(0, 'scripts'); from modeconn import plan, studies; " + (
+        "assert not {'torch', 'snakemake', 'pandas'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT)
+
+
+def test_values_of_jobs_are_plain_json():
+    one = planned()
+    for job in one.jobs:
+        values = one.job(job.rule, dict(job.wildcards))
+        assert json.loads(json.dumps(values)) == values
+    assert yaml.safe_load(yaml.safe_dump(one.shown)) == one.shown
