@@ -4,7 +4,18 @@ With a curve: through both endpoints and the middle of the curve. Without: throu
 was trained and the second as it is aligned. Statistics of normalization layers are re-estimated at each point.
 """
 
-from modeconn import artifacts, batchnorm, connectivity, curves, manifests, measuring, permutation, planes, populations, programs
+from modeconn import (
+    artifacts,
+    batchnorm,
+    connectivity,
+    curves,
+    manifests,
+    measuring,
+    permutation,
+    planes,
+    populations,
+    programs,
+)
 from modeconn.measuring import View
 
 # isort: split

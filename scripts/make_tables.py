@@ -36,7 +36,9 @@ def main():
     parser.listed = listed.measurements
     for name in study.measured:
         needed = name in study.needed
-        parser.add_argument(f"--{name}", nargs="*", default=[], required=needed, metavar="FILE", help="what was measured")
+        parser.add_argument(
+            f"--{name}", nargs="*", default=[], required=needed, metavar="FILE", help="what was measured"
+        )
     for name, row in study.tables.items():
         parser.add_argument(f"--{name.replace('_', '-')}-table", required=True, metavar="CSV", help=f"one row {row}")
     arguments = parser.parse_args([*lines(listed.measurements, listed.listed), *words])

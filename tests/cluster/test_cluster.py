@@ -19,8 +19,8 @@ SUBMISSIONS = {
     "train": 4,
     "align": 2,
     "fit_curve": 2,
+    "evaluate_signature": 2,
     "evaluate_curve": 5,
-    "evaluate_robustness": 1,
     "select_network": 1,
     "tables": 1,
 }

@@ -12,6 +12,7 @@ from modeconn import artifacts, files
 from workflow.checkout import TINY, Checkout
 
 SHARED = copy.deepcopy(TINY)
+SHARED["studies"] = {}
 SHARED["studies"]["alignment"] = [
     {**TINY["studies"]["alignment"][0], "alignments": ["activation"], "curves": ["bezier"]},
 ]

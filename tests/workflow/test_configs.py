@@ -1,25 +1,26 @@
 """The configs of config/: how many jobs each plans, and that its commands can be run."""
 
 import copy
-import json
 import re
+from collections import Counter
 
 import pytest
 import yaml
 
-import estimate_cost
+from modeconn import configuration
+from modeconn.plan import RULES, Plan
 from workflow.checkout import PROJECT, TINY, Checkout, jobs_in
 
-ONCE = ["list_measurements", "make_tables", "compare_paper", "judge_claims", "write_config", "write_report", "all"]
+ONCE = ["tabulate_runs", "tabulate_alignment", "compare_paper", "judge_claims", "write_config", "write_report", "all"]
 JOBS = {
     "config": {
         "prepare_data": 1,
         "train": 6,
         "align": 7,
         "refine": 2,
+        "evaluate_signature": 9,
         "fit_curve": 10,
         "evaluate_curve": 20,
-        "evaluate_robustness": 4,
         "evaluate_plane": 3,
         "evaluate_activations": 2,
     },
@@ -28,24 +29,38 @@ JOBS = {
         "train": 4 + 2,
         "align": 4 + 1,
         "refine": 4,
+        "evaluate_signature": 4 + 1 + 4,
         "fit_curve": 10 + 2,
         "evaluate_curve": 20 + 4,
-        "evaluate_robustness": 4,
         "evaluate_plane": 3,
         "evaluate_activations": 2,
         "select_network": 4,
     },
-    "cifar10_jpeg": {"prepare_data": 1, "train": 4, "align": 2, "fit_curve": 4, "evaluate_curve": 8},
-    "precision": {"prepare_data": 1, "train": 12, "align": 6, "fit_curve": 12, "evaluate_curve": 24},
+    "cifar10_jpeg": {
+        "prepare_data": 1,
+        "train": 4,
+        "align": 2,
+        "evaluate_signature": 2,
+        "fit_curve": 4,
+        "evaluate_curve": 8,
+    },
+    "precision": {
+        "prepare_data": 1,
+        "train": 12,
+        "align": 6,
+        "evaluate_signature": 6,
+        "fit_curve": 12,
+        "evaluate_curve": 24,
+    },
     # Six seeds are one job; robust TinyTens with images held out are networks of their own.
     "cifar10": {
         "prepare_data": 2,
         "train": 3,
         "align": 6 + 3,
         "refine": 12,
+        "evaluate_signature": 6 + 3 + 12,
         "fit_curve": 24 + 6,
         "evaluate_curve": 48 + 6,
-        "evaluate_robustness": 6,
         "evaluate_plane": 2 * 3,  # of both curves, and through the aligned network
         "evaluate_activations": 2 * 2 * 2,
         "select_network": 6,
@@ -56,18 +71,21 @@ JOBS = {
         "train": (18 + 6) * 6,
         "align": (18 + 6) * 3,
         "refine": 6 * 2 * 3,  # GoogLeNet has none
+        "evaluate_signature": (18 + 6) * 3 + 6 * 2 * 3,
         # Those of the table, TinyTen by the lower rate, PAM, robust and selected ones: aligned and not, three pairs.
         "fit_curve": (9 + 3 + 6 + 9 + 6) * 2 * 3,
         "evaluate_curve": (9 * 2 + 3 + 6 * 2 + 9 * 2 + 6) * 2 * 3,
-        "evaluate_robustness": (9 * 2 + 6) * 2 * 3,
         # Of one pair: planes of both curves and through the aligned network; activations along both curves and lines.
         "evaluate_plane": 9 * 3,
         "evaluate_activations": 6 * 2 * 2,
         "select_network": 6 * 2 * 3,
     },
+    # A job a width: fifty networks trained, matched, and measured as they are and matched.
+    "moons": {"prepare_data": 1, "train": 9, "align": 9, "evaluate_barriers": 2 * 9},
 }
 # What Linux allows one argument of a command to be, and bash gets a job's command as one.
 LONGEST = 128 * 1024
+SCHEMA = configuration.schema()
 
 
 @pytest.fixture(scope="module")
@@ -83,14 +101,40 @@ def test_every_config_is_in_the_table():
     assert {path.stem for path in (PROJECT / "config").glob("*.yaml")} == set(JOBS)
 
 
+def planned(config):
+    """The plan of a config, a dict or the name of one of config/."""
+    values = configuration.read(PROJECT / f"config/{config}.yaml") if isinstance(config, str) else copy.deepcopy(config)
+    configuration.complete(values, SCHEMA)
+    return Plan(values, SCHEMA)
+
+
 @pytest.mark.parametrize("name", JOBS)
-def test_a_config_plans_its_jobs(checkout, name):
+def test_a_config_plans_its_jobs(checkout, monkeypatch, name):
+    monkeypatch.chdir(checkout.path)  # where the images lie that some configs name
+    assert Counter(job.rule for job in planned(name).jobs) == JOBS[name]
+
+
+@pytest.mark.parametrize("name", ["config", "moons", "paper"])
+def test_snakemake_plans_the_same_jobs(checkout, name):
     checkout.write_config(yaml.safe_load((PROJECT / f"config/{name}.yaml").read_text()))
     done = checkout.run("--dry-run", "--printshellcmds")
     plan = done.stdout + done.stderr
-    planned = {rule: count for rule, count in jobs_in(plan).items() if rule != "draw"}
-    assert planned == JOBS[name] | dict.fromkeys(ONCE, 1)
+    found = {rule: count for rule, count in jobs_in(plan).items() if rule != "draw"}
+    once = dict.fromkeys(ONCE, 1) | {"list_measurements": 2}
+    if name == "moons":
+        once = {rule: 1 for rule in once if rule not in ("tabulate_alignment", "compare_paper")}
+        once |= {"tabulate_averaging": 1, "list_measurements": 2}
+    assert found == JOBS[name] | once
     assert max(map(len, plan.splitlines())) < LONGEST
+
+
+def told(plan, rules, value):
+    """(rule, names of the job, whether its code names the module) -> the value in the job, of jobs of some rules."""
+    for job in plan.jobs:
+        if job.rule in rules:
+            wildcards = dict(job.wildcards)
+            values = plan.job(job.rule, wildcards)
+            yield job.rule, values["names"], plan.code(job.rule, wildcards), values.get(value)
 
 
 def test_the_largest_study_is_as_many_submissions_as_the_readme_says(checkout):
@@ -104,48 +148,32 @@ def test_the_largest_study_is_as_many_submissions_as_the_readme_says(checkout):
     assert f"{alone + len(groups):,} submissions" in (PROJECT / "README.md").read_text()
 
 
-def test_who_estimates_statistics_on_augmented_images_is_told_how(checkout):
-    config = yaml.safe_load((PROJECT / "config/cifar10.yaml").read_text())
-    checkout.write_config(config)
-    done = checkout.run("--dry-run", "--printshellcmds", "robustness", "measures")
-    told = {"evaluate_curve", "evaluate_plane", "evaluate_activations"}
-    others = {"prepare_data", "train", "align", "fit_curve", "evaluate_robustness", "select_network"}
-    seen = set()
-    for program, options in estimate_cost.plan(done.stdout + done.stderr):
-        seen.add(program)
-        job, (code,) = json.loads(options["--job"][0]), options["--code"]
-        augmentation = config["recipes"]["standard"]["augmentation"] if program in told else None
-        assert job.get("augmentation") == augmentation
-        if program.startswith("evaluate"):
-            assert ("datasets.augmentation:" in code) == (program in told)
-    assert seen == told | others
+def test_who_estimates_statistics_on_augmented_images_is_told_how():
+    plan = planned("cifar10")
+    measuring = {"evaluate_curve", "evaluate_plane", "evaluate_activations"}
+    for rule, _, code, augmentation in told(plan, RULES, "augmentation"):
+        expected = plan.config["recipes"]["standard"]["augmentation"] if rule in measuring else None
+        assert augmentation == expected
+        if rule.startswith("evaluate"):
+            assert ("datasets.augmentation:" in code) == (rule in measuring)
 
 
 @pytest.mark.parametrize("instructions", ["native", "portable"])
-def test_jobs_are_told_which_kernels_to_compute_with(checkout, instructions):
-    with checkout.configured(lambda c: c.update(instructions=instructions)):
-        done = checkout.run("--dry-run", "--printshellcmds", "curves")
-    told = {json.loads(options["--job"][0]).get("instructions") for _, options in estimate_cost.plan(done.stdout)}
+def test_jobs_are_told_which_kernels_to_compute_with(instructions):
+    plan = planned(TINY | {"instructions": instructions})
     # What is native means what it meant before there was another.
-    assert told == {None if instructions == "native" else "portable"}
+    found = {value for *_, value in told(plan, RULES, "instructions")}
+    assert found == {None if instructions == "native" else "portable"}
 
 
-def test_who_estimates_statistics_under_attack_is_told_how(checkout):
-    config = yaml.safe_load((PROJECT / "config/paper.yaml").read_text())
-    config["studies"]["alignment"] = [
-        entry for entry in config["studies"]["alignment"] if entry["network"] == "tinyten"
-    ]
-    checkout.write_config(config)
-    done = checkout.run("--dry-run", "--printshellcmds", "curves", "measures")
-    seen = set()
-    for program, options in estimate_cost.plan(done.stdout + done.stderr):
-        if program in ("evaluate_curve", "evaluate_plane", "evaluate_activations"):
-            job, (code,) = json.loads(options["--job"][0]), options["--code"]
-            robust = job["names"]["recipe"].endswith("_robust")
-            attack = config["attacks"]["pgd_tiny" if "tiny" in job["names"]["recipe"] else "pgd"]
-            assert job.get("attack") == (attack | {"random_start": True} if robust else None)
-            assert ("attacks:" in code) == robust
-            seen.add((program, robust))
+def test_who_estimates_statistics_under_attack_is_told_how():
+    plan, seen = planned("paper"), set()
+    rules = ("evaluate_curve", "evaluate_plane", "evaluate_activations")
+    for rule, names, _, found in told(plan, rules, "attack"):
+        attack = plan.config["recipes"][names["recipe"]]["attack"]
+        expected = plan.values[plan.identity("attack", attack)] if attack else None
+        assert found == expected
+        seen.add((rule, attack is not None))
     assert {("evaluate_curve", True), ("evaluate_curve", False), ("evaluate_plane", False)} <= seen
 
 
@@ -164,7 +192,8 @@ def entries(config):
 
 def test_a_study_without_alignments_draws_none(checkout):
     config = copy.deepcopy(TINY)
-    config["studies"]["alignment"] = [TINY["studies"]["alignment"][0] | {"alignments": ["none"], "curves": ["linear"]}]
+    entry = TINY["studies"]["alignment"][0] | {"alignments": ["none"], "curves": ["linear"]}
+    config["studies"] = {"alignment": [entry]}
     checkout.write_config(config)
     done = checkout.run("--dry-run", "figures")
     drawn = re.findall(r"draw results/\S+/(\S+)\.svg", done.stdout + done.stderr)

@@ -12,6 +12,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from modeconn.studies import STUDIES
 from workflow.checkout import PROJECT, TINY, Checkout
 
 # A private view of the file system, where a test may mount what it likes; it vanishes with the last process in it.
@@ -86,7 +87,7 @@ def test_what_is_whole_is_tabled_and_drawn_where_other_jobs_fail(checkout):
 
     def also_wild(config):
         config["curves"]["wild"] = wild
-        config["studies"]["alignment"] = config["studies"]["alignment"][:1]
+        config["studies"] = {"alignment": config["studies"]["alignment"][:1]}
         config["studies"]["alignment"][0] |= {"curves": ["linear", "wild"], "alignments": ["none", "weight"]}
 
     with checkout.configured(also_wild):
@@ -108,7 +109,10 @@ def test_what_is_whole_is_tabled_and_drawn_where_other_jobs_fail(checkout):
     drawn = {path.stem for path in (checkout.path / where / "figures").rglob("*.svg")}
     assert {"curves-train-all", "curves-test-weight", "signatures"} <= drawn
     after = checkout.artifacts()
-    asked = {"tiny/config.json", "tiny/tables/measurements.txt"}  # say what was asked for
+    asked = {
+        "tiny/config.json",
+        *(f"tiny/tables/measurements-{study}.txt" for study in STUDIES),
+    }  # say what was asked for
     assert {name: after[name] for name in before if name not in asked} == {
         name: content for name, content in before.items() if name not in asked
     }
@@ -288,7 +292,7 @@ def test_a_cache_is_of_one_lock_and_one_kind_of_machine(tmp_path):
 def test_a_network_is_checked_before_it_is_trained(tmp_path):
     """And what checks it is no cause to train again."""
     config = copy.deepcopy(TINY)
-    config["studies"]["alignment"] = config["studies"]["alignment"][:1]
+    config["studies"] = {"alignment": config["studies"]["alignment"][:1]}
     config["alignments"]["activation"]["statistic"] = {"network.nowhere": "first"}
     checkout = Checkout(tmp_path / "project", config)
     done = checkout.snakemake("--cores", "1", "networks")

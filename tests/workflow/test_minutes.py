@@ -19,7 +19,7 @@ def checkouts(tmp_path):
     """Two checkouts, with the Makefile and the environment that the tests run in; training takes most of their time."""
     config = copy.deepcopy(TINY)
     config["recipes"]["standard"]["epochs"] = 40
-    config["studies"]["alignment"] = config["studies"]["alignment"][:1]
+    config["studies"] = {"alignment": config["studies"]["alignment"][:1]}
     found = [Checkout(tmp_path / name / "project", config) for name in ("whole", "pieces")]
     for checkout in found:
         shutil.copy2(PROJECT / "Makefile", checkout.path)

@@ -13,7 +13,7 @@ def checkout_with(folder, **arrays):
     """A checkout whose data set is an .npz of `arrays`."""
     config = copy.deepcopy(TINY)
     config["datasets"]["digits"] = {"source": "npz", "path": "own.npz"}
-    config["studies"]["alignment"] = TINY["studies"]["alignment"][:1]
+    config["studies"] = {"alignment": TINY["studies"]["alignment"][:1]}
     checkout = Checkout(folder, config)
     np.savez(checkout.path / "own.npz", **arrays)
     return checkout

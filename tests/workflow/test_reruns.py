@@ -152,7 +152,7 @@ SHOWN_EDITS = {
         ROOM + "barriers.py",
         "import numpy as np",
         "import numpy as np\n\nUNUSED = 1",
-        ALIGNMENT | REPORT,
+        DOWNSTREAM,
     ),
     "a number of the paper": (
         "config/published/tatro2020.csv",

@@ -19,8 +19,9 @@ TARGETS = {
     "train (adversarially)": "results/networks/*/*/robust-*/seeds1.safetensors",
     "refine": "results/alignments/*/*/standard-*/1-2/pam_aligned-????????.safetensors",
     "fit_curve": "results/curves/*/*/standard-*/1-2/activation-*/bezier-*.safetensors",
-    "evaluate_curve": "results/evaluations/*/*/standard-*/1-2/activation-*/bezier-*/evaluation-????????.csv",
-    "evaluate_robustness": "results/evaluations/*/*/robust-*/1-2/none/bezier-*/evaluation-*-pgd-*.csv",
+    "evaluate_curve": "results/evaluations/*/*/standard-*/1-2/activation-*/bezier-*/evaluation-????????-none.csv",
+    "evaluate_curve (under attack)": "results/evaluations/*/*/robust-*/1-2/none/bezier-*/evaluation-*-pgd-*.csv",
+    "evaluate_barriers": "results/barriers/*/*/*/1-2-3/none/*.csv",
     "evaluate_plane": "results/planes/*/*/standard-*/1-2/activation-*/bezier-*/plane-????????.csv",
     "evaluate_activations": "results/activations/*/*/standard-*/1-2/activation-*/bezier-*/*.csv",
     "select_network": "results/best/*/*/robust-*/1-2/none/bezier-*/*.csv",
@@ -165,7 +166,7 @@ def test_the_state_of_a_measurement_is_of_the_networks_that_it_measured(checkout
     """Networks made anew under the same name, by other source say: half of the old measurement must not be kept."""
     # The straight line between the networks as they are: bends and permutations are of the networks that they were
     # made from, and refused for others.
-    path = one(checkout, "results/evaluations/*/*/standard-*/1-2/none/linear-*/evaluation-????????.csv")
+    path = one(checkout, "results/evaluations/*/*/standard-*/1-2/none/linear-*/evaluation-????????-none.csv")
     expected = outputs_beside(path)
     command = command_of(checkout, str(path.relative_to(checkout.path)))
     stopped = start(checkout, command, **signalled(signal.SIGTERM, ANY, 4))

@@ -11,20 +11,14 @@ import pytest
 import yaml
 
 from workflow.checkout import FIGURES, PROJECT, TINY, Checkout
+from workflow.edits import ALL
 
 JOBS = {
-    "prepare_data": 1,
-    "train": 4,
-    "align": 4,
-    "refine": 2,
-    "fit_curve": 8,
-    "evaluate_curve": 14,
-    "evaluate_robustness": 4,
-    "evaluate_plane": 3,
-    "evaluate_activations": 2,
-    "list_measurements": 1,
-    "select_network": 4,
-    "make_tables": 1,
+    **ALL,
+    "list_measurements": 3,
+    "tabulate_runs": 1,
+    "tabulate_alignment": 1,
+    "tabulate_averaging": 1,
     "compare_paper": 1,
     "judge_claims": 1,
     "write_config": 1,
@@ -90,6 +84,7 @@ def test_two_meanings_of_one_name_stand_side_by_side(finished, tmp_path):
     changed = copy.deepcopy(TINY)
     changed["name"] = "other"
     changed["recipes"]["standard"]["epochs"] = 1
+    changed["studies"] = {}
     changed["studies"]["alignment"] = [
         {**TINY["studies"]["alignment"][0], "alignments": ["none"], "curves": ["linear"]},
     ]
@@ -124,6 +119,7 @@ def test_what_is_measured_besides_has_its_tables(finished):
 
 def test_permutations_are_refined_from_none_and_from_another_alignment(fresh):
     def with_pam(config):
+        config["studies"] = {}
         config["studies"]["alignment"] = [
             {
                 **TINY["studies"]["alignment"][0],
@@ -200,6 +196,7 @@ def test_conda_environments_are_those_of_the_lock():
 def test_a_block_of_seeds_is_one_job(tmp_path):
     config = copy.deepcopy(TINY)
     config["recipes"]["standard"]["population"] = 2
+    config["studies"] = {}
     config["studies"]["alignment"] = [
         {
             **TINY["studies"]["alignment"][0],

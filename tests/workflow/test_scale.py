@@ -29,17 +29,16 @@ def stub(option, path):
 def test_tables_are_made_of_more_files_than_a_shell_command_can_name(tmp_path):
     config = copy.deepcopy(TINY)
     config["recipes"]["standard"]["population"] = 100
-    config["studies"]["alignment"] = [
-        {
-            **TINY["studies"]["alignment"][0],
-            "pairs": [[2 * number + 1, 2 * number + 2] for number in range(PAIRS)],
-            "alignments": ["none"],
-            "curves": ["linear"],
-        },
-    ]
+    entry = {
+        **TINY["studies"]["alignment"][0],
+        "pairs": [[2 * number + 1, 2 * number + 2] for number in range(PAIRS)],
+        "alignments": ["none"],
+        "curves": ["linear"],
+    }
+    config["studies"] = {"alignment": [entry]}
     checkout = Checkout(tmp_path / "project", config)
-    checkout.run("--cores", "1", "results/tiny/tables/measurements.txt")
-    listed = (checkout.path / "results/tiny/tables/measurements.txt").read_text()
+    checkout.run("--cores", "1", "results/tiny/tables/measurements-alignment.txt")
+    listed = (checkout.path / "results/tiny/tables/measurements-alignment.txt").read_text()
     assert len(listed) > ARGUMENT_BYTES
 
     made = {}  # manifest -> the files that it names
@@ -53,7 +52,9 @@ def test_tables_are_made_of_more_files_than_a_shell_command_can_name(tmp_path):
         made.setdefault(manifests.beside(path), []).append(path)
     for manifest, paths in made.items():
         manifests.write(manifest, paths, {"rule": "stub", "job": {}})
-    checkout.run("--cores", "1", "results/tiny/tables/pairs.csv", "--allowed-rules", "list_measurements", "make_tables")
+    checkout.run(
+        "--cores", "1", "results/tiny/tables/pairs.csv", "--allowed-rules", "list_measurements", "tabulate_alignment"
+    )
     pairs = pd.read_csv(checkout.path / "results/tiny/tables/pairs.csv")
     assert len(pairs) == PAIRS
     assert set(pairs["minimum_accuracy"]) == {0.8}

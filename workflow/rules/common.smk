@@ -276,7 +276,9 @@ def remember():
             params = [canonical(made["job"]), made["code"], program(made["rule"]), config["device"]]
             for output in (manifest, *(f"results/{place}" for place in made["files"])):
                 records.restore(output, made["rule"], params)
-    made_by = {path: maker for maker in SHOWING for path in getattr(rules, maker).output}
+    shown = [*SHOWING, "write_config", "write_report"]
+    made_by = {path: maker for maker in shown for path in getattr(rules, maker).output}
+    made_by |= {LISTING.format(study=study): "list_measurements" for study in TABULATED}
     for path, maker in (made_by | dict.fromkeys(FIGURES, "draw")).items():
         if os.path.exists(path) and not records.is_known(path):
             records.restore(path, maker, params=None, code="lost")

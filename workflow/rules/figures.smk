@@ -10,6 +10,7 @@ SHOWN = PLAN.shown
 TABULATED = ["runs", *PLAN.studies]
 PUBLISHED = ROOT / "config/published" / f"{config['name']}.csv"
 # Writes the params of a rule, one a line.
+LISTING = f"{RUN}/tables/measurements-{{study}}.txt"
 LINES = os.path.relpath(Path(workflow.basedir, "templates/lines.txt"))
 
 
@@ -45,7 +46,7 @@ rule list_measurements:
     input:
         LINES,
     output:
-        f"{RUN}/tables/measurements-{{study}}.txt",
+        LISTING,
     log:
         f"<logs>/list_measurements/{config['name']}-{{study}}.log",
     params:
@@ -64,7 +65,7 @@ for study in TABULATED:
         input:
             **measured(study),
             # By its path: beside a rule's output, Snakemake takes time quadratic in the number of all inputs.
-            measurements=f"{RUN}/tables/measurements-{study}.txt",
+            measurements=LISTING.format(study=study),
         output:
             **tables(study),
             manifest=f"{RUN}/tables/make_tables-{study}.manifest.json",
