@@ -309,21 +309,36 @@ SWAPPED = torch.tensor([[0.1, 0.9, 0], [0.8, 0.1, 0], [0, 0, 0.5]])  # first sit
 ROTATED = torch.tensor([[0, 0.2, 3], [3, 0, 0.1], [0, 3, 0]])  # second site: a rotation, and more strongly
 
 
+def similarities(group, matrix):
+    return Correlation(group, matrix, matrix, squares=torch.ones(2, len(matrix)), energy=0.0)
+
+
 @pytest.mark.parametrize(
     "statistic, expected",
     [("sum", [2, 0, 1]), ("first", [1, 0, 2]), ({"stream": "first"}, [1, 0, 2]), ({"train only": "first"}, [2, 0, 1])],
 )
 def test_statistic_of_a_group_with_several_sites(statistic, expected):
     places = {"stream": [SWAPPED, ROTATED], "logits": [torch.eye(2)]}
-    correlations = [Correlation(group, matrix, matrix, 0.0) for group in places for matrix in places[group]]
+    correlations = [similarities(group, matrix) for group in places for matrix in places[group]]
     found = activation.match_correlations(STREAM, correlations, statistic)
     assert_same(found, {"stream": torch.tensor(expected), "train only": torch.arange(2)})
+
+
+def test_the_cosine_kernel_does_not_see_how_loud_a_channel_is():
+    a = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
+    b = torch.tensor([[0.0, 0.0, 0.0], [9.0, 5.0, 0.0], [1.0, 0.1, 0.0]])  # dead, loud, quiet
+    squares = torch.stack([a.square().sum(1), b.square().sum(1)])
+    correlations = [Correlation("stream", torch.eye(3), a @ b.T, squares, energy=0.0)]
+    # Loud and quiet channel on a's first and second: 9 + 0.1 or 5 + 1; with both of length one 0.97 or 0.49 + 1.00.
+    for kernel, expected in (("inner", [1, 2, 0]), ("cosine", [2, 1, 0])):
+        found = activation.match_correlations(STREAM, correlations, kernel=kernel)
+        assert found["stream"].tolist() == expected, kernel
 
 
 @pytest.mark.parametrize("statistic", ["last", {"stream": "last"}, {"streams": "sum"}])
 def test_unknown_statistics_and_groups_are_named(statistic):
     with pytest.raises(ValueError, match=r"last|streams") as error:
-        activation.match_correlations(STREAM, [Correlation("stream", SWAPPED, SWAPPED, 0.0)], statistic)
+        activation.match_correlations(STREAM, [similarities("stream", SWAPPED)], statistic)
     assert "sum, first" in str(error.value) and "stream, train only" in str(error.value)
 
 
