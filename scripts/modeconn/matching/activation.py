@@ -20,8 +20,8 @@ STATISTICS = {"sum": sum, "first": lambda matrices: matrices[0]}
 COSTS = {
     "correlation": lambda correlations, statistic: 1.01 - statistic([c.matrix for c in correlations]).float(),
     "inner": lambda correlations, statistic: -statistic([c.inner for c in correlations]),
-    "cosine": lambda correlations, statistic: -_cosines(
-        statistic([c.inner for c in correlations]), statistic([c.squares for c in correlations])
+    "cosine": lambda correlations, statistic: (
+        -_cosines(statistic([c.inner for c in correlations]), statistic([c.squares for c in correlations]))
     ),
 }
 
