@@ -95,7 +95,7 @@ def test_embedding_in_a_network_of_the_same_widths_changes_nothing():
 @pytest.mark.parametrize("family", [{"family": "resnet20"}, {"family": "mlp", "hidden": (20, 12)}])
 def test_layer_normalization_over_added_channels_is_refused(family):
     narrow, wide = (build(**family, width=width, norm="layer") for width in (0.5, 1))
-    with pytest.raises(ValueError, match="Normalized: with zeros added, logits change by .*layer normalization"):
+    with pytest.raises(ValueError, match=r"Normalized: with zeros added, logits change by .*layer normalization"):
         partial.embed(narrow, wide, draw(narrow), pictures(2))
 
 
@@ -121,9 +121,7 @@ def test_what_does_not_fit_is_named():
     with pytest.raises(ValueError, match=r"network\.layers\.0\.linear\.weight: 33 entries .* into 20 of the wide one"):
         partial.embed(wide, narrow, draw(wide), pictures(2))
     deeper = build("mlp", 1, hidden=(20, 12, 12))
-    with pytest.raises(
-        ValueError, match=r"network\.layers\.2\.linear\.weight: missing in the narrow network, \(12, 12"
-    ):
+    with pytest.raises(ValueError, match=r"network\.layers\.2\.linear\.weight: missing in the narrow network, "):
         partial.embed(narrow, deeper, draw(narrow), pictures(2))
 
 
@@ -137,7 +135,7 @@ def test_fixed_points_are_counted_by_group():
     turned = [permutation.compose(each, turn) for each in (first, second)]
     assert partial.fixed_points(*turned) == {"a": 0.5, "b": 0.0}
     for other in ({"a": first["a"]}, first | {"b": torch.arange(3)}):
-        with pytest.raises(ValueError, match="group b has 2 channels in one permutation and (None|3) in the other"):
+        with pytest.raises(ValueError, match=r"group b has 2 channels in one permutation and (None|3) in the other"):
             partial.fixed_points(first, other)
 
 
