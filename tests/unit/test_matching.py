@@ -571,6 +571,17 @@ def test_every_kernel_and_order_recovers_the_inverse(case, kernel, order):
         assert_same(found, permutation.invert(drawn))
 
 
+@pytest.mark.parametrize("kernel", weight.KERNELS)
+def test_a_group_on_both_axes_of_a_tensor_is_recovered_by_every_kernel(kernel):
+    network = Tied()
+    spec, names = permutation.discover(network, torch.rand(2, 4)), parameters(network)
+    for seed in range(5):
+        a = draw(network, seed)
+        drawn = permutation.random(spec, torch.Generator().manual_seed(seed))
+        found = weight.match_weights(spec, a, permutation.apply(spec, drawn, a), names, kernel=kernel)
+        assert_same(found, permutation.invert(drawn))
+
+
 def loglinear(x, y):
     return -2 * np.log(np.linalg.norm(x[:, None] - y, axis=2))
 

@@ -6,6 +6,7 @@ from torch import nn
 from torch.func import functional_call
 
 from modeconn import networks, permutation
+from modeconn.matching import weight
 from modeconn.permutation import partial
 
 
@@ -83,6 +84,23 @@ def test_a_groups_channels_come_first_in_its_own_part():
     assert torch.equal(hidden[:, 5 * 16 : 9 * 16], tensors["hidden.weight"][:, 3 * 16 :])
     assert not hidden[:, 3 * 16 : 5 * 16].any() and not hidden[:, 9 * 16 :].any()
     assert torch.equal(grown["short.bias"], torch.cat([tensors["short.bias"], torch.zeros(2)]))
+
+
+@pytest.mark.parametrize("name", ["mlp", "vgg16"])
+def test_a_wide_networks_first_channels_alone_are_matched_to_it(name):
+    """Where the wide network is permuted, each channel of its narrow part is found, and zeros go where they may."""
+    narrow, wide = PAIRS[name]()
+    tensors, shapes = draw(wide), {key: tensor.shape for key, tensor in narrow.state_dict().items()}
+    part = {key: tensor[tuple(map(slice, shapes[key]))] for key, tensor in tensors.items()}
+    grown = partial.embed(narrow, wide, part, pictures(2))
+    spec, small = (permutation.discover(network, pictures(2)) for network in (wide, narrow))
+    drawn = permutation.random(spec, torch.Generator().manual_seed(0))
+    names = [key for key, _ in wide.named_parameters()]
+    found = weight.match_weights(spec, permutation.apply(spec, drawn, tensors), grown, names)
+    for group, size in small.groups.items():
+        inside = drawn[group] < size
+        assert torch.equal(found[group][inside], drawn[group][inside]), group
+        assert size > 0 and inside.sum() == size
 
 
 def test_embedding_in_a_network_of_the_same_widths_changes_nothing():

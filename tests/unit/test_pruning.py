@@ -182,6 +182,17 @@ class Forgetful:
         self.seen.append({name: tensor.clone() for name, tensor in snapshot()[0].items() if tensor.ndim > 1})
 
 
+def test_held_weights_go_back_to_zero_whatever_moved_them():
+    variable = torch.tensor([[1.0, 2.0, 3.0]], requires_grad=True)
+    hold = pruning.hold([variable], [torch.tensor([True, False, True])])
+    assert variable.tolist() == [[1.0, 0.0, 3.0]]
+    (gradient,) = torch.autograd.grad((variable + 1).square().sum(), variable)
+    assert gradient.tolist() == [[4.0, 0.0, 8.0]]
+    variable.data += 1
+    hold(0.1)
+    assert variable.tolist() == [[2.0, 0.0, 4.0]]
+
+
 @pytest.mark.parametrize("settings", [SGD, ADAMW], ids=["sgd", "adamw"])
 def test_pruned_weights_and_their_momentum_stay_zero(settings):
     """Two networks with masks of their own; the kept weights move as those of a network that has no others."""

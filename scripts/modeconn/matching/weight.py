@@ -55,7 +55,8 @@ def match_weights(
     initial: a permutation, group -> indices, to start from before any other start.
     kernel: how alike two channels' entries x and y along an axis of a tensor are, summed over axes and tensors.
     "linear": ⟨x, y⟩. "cosine": ⟨x, y⟩ / ‖x‖‖y‖, 0 for a channel of zeros; of a bias that is a product of signs.
-    "loglinear": -log ‖x - y‖², with channels that float32 hardly tells apart taken as equal.
+    "loglinear": -log ‖x - y‖², with channels that float32 hardly tells apart taken as equal; two biases that are close
+    by chance count as much as two rows of weights, so that it is for weights alone.
     order: of the groups in a sweep: "random", by `seed`, "forward" in graph order, or "backward".
     held: groups that are not matched -> their indices, identity or others, as which the free groups meet them.
     With the linear kernel the result is never worse than the first start nor, without `initial`, than the identity.
