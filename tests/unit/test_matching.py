@@ -1,7 +1,9 @@
 import itertools
 
+import numpy as np
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import nn
 from torch.func import functional_call
 from torch.profiler import ProfilerActivity, profile
@@ -309,21 +311,36 @@ SWAPPED = torch.tensor([[0.1, 0.9, 0], [0.8, 0.1, 0], [0, 0, 0.5]])  # first sit
 ROTATED = torch.tensor([[0, 0.2, 3], [3, 0, 0.1], [0, 3, 0]])  # second site: a rotation, and more strongly
 
 
+def similarities(group, matrix):
+    return Correlation(group, matrix, matrix, squares=torch.ones(2, len(matrix)), energy=0.0)
+
+
 @pytest.mark.parametrize(
     "statistic, expected",
     [("sum", [2, 0, 1]), ("first", [1, 0, 2]), ({"stream": "first"}, [1, 0, 2]), ({"train only": "first"}, [2, 0, 1])],
 )
 def test_statistic_of_a_group_with_several_sites(statistic, expected):
     places = {"stream": [SWAPPED, ROTATED], "logits": [torch.eye(2)]}
-    correlations = [Correlation(group, matrix, matrix, 0.0) for group in places for matrix in places[group]]
+    correlations = [similarities(group, matrix) for group in places for matrix in places[group]]
     found = activation.match_correlations(STREAM, correlations, statistic)
     assert_same(found, {"stream": torch.tensor(expected), "train only": torch.arange(2)})
+
+
+def test_the_cosine_kernel_does_not_see_how_loud_a_channel_is():
+    a = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
+    b = torch.tensor([[0.0, 0.0, 0.0], [9.0, 5.0, 0.0], [1.0, 0.1, 0.0]])  # dead, loud, quiet
+    squares = torch.stack([a.square().sum(1), b.square().sum(1)])
+    correlations = [Correlation("stream", torch.eye(3), a @ b.T, squares, energy=0.0)]
+    # Loud and quiet channel on a's first and second: 9 + 0.1 or 5 + 1; with both of length one 0.97 or 0.49 + 1.00.
+    for kernel, expected in (("inner", [1, 2, 0]), ("cosine", [2, 1, 0])):
+        found = activation.match_correlations(STREAM, correlations, kernel=kernel)
+        assert found["stream"].tolist() == expected, kernel
 
 
 @pytest.mark.parametrize("statistic", ["last", {"stream": "last"}, {"streams": "sum"}])
 def test_unknown_statistics_and_groups_are_named(statistic):
     with pytest.raises(ValueError, match=r"last|streams") as error:
-        activation.match_correlations(STREAM, [Correlation("stream", SWAPPED, SWAPPED, 0.0)], statistic)
+        activation.match_correlations(STREAM, [similarities("stream", SWAPPED)], statistic)
     assert "sum, first" in str(error.value) and "stream, train only" in str(error.value)
 
 
@@ -535,6 +552,207 @@ def test_a_descent_starts_where_it_is_told_to(tinyten):
     group = next(iter(spec.groups))
     with pytest.raises(ValueError, match=f"group {group}.*must hold each of"):
         weight.match_weights(spec, a, b, names, initial=initial | {group: torch.arange(3)})
+
+
+# Weight matching with the options of Sharma et al. 2024
+
+
+@pytest.mark.parametrize("order", weight.ORDERS)
+@pytest.mark.parametrize("kernel", weight.KERNELS)
+def test_every_kernel_and_order_recovers_the_inverse(case, kernel, order):
+    network, spec, _ = case
+    a, noise = draw(network, 1), draw(network, 2)
+    drawn = permutation.random(spec, torch.Generator().manual_seed(3))
+    # Of vectors an entry may come close to another one's by chance, to which a logarithm gives much weight.
+    weights = [name for name in parameters(network) if a[name].ndim > 1]
+    for part, names in ((0, parameters(network)), (0.1, weights if kernel == "loglinear" else parameters(network))):
+        b = permutation.apply(spec, drawn, {name: a[name] + part * noise[name] for name in a})
+        found = weight.match_weights(spec, a, b, names, kernel=kernel, order=order)
+        assert_same(found, permutation.invert(drawn))
+
+
+@pytest.mark.parametrize("kernel", weight.KERNELS)
+def test_a_group_on_both_axes_of_a_tensor_is_recovered_by_every_kernel(kernel):
+    network = Tied()
+    spec, names = permutation.discover(network, torch.rand(2, 4)), parameters(network)
+    for seed in range(5):
+        a = draw(network, seed)
+        drawn = permutation.random(spec, torch.Generator().manual_seed(seed))
+        found = weight.match_weights(spec, a, permutation.apply(spec, drawn, a), names, kernel=kernel)
+        assert_same(found, permutation.invert(drawn))
+
+
+def loglinear(x, y):
+    return -2 * np.log(np.linalg.norm(x[:, None] - y, axis=2))
+
+
+DEFINITIONS = {
+    "linear": lambda x, y: x @ y.T,
+    "cosine": lambda x, y: (x / np.linalg.norm(x, axis=1)[:, None]) @ (y / np.linalg.norm(y, axis=1)[:, None]).T,
+    "loglinear": loglinear,
+}
+
+
+@pytest.mark.parametrize("order", ["forward", "backward"])
+@pytest.mark.parametrize("kernel", weight.KERNELS)
+@pytest.mark.parametrize("name", ["tinyten", "mlp"])
+def test_a_sweep_is_that_of_the_definition(name, kernel, order):
+    """Group after group, by the sum over every axis that carries it, in numpy and float64."""
+    network = NETWORKS[name]()
+    spec, names = permutation.discover(network, pictures(2)), parameters(network)
+    a, b = draw(network, 1), draw(network, 2)
+    expected = permutation.identity(spec)
+    for group in list(spec.groups)[:: 1 if order == "forward" else -1]:
+        moved, similarity = permutation.apply(spec, expected | {group: torch.arange(spec.groups[group])}, b), 0
+        for axis in spec.axes:
+            if axis.tensor in names and axis.segments[0].group == group:
+                x, y = (np.moveaxis(t[axis.tensor].double().numpy(), axis.dim, 0) for t in (a, moved))
+                similarity += DEFINITIONS[kernel](x.reshape(len(x), -1), y.reshape(len(y), -1))
+        expected[group] = torch.from_numpy(linear_sum_assignment(similarity, maximize=True)[1])
+    start = permutation.identity(spec)
+    found = weight.match_weights(spec, a, b, names, initial=start, max_sweeps=1, kernel=kernel, order=order)
+    assert_same(found, expected)
+
+
+@pytest.mark.parametrize("kernel", weight.KERNELS)
+def test_restarts_are_compared_by_the_kernel(tinyten, kernel):
+    """More restarts are never worse by the kernel's own sum, here over each axis of each tensor."""
+    network, spec = tinyten
+    a, b, names = draw(network, 1), draw(network, 2), weight.without(parameters(network), ["*bias", "*norm*"])
+
+    def reached(restarts):
+        found = weight.match_weights(spec, a, b, names, restarts=restarts, kernel=kernel)
+        moved, total = permutation.apply(spec, found, b), 0.0
+        for axis in spec.axes:
+            if axis.tensor in names:
+                x, y = (np.moveaxis(t[axis.tensor].double().numpy(), axis.dim, 0) for t in (a, moved))
+                total += np.trace(DEFINITIONS[kernel](x.reshape(len(x), -1), y.reshape(len(y), -1)))
+        return total
+
+    by_restarts = [reached(restarts) for restarts in (1, 3, 6)]
+    assert by_restarts == sorted(by_restarts) and by_restarts[-1] > by_restarts[0]
+
+
+@pytest.mark.parametrize("kernel", ["cosine", "loglinear"])
+def test_scale_does_not_matter_where_the_kernel_does_not_see_it(tinyten, kernel):
+    network, spec = tinyten
+    a, b, names = draw(network, 1), draw(network, 2), parameters(network)
+    plain = weight.match_weights(spec, a, b, names, kernel=kernel)
+    loud = [{name: 8 * tensor for name, tensor in tensors.items()} for tensors in (a, b)]
+    assert_same(weight.match_weights(spec, *loud, names, kernel=kernel), plain)
+
+
+@pytest.mark.parametrize("kernel", weight.KERNELS)
+def test_channels_of_zeros_are_matched_with_each_other_or_with_none(tinyten, kernel):
+    network, spec = tinyten
+    group, names = "network.layers.1.conv", parameters(network)
+    a = draw(network, 1)
+    for axis in spec.axes:
+        if axis.segments[0].group == group:
+            a[axis.tensor] = a[axis.tensor].index_fill(axis.dim, torch.tensor([2, 5]), 0)
+    drawn = permutation.random(spec, torch.Generator().manual_seed(0))
+    found = weight.match_weights(spec, a, permutation.apply(spec, drawn, a), names, kernel=kernel)
+    expected = permutation.invert(drawn)
+    assert sorted(found[group][[2, 5]].tolist()) == sorted(expected[group][[2, 5]].tolist())
+    found[group][[2, 5]] = expected[group][[2, 5]]
+    assert_same(found, expected)
+
+
+def test_held_groups_stay_and_the_others_meet_them_there(tinyten):
+    network, spec = tinyten
+    a, names, groups = draw(network, 1), parameters(network), list(spec.groups)
+    drawn = permutation.random(spec, torch.Generator().manual_seed(0))
+    inverse, b = permutation.invert(drawn), permutation.apply(spec, drawn, a)
+    for free in ([groups[3]], groups[2:5], groups):
+        held = {group: order for group, order in inverse.items() if group not in free}
+        assert_same(weight.match_weights(spec, a, b, names, held=held), inverse)
+    # Held at the identity: what is left of b's permutation is found in the free groups.
+    straight = permutation.identity(spec)
+    held = {group: straight[group] for group in groups[3:]}
+    b = permutation.apply(spec, drawn | held, a)
+    found = weight.match_weights(spec, a, b, names, held=held)
+    assert list(found) == groups
+    assert_same(found, inverse | held)
+    # Between groups held where they do not belong a group does the best that it can.
+    wrong = permutation.random(spec, torch.Generator().manual_seed(1))
+    held = {group: order for group, order in wrong.items() if group != groups[2]}
+    found = weight.match_weights(spec, a, draw(network, 2), names, held=held)
+    assert_same({group: found[group] for group in held}, held)
+    at = permutation.apply(spec, held | {groups[2]: straight[groups[2]]}, draw(network, 2))
+    rows = [(name, axis.dim) for axis in spec.axes if axis.segments[0].group == groups[2] for name in [axis.tensor]]
+    similarity = sum(
+        t[0].reshape(len(t[0]), -1) @ t[1].reshape(len(t[1]), -1).T
+        for name, dim in rows
+        if name in names
+        for t in [[tensors[name].movedim(dim, 0).double() for tensors in (a, at)]]
+    )
+    assert found[groups[2]].tolist() == linear_sum_assignment(similarity.numpy(), maximize=True)[1].tolist()
+
+
+def test_what_is_not_of_the_network_is_named(tinyten):
+    network, spec = tinyten
+    a, names = draw(network, 1), parameters(network)
+    group = next(iter(spec.groups))
+    for options, message in (
+        ({"kernel": "rbf"}, "kernel 'rbf' is unknown: expected linear, cosine, loglinear"),
+        ({"order": "outward"}, "order 'outward' is unknown: expected random, forward, backward"),
+        ({"held": {"stem": torch.arange(3)}}, f"held group 'stem' is none of {group}"),
+        ({"held": {group: torch.arange(3)}}, f"group {group}.*must hold each of"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            weight.match_weights(spec, a, a, names, **options)
+
+
+def test_parameters_are_left_out_by_pattern(tinyten):
+    network, _ = tinyten
+    names = parameters(network)
+    assert weight.without(names, []) == names
+    left = weight.without(names, ["*bias*", "*.norm.weight"])
+    assert left == [name for name in names if name.endswith(("conv.weight", "dense.weight"))]
+    assert len(names) == 8 * 4 + 2 and len(left) == 8 + 1
+    with pytest.raises(ValueError, match=r"pattern '\*\.biases' leaves out none of the 34 parameters"):
+        weight.without(names, ["*.biases"])
+
+
+def test_networks_of_other_classes_are_matched_without_the_layer_that_differs(tinyten):
+    network, spec = tinyten
+    names = weight.without(parameters(network), ["*dense*"])
+    a = draw(network, 1)
+    drawn = permutation.random(spec, torch.Generator().manual_seed(0))
+    b = permutation.apply(spec, drawn, a) | {"network.dense.weight": torch.ones(17, 128)}
+    with pytest.raises(ValueError, match=r"network\.dense\.weight: .*\(17, 128\)"):
+        weight.match_weights(spec, a, b, parameters(network))
+    assert_same(weight.match_weights(spec, a, b, names), permutation.invert(drawn))
+
+
+def test_one_permutation_of_a_sequence_is_recovered_at_every_step_and_by_stacking(case):
+    network, spec, _ = case
+    names, noise = parameters(network), draw(network, 0)
+    sequence = [{name: (1 - t) * noise[name] + t * end for name, end in draw(network, 1).items()} for t in (0, 0.3, 1)]
+    drawn = permutation.random(spec, torch.Generator().manual_seed(0))
+    permuted = [permutation.apply(spec, drawn, tensors) for tensors in sequence]
+    for a, b in zip(sequence, permuted, strict=True):
+        assert_same(weight.match_weights(spec, a, b, names), permutation.invert(drawn))
+    a, b = (weight.stack(checkpoints, names) for checkpoints in (sequence, permuted))
+    for kernel in weight.KERNELS:
+        assert_same(weight.match_weights(spec, a, b, names, kernel=kernel), permutation.invert(drawn))
+
+
+def test_a_stack_is_matched_by_the_sum_over_its_checkpoints():
+    """Two units: one checkpoint wants them as they are and gains 1 by it, the other swapped and gains 2."""
+    network = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False))
+    spec, names = permutation.discover(network, torch.rand(2, 2)), parameters(network)
+    straight = {"0.weight": torch.eye(2), "2.weight": torch.zeros(1, 2)}
+    swapped = straight | {"0.weight": torch.eye(2).flip(0)}
+    loud = swapped | {"0.weight": 2 * swapped["0.weight"]}
+    for checkpoints, expected in (([straight, swapped, straight], [0, 1]), ([straight, loud], [1, 0])):
+        a = weight.stack([straight] * len(checkpoints), names)
+        found = weight.match_weights(spec, a, weight.stack(checkpoints, names), names)
+        assert found["0"].tolist() == expected
+    with pytest.raises(ValueError, match=r"tensor 0\.weight: its shapes in 2 checkpoints are .*\(2, 2\).*None"):
+        weight.stack([straight, {}], names)
+    with pytest.raises(ValueError, match="in 0 checkpoints"):
+        weight.stack([], names)
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])

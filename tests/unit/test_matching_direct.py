@@ -83,7 +83,7 @@ STREAM = STEM + [f"network.stages.0.{block}.relu" for block in range(5)]
 
 
 @pytest.mark.parametrize("site", ["post", "pre"])
-@pytest.mark.parametrize("kernel", ["correlation", "inner"])
+@pytest.mark.parametrize("kernel", ["correlation", "inner", "cosine"])
 @pytest.mark.parametrize(
     ("family", "statistic", "matched_on"),
     [
@@ -108,6 +108,9 @@ def test_permutations_index_by_index(family, statistic, matched_on, kernel, site
     a, b = (look(network, images, names, site) for network in (one, other))
     for group, of_group in matched_on.items():
         pairs = [(a[name].reshape(len(a[name]), -1), b[name].reshape(len(b[name]), -1)) for name in of_group]
+        if kernel == "cosine":  # of all sites' activations in a row
+            x, y = (np.concatenate(parts, 1) for parts in zip(*pairs, strict=True))
+            pairs = [(x / np.linalg.norm(x, axis=1, keepdims=True), y / np.linalg.norm(y, axis=1, keepdims=True))]
         gains = [correlations(x, y) if kernel == "correlation" else x @ y.T for x, y in pairs]
         _, expected = linear_sum_assignment(sum(gains), maximize=True)
         np.testing.assert_array_equal(found[group].numpy(), expected, err_msg=group)

@@ -20,6 +20,9 @@ STATISTICS = {"sum": sum, "first": lambda matrices: matrices[0]}
 COSTS = {
     "correlation": lambda correlations, statistic: 1.01 - statistic([c.matrix for c in correlations]).float(),
     "inner": lambda correlations, statistic: -statistic([c.inner for c in correlations]),
+    "cosine": lambda correlations, statistic: (
+        -_cosines(statistic([c.inner for c in correlations]), statistic([c.squares for c in correlations]))
+    ),
 }
 
 
@@ -28,13 +31,14 @@ class Correlation:
     """How alike the channels of two networks are at one place; [i, j]: channel i of network a, channel j of network b.
 
     matrix: (n, n) float64, Pearson correlations. inner: (n, n) float64, inner products over all positions of an
-    image, neither centred nor normalized, mean over images; energy: ‖A‖² + ‖B‖², mean over images, so that
-    energy - 2 trace(inner) is ‖A - B‖².
+    image, neither centred nor normalized, mean over images; squares: (2, n) float64, the channels' own such products,
+    of a and of b; energy: ‖A‖² + ‖B‖², mean over images, so that energy - 2 trace(inner) is ‖A - B‖².
     """
 
     group: str  # of the permutation spec, or LOGITS
     matrix: torch.Tensor
     inner: torch.Tensor
+    squares: torch.Tensor
     energy: float
 
 
@@ -103,10 +107,16 @@ class Moments:
         moved = torch.outer(pilot_a, sum_b) + torch.outer(sum_a + self.samples * pilot_a, pilot_b)
         return (self.product + moved) / self.images
 
+    def squares(self):
+        """(2, n) float64: ‖channel‖² of a and of b, un-centred, divided by the number of images."""
+        return self._squares().clamp(min=0) / self.images
+
     def energy(self):
         """‖A‖² + ‖B‖², un-centred, divided by the number of images."""
-        shift = self.pilot * (2 * self.sum + self.samples * self.pilot)
-        return (self.square + shift).sum().item() / self.images
+        return self._squares().sum().item() / self.images
+
+    def _squares(self):
+        return self.square + self.pilot * (2 * self.sum + self.samples * self.pilot)
 
 
 def batches_of(images):
@@ -170,7 +180,7 @@ def correlate(network, spec, tensors_a, tensors_b, batches, site="post", subsamp
         observe(images_a, images_b)
     groups = [*(sites[i][0] for i in order), LOGITS]
     return [
-        Correlation(group, moment.correlation(), moment.inner(), moment.energy())
+        Correlation(group, moment.correlation(), moment.inner(), moment.squares(), moment.energy())
         for group, moment in zip(groups, [*(moments[i] for i in order), moments[-1]], strict=True)
     ]
 
@@ -229,7 +239,8 @@ def match_correlations(spec, correlations, statistic="sum", kernel="correlation"
 
     kernel: "correlation" makes the trace of the correlations largest (Tatro et al. 2020, Algorithm 1), "inner" that of
     the inner products, so that ‖A - P B‖² is least (same paper, Theorem 3.1, where activations are those before the
-    nonlinearity).
+    nonlinearity; the linear kernel of Sharma et al. 2024), "cosine" that of the inner products of channels scaled to
+    length one over all images and sites (Sharma et al. 2024); a dead channel is at right angles to all.
     statistic: what a group with several sites (a residual stream) is matched on: the "sum" over them or
     the "first"; one for all groups, or group -> statistic ("sum" where not named).
     A group without correlations keeps its order.
@@ -245,6 +256,12 @@ def match_correlations(spec, correlations, statistic="sum", kernel="correlation"
                 raise ValueError(f"group {group}: the activations' correlations are not finite: they overflow")
             permutation[group] = torch.from_numpy(linear_sum_assignment(cost.cpu().numpy())[1])
     return permutation
+
+
+def _cosines(inner, squares):
+    """Inner products (n, n) of channels of squared lengths (2, n), divided by both lengths; zeros stay."""
+    lengths = torch.outer(*squares.sqrt())
+    return torch.where(lengths > 0, inner / lengths, 0)
 
 
 def signature(correlations, permutation):

@@ -2,7 +2,9 @@
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import reduce
 from itertools import islice
 
@@ -13,45 +15,117 @@ from scipy.optimize import linear_sum_assignment
 from modeconn import permutation as permutations
 from modeconn import randomness
 from modeconn.matching import check_tensors
-from modeconn.permutation import Axis, Segment
+from modeconn.permutation import Axis, PermutationSpec, Segment
 
 BLOCK = 2**16  # numbers that are turned into float64 at a time
 # Of the largest similarity: what is closer than this is not told apart by products in float32.
 RESOLUTION = 1e-5
+# Log-linear kernel. Of the sum of two channels' squares: a squared distance below this is none that float32 shows.
+SAME = 1e-12
+LEAST_DISTANCE = 1e-16  # in units of the weights, as in the code of Sharma et al. 2024: log 0 is out of its range
+
+KERNELS = ("linear", "cosine", "loglinear")
+ORDERS = ("random", "forward", "backward")
 
 
 @torch.no_grad()
-def match_weights(spec, tensors_a, tensors_b, names, seed=0, restarts=1, initial=None, max_sweeps=100):
+def match_weights(
+    spec: PermutationSpec,
+    tensors_a: Mapping[str, torch.Tensor],
+    tensors_b: Mapping[str, torch.Tensor],
+    names: Iterable[str],
+    seed: int = 0,
+    restarts: int = 1,
+    initial: dict[str, torch.Tensor] | None = None,
+    max_sweeps: int = 100,
+    *,
+    kernel: str = "linear",
+    order: str = "random",
+    held: dict[str, torch.Tensor] | None = None,
+) -> dict[str, torch.Tensor]:
     """Permutation of b that maximizes Σ ⟨a, permuted b⟩ over the tensors `names`, by coordinate descent.
 
-    Algorithm 1 of Git Re-Basin (Ainsworth et al. 2023), as used by Sharma et al. 2024 (linear kernel):
-    one group at a time, in random order by `seed`, the others fixed, until no group gains. A group's
-    similarity counts every axis that carries it: incoming and outgoing weights, biases, normalization.
-    names: the parameters, all or some (without biases, say); running statistics describe data and
-    have other units, so they do not belong here.
+    Algorithm 1 of Git Re-Basin (Ainsworth et al. 2023), with the options of Sharma et al. 2024:
+    one group at a time, the others fixed, until no group gains. A group's similarity counts every axis that carries
+    it: incoming and outgoing weights, biases, normalization.
+    tensors_a, tensors_b: state dicts, or several checkpoints' as `stack` makes one of them.
+    names: the parameters, all or some (see `without`); running statistics describe data and have other units, so they
+    do not belong here.
     restarts: descents, each from another start (`_starts`); the best result counts.
     initial: a permutation, group -> indices, to start from before any other start.
-    The result is never worse than the first start nor, without `initial`, than the identity. Products are float32, and
-    gains that they leave in doubt are measured in float64. Memory: at most three times these tensors of one network,
-    besides the matrices of the largest group's assignment.
-    Raises ValueError where one of these tensors is missing, misshapen or not finite, where `initial` is not of this
-    network, or where there are no restarts.
+    kernel: how alike two channels' entries x and y along an axis of a tensor are, summed over axes and tensors.
+    "linear": ⟨x, y⟩. "cosine": ⟨x, y⟩ / ‖x‖‖y‖, 0 for a channel of zeros; of a bias that is a product of signs.
+    "loglinear": -log ‖x - y‖², with channels that float32 hardly tells apart taken as equal; two biases that are close
+    by chance count as much as two rows of weights, so that it is for weights alone.
+    order: of the groups in a sweep: "random", by `seed`, "forward" in graph order, or "backward".
+    held: groups that are not matched -> their indices, identity or others, as which the free groups meet them.
+    With the linear kernel the result is never worse than the first start nor, without `initial`, than the identity.
+    The other kernels have no such objective: of a tensor on two groups each group compares other rows, so that one
+    group's gain may be another's loss, and the descent ends where no group gains or after `max_sweeps`.
+    Products are float32, and gains that they leave in doubt are measured in float64; distances are float64. Memory: at
+    most three times these tensors of one network, besides the matrices of the largest group's assignment; with the
+    cosine kernel four times more.
+    Raises ValueError where one of these tensors is missing, misshapen or not finite, where `initial` or `held` is not
+    of this network, where kernel or order are unknown, or where there are no restarts.
     """
     if restarts < 1:
         raise ValueError(f"weight matching takes at least one start, not {restarts}")
-    names = set(names)
+    for word, value, known in (("kernel", kernel, KERNELS), ("order", order, ORDERS)):
+        if value not in known:
+            raise ValueError(f"weight matching: {word} {value!r} is unknown: expected {', '.join(known)}")
+    held = held or {}
+    if strangers := [group for group in held if group not in spec.groups]:
+        raise ValueError(f"weight matching: held group {strangers[0]!r} is none of {', '.join(spec.groups)}")
+    groups, names = list(spec.groups), set(names)
     used = list(dict.fromkeys(axis.tensor for axis in spec.axes if axis.tensor in names))
     check_tensors(used, tensors_a, tensors_b)
+    if held:
+        first = permutations.identity(spec) | held
+        tensors_b = permutations.apply(spec, first, {name: tensors_b[name] for name in used})
+        spec = permutations.pin(spec, held, "held")
     if initial is not None:
         permutations.apply(spec, initial, {name: tensors_b[name] for name in used})  # refuses another network's
-    problem = _Problem(spec, tensors_a, tensors_b, used)
+    problem = _Problem(spec, tensors_a, tensors_b, used, kernel)
     generator = randomness.generator("match_weights", seed)
-    best = None
-    for start in islice(_starts(problem, generator, initial), restarts):
-        start.descend(generator, max_sweeps)
-        if best is None or start.objective() > best.objective() + problem.least_gain:
-            best = start
-    return best.permutation
+    starts = islice(_starts(problem, generator, initial), restarts)
+    descents = (start.descend(generator, max_sweeps, order) for start in starts)
+    least = problem.least_gain
+    best = reduce(lambda best, other: other if other.objective() > best.objective() + least else best, descents)
+    found = best.permutation | held
+    return {group: found[group] for group in groups}
+
+
+def without(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    """The names that match none of the patterns, "*.bias" or "*norm*", say: `names` for `match_weights`.
+
+    "*bias*" is what Sharma et al. 2024 leave out for matching without biases, normalization's included.
+    Raises ValueError for a pattern that leaves nothing out, which is a misspelt one.
+    """
+    names = list(names)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ValueError(f"pattern {pattern!r} leaves out none of the {len(names)} parameters: correct it")
+    return [name for name in names if not any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def stack(checkpoints: Sequence[Mapping[str, torch.Tensor]], names: Iterable[str]) -> dict[str, torch.Tensor]:
+    """Several checkpoints of one network as one state dict, each tensor with a last axis of checkpoints.
+
+    `match_weights` of two such dicts gives one permutation for all their epochs (super-alignment, Sharma et al. 2024):
+    a channel's entries are those of all checkpoints in a row. So similarities are summed over the checkpoints with
+    the linear kernel, and taken of all entries at once with the others.
+    Raises ValueError where there is no checkpoint, or where they have no tensor of one shape of a name.
+    """
+    stacked = {}
+    for name in names:
+        shapes = {tuple(tensors[name].shape) if name in tensors else None for tensors in checkpoints}
+        if len(shapes) != 1 or None in shapes:
+            raise ValueError(
+                f"tensor {name}: its shapes in {len(checkpoints)} checkpoints are {sorted(map(str, shapes))}: "
+                "stack checkpoints of one network"
+            )
+        stacked[name] = torch.stack([tensors[name] for tensors in checkpoints], -1)
+    return stacked
 
 
 def match(population, a, b, spec, alignment):
@@ -68,13 +142,13 @@ def _starts(problem, generator, initial):
     the other one of these two; and from then on the groups matched in random orders that grow from what is pinned.
     """
     if initial is not None:
-        yield _Matching(problem, initial)
-    starts = [_Matching(problem).match_progressively(problem.groups), _Matching(problem)]
+        yield problem.start(initial)
+    starts = [problem.start().match_progressively(problem.groups), problem.start()]
     starts.sort(key=_Matching.objective, reverse=True)  # stable: where they are equal, the first one
     while starts:
         yield starts.pop(0)
     while True:
-        yield _Matching(problem).match_progressively(_grown(problem, generator))
+        yield problem.start().match_progressively(_grown(problem, generator))
 
 
 def _grown(problem, generator):
@@ -100,7 +174,7 @@ class _Run:
     size: int
     repeat: int
     others: frozenset  # the groups on the tensor's other axes
-    stacked: bool = False  # the tensor is a stack of vectors
+    stacked: bool = False  # the tensor is a stack of vectors, or one of them
 
     def rows(self, tensor, entries):
         """(size, everything else of the tensor at a channel), with `entries` of the other axes: dim -> indices."""
@@ -115,20 +189,24 @@ class _Run:
 class _Problem:
     """Both networks' tensors, and which of their axes carry which groups.
 
-    The vectors of a group (biases, normalization) are one tensor here: they are many and small, and have no other axis.
+    With the linear kernel the vectors of a group (biases, normalization) are one tensor here: they are many and small,
+    and have no other axis. With the others every run is a tensor of its own, as its rows are compared.
     """
 
-    def __init__(self, spec, tensors_a, tensors_b, names):
-        self.spec = spec
+    def __init__(self, spec, tensors_a, tensors_b, names, kernel):
+        self.spec, self.kernel = spec, kernel
         self.tensors, self.axes = {}, {}  # tensor -> (a, b); tensor -> dim -> axis
         self.runs = {group: [] for group in spec.groups}
+        self.places = {group: defaultdict(set) for group in spec.groups}  # group -> tensor -> dims
         axes, vectors = defaultdict(dict), defaultdict(list)
         for axis in spec.axes:
             axes[axis.tensor][axis.dim] = axis
         for name in names:
             both = [_single(tensors[name]) for tensors in (tensors_a, tensors_b)]
             for run in _runs(name, axes[name]):
-                if both[0].ndim == 1:
+                if kernel != "linear":
+                    self._add_alone(run, both, axes[name])
+                elif both[0].ndim == 1:
                     vectors[run.group].append([run.rows(tensor, {}) for tensor in both])
                 else:
                     self._add(run, both, axes[name])
@@ -140,10 +218,29 @@ class _Problem:
         self.groups = [group for group, runs in self.runs.items() if runs]
         squares = [sum(_inner(both[i], both[i]) for both in self.tensors.values()) for i in range(2)]
         self.least_gain = 1e-12 * math.prod(map(math.sqrt, squares))
+        if kernel == "loglinear":  # a logarithm for each channel
+            self.least_gain = 1e-12 * sum(run.size for runs in self.runs.values() for run in runs)
+
+    def start(self, permutation=None):
+        return (_LogLinear if self.kernel == "loglinear" else _Matching)(self, permutation)
 
     def _add(self, run, both, axes):
         self.tensors[run.tensor], self.axes[run.tensor] = both, axes
         self.runs[run.group].append(run)
+        for dim, axis in axes.items():
+            for segment in axis.segments:
+                if segment.group is not None:
+                    self.places[segment.group][run.tensor].add(dim)
+
+    def _add_alone(self, run, both, axes):
+        """Add a run as a tensor of its own; for the cosine kernel with rows of length one, whose products those are."""
+        both = [tensor.narrow(run.dim, run.start, run.size * run.repeat) for tensor in both]
+        axis = replace(axes[run.dim], segments=(Segment(run.group, run.size, run.repeat),))
+        name = f"{run.tensor}, axis {run.dim}, from {run.start}"
+        run = replace(run, tensor=name, start=0, stacked=both[0].ndim == 1)
+        if self.kernel == "cosine":
+            both = [_unit(run, tensor) for tensor in both]
+        self._add(run, both, axes | {run.dim: axis})
 
 
 class _Matching:
@@ -179,17 +276,18 @@ class _Matching:
             matched.add(group)
         return self
 
-    def descend(self, generator, max_sweeps):
-        """Coordinate descent: one group at a time, in random order, until none gains."""
+    def descend(self, generator, max_sweeps, order):
+        """Coordinate descent: one group at a time, in this order (of ORDERS), until none gains; returns self."""
         groups = self.problem.groups
         stale = set(groups)  # groups whose similarity has changed since they were last matched
         for _ in range(max_sweeps):
-            for group in (groups[i] for i in torch.randperm(len(groups), generator=generator).tolist()):
+            for group in _ordered(groups, order, generator):
                 if group in stale:
                     stale.remove(group)
                     if self._improve(group):
                         stale.update(*(run.others for run in self.problem.runs[group]))
         self.grams.clear()
+        return self
 
     def _improve(self, group):
         """Match one group, the others fixed; whether that raised the objective."""
@@ -203,7 +301,7 @@ class _Matching:
         if not any(group in run.others for run in runs) and _gains(similarity, order.numpy(), before.numpy()):
             self._move(group, order)
             return True
-        known = {name: (self._product(name), self.entries[name]) for name in tensors}
+        known = {name: (self._product(name), self.entries[name]) for name in self.problem.places[group]}
         self._move(group, order)
         gain = sum(self._product(name) - known[name][0] for name in sorted(tensors))
         if gain > self.problem.least_gain:
@@ -215,8 +313,7 @@ class _Matching:
 
     def _move(self, group, order):
         self.permutation[group] = order
-        for name in {run.tensor for run in self.problem.runs[group]}:
-            dims = {run.dim for run in self.problem.runs[group] if run.tensor == name}
+        for name, dims in self.problem.places[group].items():
             self.entries[name] = self.entries[name] | {dim: self._indices(name, dim) for dim in dims}
             self.products.pop(name, None)
 
@@ -294,7 +391,58 @@ class _Matching:
     def _sorted_gram(self, run):
         """Inner products of a run's channels, (size, size), with the entries of the other axes in sorted order."""
         a, b = (run.rows(_sorted(tensor, self._others(run)), {}) for tensor in self.problem.tensors[run.tensor])
+        return self._compare(a, b)
+
+    def _compare(self, a, b):
+        """Similarity of each of the rows a (n, entries) to each of the rows b, (n, n)."""
         return a @ b.T
+
+
+class _LogLinear(_Matching):
+    """A matching by -log ‖x - y‖², in float64: distances of near channels are differences of products.
+
+    Products here are the logarithms' sums over a run's matched channels, Gram matrices the logarithms of all.
+    """
+
+    def _product(self, name):
+        if name not in self.products:
+            (run,) = (run for runs in self.problem.runs.values() for run in runs if run.tensor == name)
+            a, b = self.problem.tensors[name]
+            a, b = run.rows(a, {}).double(), run.rows(b, self.entries[name]).double()
+            squares = a.square().sum(1) + b.square().sum(1)
+            self.products[name] = _nearness((a - b).square().sum(1), squares).sum().item()
+        return self.products[name]
+
+    def _assign(self, runs, similarity):
+        return torch.from_numpy(_assign(similarity))
+
+    def _gram(self, run):
+        a, b = self.problem.tensors[run.tensor]
+        return self._compare(run.rows(a, {}), run.rows(b, self._others(run)))
+
+    def _compare(self, a, b):
+        a, b = a.double(), b.double()
+        squares = a.square().sum(1)[:, None] + b.square().sum(1)
+        return _nearness(torch.addmm(squares, a, b.T, alpha=-2), squares)
+
+
+def _nearness(distances, squares):
+    """-log of squared distances between channels; squares: ‖x‖² + ‖y‖²."""
+    return -torch.maximum(distances, SAME * squares).clamp(min=LEAST_DISTANCE**2).log()
+
+
+def _unit(run, tensor):
+    """The run's rows, divided by their length; zeros stay."""
+    lengths = torch.linalg.vector_norm(run.rows(tensor, {}), dim=1, dtype=torch.float64)
+    scale = torch.where(lengths > 0, 1 / lengths, 0).repeat_interleave(run.repeat)
+    return (tensor.movedim(run.dim, -1) * scale).to(tensor.dtype).movedim(-1, run.dim)
+
+
+def _ordered(groups, order, generator):
+    """The groups, in graph order, in the order of a sweep."""
+    if order == "random":
+        return [groups[i] for i in torch.randperm(len(groups), generator=generator).tolist()]
+    return groups if order == "forward" else groups[::-1]
 
 
 def _sorted(tensor, dims):
