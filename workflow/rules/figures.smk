@@ -5,7 +5,7 @@ ASKED = len(CELLS)
 CELLS, SHOWN = whole_cells() if PARTIAL else (CELLS, config)
 PUBLISHED = ROOT / "config/published" / f"{config['name']}.csv"
 # Writes the params of a rule, one a line.
-LINES = os.path.relpath(Path(workflow.basedir, "templates/lines.txt"))
+LINES = os.path.relpath(ROOT / "workflow/templates/lines.txt")
 MEASUREMENTS = {
     "evaluations": unique(evaluations(CELLS) + robust_evaluations(CELLS)),
     "histories": histories(),
@@ -109,7 +109,7 @@ rule compare_paper:
         config=ancient(f"{RUN}/config.json"),
         published=os.path.relpath(ROOT / "config/published/tatro2020.csv"),
         paper=os.path.relpath(ROOT / "config/paper.yaml"),
-        schema=os.path.relpath(Path(workflow.basedir, "schemas/config.schema.yaml")),
+        schema=os.path.relpath(ROOT / "workflow/schemas/config.schema.yaml"),
     output:
         table=f"{RUN}/tables/paper.csv",
         page=report(f"{RUN}/tables/paper.html", caption="../report/paper.rst", category="Tables"),
@@ -218,7 +218,7 @@ rule write_report:
         rules.judge_claims.output,
         rules.compare_paper.output,
         config=rules.write_config.output,
-        captions=sorted(os.path.relpath(path) for path in Path(workflow.basedir, "report").glob("*.rst")),
+        captions=sorted(os.path.relpath(path) for path in Path(ROOT, "workflow/report").glob("*.rst")),
     output:
         f"{RUN}/report.html",
     log:
