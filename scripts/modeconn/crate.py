@@ -96,7 +96,7 @@ def metadata(sizes: Mapping[str, int], facts: Facts) -> dict:
             "@type": "SoftwareApplication",
             **facts.software._asdict(),
             "license": {"@id": url},
-            "softwareRequirements": _references([facts.requirements]),
+            "softwareRequirements": {"@id": quote(facts.requirements)},
         },
     ]
     described += [
