@@ -10,6 +10,8 @@ ARGS ?=
 MINUTES ?=
 # A folder that several checkouts share: what one has made the others link to.
 CACHE ?=
+# 1: archive what was computed too.
+WEIGHTS ?=
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -24,7 +26,7 @@ MACHINE = $(if $(filter default,$(PROFILE)),$(if $(GPUS),cuda,cpu),$(PROFILE))
 CACHE_KEY = $(shell sha256sum envs/requirements.txt | cut -c1-12)-$(MACHINE)
 RUN = python scripts/run_workflow.py --config "$(CONFIG)" --profile "$(PROFILE)"
 
-.PHONY: help reproduce why cost test test-cluster lint bench lock clean
+.PHONY: help reproduce why cost archive test test-cluster lint bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -56,6 +58,9 @@ why: $(VENV)/installed ## say which jobs of CONFIG would run, and because of wha
 
 cost: $(VENV)/installed ## count jobs and image passes of CONFIG, and hours where speed was measured
 	@python scripts/estimate_cost.py --config "$(CONFIG)"
+
+archive: $(VENV)/installed ## pack what CONFIG has made into one file to publish; WEIGHTS=1: with its networks
+	@python scripts/archive.py --config "$(CONFIG)" $(if $(filter 1,$(WEIGHTS)),--weights)
 
 test: $(VENV)/installed ## run the tests
 	python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile

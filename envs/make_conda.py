@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 PYTHON = "3.12"
 TOOLS = {
     "torch": ["mlxtend", "numpy", "pillow", "safetensors", "scikit-learn", "scipy", "torch", "torchvision", "tqdm"],
-    "figures": ["matplotlib", "numpy", "pandas", "safetensors", "scipy"],
+    "figures": ["jsonschema", "matplotlib", "numpy", "pandas", "pyyaml", "safetensors", "scipy"],
 }
 
 

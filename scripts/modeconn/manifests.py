@@ -71,12 +71,22 @@ def find(path: str | Path) -> dict | None:
 
     Raises ValueError, one line, where the manifest is absent, damaged or of other files; OSError.
     """
-    path = Path(path)
+    found = _found(Path(path))
+    return found and found[1]
+
+
+def place(path: str | Path) -> Path | None:
+    """Where the manifest of the file at `path` lies; None for a file elsewhere that has none. Errors: `find`."""
+    found = _found(Path(path))
+    return found and found[0]
+
+
+def _found(path):
     nearest = beside(path)
     for manifest in [nearest] if nearest.exists() else sorted(path.parent.glob(f"*{SUFFIX}")):
         content = _read(manifest, path)
         if _place(path) in content["files"]:
-            return content
+            return manifest, content
     if nearest.exists():
         raise ValueError(
             f"{path} is of another job, by {nearest.name} beside it: delete {_places(path, nearest)} and run the rule "

@@ -3,11 +3,46 @@
 import errno
 import os
 import sys
+import tarfile
+import tempfile
 from pathlib import Path
 
+from snakemake.sourcecache import HostingProviderFile, LocalSourceFile
 from snakemake.utils import update_config
 
-ROOT = Path(workflow.basedir).parent
+
+def project():
+    """The folder of the project that this file belongs to, whatever workflow uses it.
+
+    Of a module on a Git host (`github(...)`) Snakemake reads single files out of a bare clone. Programs and their
+    library need a folder: they are copied from the clone to .snakemake/sources/<commit>.
+    """
+    here = workflow.current_basedir
+    if isinstance(here, LocalSourceFile):
+        return Path(here.path).parent.parent
+    if not isinstance(here, HostingProviderFile):
+        sys.exit(f"{here}: name the module's snakefile by a path, or by github(...) or gitlab(...)")
+    clone = here.hosted_repo.repo
+    folder = Path(".snakemake/sources", clone.commit(here.ref).hexsha).absolute()
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            tempfile.TemporaryDirectory(dir=folder.parent) as temporary,
+            tempfile.TemporaryFile() as file,
+        ):
+            clone.archive(file, here.ref, path=["config", "scripts", "workflow"])
+            file.seek(0)
+            with tarfile.open(fileobj=file) as archive:
+                archive.extractall(f"{temporary}/project", filter="data")
+            try:
+                os.rename(f"{temporary}/project", folder)
+            except OSError:
+                if not folder.exists():  # where another process was faster it is there
+                    raise
+    return folder
+
+
+ROOT = project()
 if {"{", "}"} & set(str(ROOT)):
     sys.exit(f"{ROOT}: Snakemake takes braces in a path for a name's: move the project to a path without")
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -31,8 +66,13 @@ from modeconn.fingerprint import fingerprint
 from modeconn.identity import canonical, digest
 from modeconn.studies import STUDIES
 
-# Of jobs that Snakemake itself has started the plan is made already.
-if workflow.is_main_process:
+# Whether another workflow uses this one as a module; and whether it gives it a config.
+IS_MODULE = not workflow.modifier.is_main_snakefile()
+HAS_CONFIG = IS_MODULE and workflow.modifier.skip_configfile
+
+# Of jobs that Snakemake itself has started the plan is made already. Of a module's handlers, such as the one that ends
+# this, Snakemake calls none.
+if workflow.is_main_process and not IS_MODULE:
     stopping.end_at_once()
 
 SCHEMA = configuration.schema()
@@ -43,7 +83,8 @@ FILES = [os.path.relpath(path) for path in workflow.overwrite_configfiles] or [
 ]
 try:
     found = {}
-    for values in (*map(configuration.read, FILES), workflow.config_settings.config):
+    read = [config] if HAS_CONFIG else [*map(configuration.read, FILES), workflow.config_settings.config]
+    for values in read:
         update_config(found, values)
     config.clear()
     config.update(found)
@@ -233,7 +274,7 @@ def selection(wildcards):
 
 
 def caption(wildcards):
-    return Path(workflow.basedir, "report", f"{wildcards.figure}.rst").read_text(encoding="utf-8")
+    return Path(ROOT, "workflow/report", f"{wildcards.figure}.rst").read_text(encoding="utf-8")
 
 
 def deleted(*drawn):

@@ -11,7 +11,7 @@ TABULATED = ["runs", *PLAN.studies]
 PUBLISHED = ROOT / "config/published" / f"{config['name']}.csv"
 # Writes the params of a rule, one a line.
 LISTING = f"{RUN}/tables/measurements-{{study}}.txt"
-LINES = os.path.relpath(Path(workflow.basedir, "templates/lines.txt"))
+LINES = os.path.relpath(ROOT / "workflow/templates/lines.txt")
 
 
 def measured(study):
@@ -116,7 +116,7 @@ if "alignment" in PLAN.studies:
             config=ancient(f"{RUN}/config.json"),
             published=os.path.relpath(ROOT / "config/published/tatro2020.csv"),
             paper=os.path.relpath(ROOT / "config/paper.yaml"),
-            schema=os.path.relpath(Path(workflow.basedir, "schemas/config.schema.yaml")),
+            schema=os.path.relpath(ROOT / "workflow/schemas/config.schema.yaml"),
         output:
             table=f"{RUN}/tables/paper.csv",
             page=report(f"{RUN}/tables/paper.html", caption="../report/paper.rst", category="Tables"),
@@ -242,7 +242,7 @@ rule write_report:
         FIGURES,
         SHOWN_FILES,
         config=rules.write_config.output,
-        captions=sorted(os.path.relpath(path) for path in Path(workflow.basedir, "report").glob("*.rst")),
+        captions=sorted(os.path.relpath(path) for path in Path(ROOT, "workflow/report").glob("*.rst")),
     output:
         f"{RUN}/report.html",
     log:
