@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import reduce
+from functools import cached_property, reduce
 from itertools import islice
 
 import numpy as np
@@ -163,7 +163,7 @@ def _grown(problem, generator):
         yield group
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Run:
     """Consecutive entries of one axis that carry a group: `size` channels of `repeat` entries each."""
 
@@ -216,10 +216,19 @@ class _Problem:
             both = [torch.cat(parts, 1) for parts in zip(*rows)]
             self._add(_Run(group, name, 0, 0, size, 1, frozenset(), stacked=True), both, {0: axis})
         self.groups = [group for group, runs in self.runs.items() if runs]
+
+    @cached_property
+    def least_gain(self):
+        """What counts as a gain of the objective: more than float64 rounds."""
+        if self.kernel == "loglinear":  # a logarithm for each channel
+            return 1e-12 * sum(run.size for runs in self.runs.values() for run in runs)
         squares = [sum(_inner(both[i], both[i]) for both in self.tensors.values()) for i in range(2)]
-        self.least_gain = 1e-12 * math.prod(map(math.sqrt, squares))
-        if kernel == "loglinear":  # a logarithm for each channel
-            self.least_gain = 1e-12 * sum(run.size for runs in self.runs.values() for run in runs)
+        return 1e-12 * math.prod(map(math.sqrt, squares))
+
+    @cached_property
+    def products(self):
+        """Tensor -> ⟨a, b⟩ in float64, as they are."""
+        return {name: _inner(*both) for name, both in self.tensors.items()}
 
     def start(self, permutation=None):
         return (_LogLinear if self.kernel == "loglinear" else _Matching)(self, permutation)
@@ -251,7 +260,8 @@ class _Matching:
         self.permutation = dict(permutation or permutations.identity(problem.spec))
         # tensor -> dim -> indices into b; replaced, never written to
         self.entries = {name: {dim: self._indices(name, dim) for dim in axes} for name, axes in problem.axes.items()}
-        self.products = {}  # tensor -> ⟨a, permuted b⟩ in float64, where it is known
+        # tensor -> ⟨a, permuted b⟩ in float64, where it is known
+        self.products = dict(problem.products) if permutation is None else {}
         self.grams = {}  # run -> (its Gram matrix, the other axes' entries that it holds for)
 
     def objective(self):
@@ -281,6 +291,8 @@ class _Matching:
         groups = self.problem.groups
         stale = set(groups)  # groups whose similarity has changed since they were last matched
         for _ in range(max_sweeps):
+            if not stale:
+                break
             for group in _ordered(groups, order, generator):
                 if group in stale:
                     stale.remove(group)
@@ -319,15 +331,17 @@ class _Matching:
 
     def _indices(self, name, dim):
         """Indices into b along an axis of a tensor."""
+        segments, device = self.problem.axes[name][dim].segments, self.problem.tensors[name][1].device
+        if len(segments) == 1 and segments[0].repeat == 1:
+            return self.permutation[segments[0].group].to(device)
         parts, start = [], 0
-        for segment in self.problem.axes[name][dim].segments:
+        for segment in segments:
             channels = torch.arange(segment.size) if segment.group is None else self.permutation[segment.group]
             if segment.repeat > 1:
                 channels = (channels[:, None] * segment.repeat + torch.arange(segment.repeat)).flatten()
-            parts.append(channels + start if start else channels)
+            parts.append(channels + start)
             start += len(channels)
-        indices = torch.cat(parts) if len(parts) > 1 else parts[0]
-        return indices.to(self.problem.tensors[name][1].device)
+        return torch.cat(parts).to(device)
 
     def _product(self, name):
         if name not in self.products:
@@ -342,9 +356,10 @@ class _Matching:
 
     def _assign(self, runs, similarity):
         """The best order of a group's channels by these runs: for each channel of a, one of b."""
-        if np.isfinite(similarity).all():
+        largest = np.abs(similarity).max()
+        if np.isfinite(largest):
             order = _assign(similarity)
-            close = _exchangeable(similarity[:, order], RESOLUTION * np.abs(similarity).max())
+            close = _exchangeable(similarity[:, order], RESOLUTION * largest)
         else:  # too large for float32
             order, close = np.arange(len(similarity)), np.arange(len(similarity))
         if len(close):
