@@ -73,8 +73,8 @@ def _filling(matrix):
     """
     nodes = range(len(matrix))
     order = sorted((matrix[i, j], i, j) for i, j in combinations(nodes, 2) if np.isfinite(matrix[i, j]))
-    bit: dict[tuple[int, int], int] = {}  # of the edges that are there, both ways round
-    reduced: dict[int, int] = {}  # by their last edge, the columns that did not vanish
+    bit = {}  # of the edges that are there, both ways round
+    reduced = {}  # by their last edge, the columns that did not vanish
     found = []
     for position, (value, i, j) in enumerate(order):
         for k in nodes:
