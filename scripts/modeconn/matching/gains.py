@@ -1,4 +1,4 @@
-"""Layer normalization as a part of the weights before it, for matching (Kalaivanan 2023, variant of weight matching)."""
+"""Layer normalization as a part of the weights before it, for matching (Kalaivanan 2023)."""
 
 from collections.abc import Mapping
 
