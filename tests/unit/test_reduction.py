@@ -1,6 +1,5 @@
 """Units merged, dropped and added: what the networks compute stays, worked by hand and on drawn networks."""
 
-import pytest
 import torch
 
 from modeconn import networks, permutation, reduction

@@ -22,7 +22,7 @@ from modeconn.matching.weight import match_weights
 from modeconn.permutation import PermutationSpec
 
 Frame = dict[str, Tensor]
-PATIENCE = 10  # divisions into halves in a row that gain nothing, before `cycle` ends
+PATIENCE = 20  # sets of networks in a row that gain nothing, before `cycle` ends
 
 
 def first(spec: PermutationSpec, tensors: Mapping[str, Tensor], names: Iterable[str], seed: int = 0) -> Frame:
@@ -59,8 +59,8 @@ def cycle(
     """A frame of large `objective`, never below those of `first` and `mean`.
 
     Block coordinate ascent from the better of the two, over networks and groups: one network is matched to the sum of
-    the others; where none gains, random halves of the networks are matched to each other, sum to sum, which moves
-    networks together that gain nothing alone.
+    the others; where none gains, a random network and those nearest to it are moved together, which can raise what
+    they have in common with the others where each alone would lose more to its neighbours.
     starts: frames to begin from, the best of them, where `first` and `mean` are known already.
     Other arguments and errors as of `first`.
     """
@@ -69,9 +69,10 @@ def cycle(
     starts = starts or [method(spec, tensors, names, seed) for method in (first, mean)]
     ascent = _Ascent(spec, networks, max(starts, key=lambda frame: objective(spec, tensors, names, frame)), seed)
     ascent.settle()
-    failures = 0
+    # Of three networks or less, such a set is all but one, which was tried.
+    failures = 0 if len(networks) > 3 else PATIENCE
     while failures < PATIENCE:
-        if ascent.match(ascent.half()):
+        if ascent.match(ascent.neighbours()):
             failures = 0
             ascent.settle()
         else:
@@ -137,9 +138,12 @@ class _Ascent:
             # All of them, so not any() of a generator, which ends at the first that gains.
             gained = any([self.match([lane]) for lane in self._shuffled(len(self.networks))])  # noqa: C419
 
-    def half(self):
-        """A random half of the networks."""
-        return self._shuffled(len(self.networks))[: len(self.networks) // 2]
+    def neighbours(self):
+        """A random network and those of the largest inner products with it; two to half of the networks."""
+        centre = self.networks[self._shuffled(len(self.networks))[0]]
+        count = torch.randint(2, len(self.networks) // 2 + 1, (), generator=self.generator)
+        products = [sum((centre[name] * other[name]).sum() for name in centre) for other in self.networks]
+        return torch.stack(products).topk(count).indices.tolist()
 
     def match(self, lanes):
         """Match these networks, moved together, to the others: one group at a time until none gains; whether any did.
