@@ -17,7 +17,7 @@ from modeconn.layout import aligned
 from modeconn.plan import Made, Plan
 
 FORWARD = Fraction(1, 3)
-# Images that test_fraction splits, as it does the `count` points of moons.
+# Images that test_fraction splits, as it does the `count` points in the plane.
 TOTALS = {"digits": 1797, "mnist_5k": 5000}
 # Images of the training and the test split.
 SIZES = {

@@ -15,7 +15,8 @@ def main(arguments, job):
     dataset = datasets.Dataset.of(*artifacts.load(arguments.data, rule="prepare_data"), job.device)
     recipe, seeds = values["recipe"], values["seeds"]
 
-    population = [networks.of(values["network"], dataset, seed).to(job.device) for seed in seeds]
+    start = recipe.get("initialization", "default")
+    population = [networks.of(values["network"], dataset, seed, start).to(job.device) for seed in seeds]
     functional = Functional(population[0])
     vectors, buffers = functional.stack(network.state_dict() for network in population)
     vectors.requires_grad_(True)

@@ -47,6 +47,8 @@ SHARED_FOLDERS = (
     *["activations", "alignments", "archive", "barriers", "benchmarks", "best", "curves", "data", "downloads"],
     *["evaluations", "logs", "measures", "networks", "planes", "populations", "report", "signatures"],
 )
+# Sources of points in the plane: they have no pixels.
+POINTS = ("moons", "blobs", "gaussian_quantiles")
 LEAST_NU = 1e-6  # of a proximal term; what is below overflows
 
 
@@ -290,7 +292,7 @@ def _check_images(config, entry, named, where):
     """Points in the plane have no pixels to move or attack within [0, 1], and images move within their size."""
     dataset, recipe = config["datasets"].get(entry["dataset"], {}), config["recipes"].get(named, {})
     augmentation = recipe.get("augmentation", {})
-    if dataset.get("source") == "moons":
+    if dataset.get("source") in POINTS:
         attacks = [recipe.get("attack"), entry.get("attack")]
         if augments(augmentation) or any(attacks):
             raise ValueError(

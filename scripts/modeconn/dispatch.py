@@ -25,6 +25,8 @@ SOURCES = {
     "digits": "digits",
     "mnist_5k": "mnist_5k",
     "moons": "moons",
+    "blobs": "blobs",
+    "gaussian_quantiles": "gaussian_quantiles",
     "cifar10": "cifar",
     "cifar100": "cifar",
     "mnist": "mnist",

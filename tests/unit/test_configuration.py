@@ -376,6 +376,7 @@ def test_defaults_are_filled_in_at_every_depth():
         "schedule": "cosine",
         "warmup": 0,
         "milestones": [],
+        "initialization": "default",
         "optimizer": {
             "method": "sgd",
             "learning_rate": 0.1,
@@ -438,9 +439,24 @@ def test_each_optimizer_has_keys_and_defaults_of_its_own():
 @pytest.mark.parametrize(
     "change", [("studies.alignment.0.recipe", "robust"), ("recipes.standard.augmentation", {"shift": 1})]
 )
-def test_points_in_the_plane_are_neither_augmented_nor_attacked(one_line, change):
+@pytest.mark.parametrize("source", ["moons", "blobs", "gaussian_quantiles"])
+def test_points_in_the_plane_are_neither_augmented_nor_attacked(one_line, source, change):
     with one_line(ValueError, "studies.alignment.0: digits are points, not images"):
-        completed(("datasets.digits", {"source": "moons"}), change)
+        completed(("datasets.digits", {"source": source}), change)
+
+
+@pytest.mark.parametrize(
+    ("source", "own"),
+    [
+        ("moons", {"count": 512, "noise": 0.1}),
+        ("blobs", {"count": 512, "noise": 1}),
+        ("gaussian_quantiles", {"count": 512}),
+    ],
+)
+def test_each_source_of_points_has_keys_and_defaults_of_its_own(source, own):
+    common = {"source": source, "alignment_fraction": 0.2, "seed": 0, "test_fraction": 0.2}
+    common |= {"train_images": 0, "test_images": 0, "hold_out": 0}
+    assert completed(("datasets.digits", {"source": source}))["datasets"]["digits"] == common | own
 
 
 @pytest.mark.parametrize(("key", "value"), [("precision", "bfloat16"), ("compile", True)])
@@ -552,6 +568,7 @@ def test_an_identity_is_a_name_and_eight_hex_digits_of_its_values():
     ("kind", "name", "path", "value"),
     [
         ("recipe", "standard", "recipes.standard.batch", 128),
+        ("recipe", "standard", "recipes.standard.initialization", "default"),
         ("recipe", "standard", "recipes.standard.attack", None),
         ("recipe", "standard", "recipes.standard.epochs", 3.0),
         ("recipe", "standard", "recipes.standard.augmentation", {"flip": False, "scale": [1.0, 1.0], "rotation": 0}),
@@ -577,6 +594,7 @@ def test_the_same_meaning_has_the_same_identity(kind, name, path, value):
         ("recipe", "standard", "recipes.standard.augmentation", {"scale": [0.8, 1.2]}),
         ("network", "tinyten", "networks.tinyten.norm", "layer"),
         ("recipe", "standard", "recipes.standard.epochs", 4),
+        ("recipe", "standard", "recipes.standard.initialization", "kaiming_normal"),
         ("recipe", "standard", "recipes.standard.optimizer", {"nesterov": False}),
         ("recipe", "standard", "recipes.standard.population", 2),
         ("recipe", "robust", "attacks.pgd.epsilon", 0.3),

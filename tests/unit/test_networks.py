@@ -136,6 +136,40 @@ def test_the_seed_decides_the_weights_and_nothing_else(network):
     assert not any(torch.equal(first[name], other[name]) for name in weights)
 
 
+@pytest.mark.parametrize("family", ["mlp", "tinyten"])
+@pytest.mark.parametrize("kind", ["kaiming_normal", "kaiming_uniform"])
+def test_an_initialization_draws_weights_of_the_variance_of_he_et_al(family, kind):
+    def built(seed, initialization):
+        return networks.build({"family": family}, **COLOUR, seed=seed, initialization=initialization).state_dict()
+
+    own, drawn, again, other = built(7, "default"), built(7, kind), built(7, kind), built(8, kind)
+    for name, tensor in drawn.items():
+        assert torch.equal(tensor, again[name])
+        if tensor.ndim < 2:  # biases and normalization
+            assert torch.equal(tensor, own[name])
+            continue
+        assert not torch.equal(tensor, other[name])
+        inputs = tensor[0].numel()
+        # Six standard errors of the variance's estimate; a normal draw's is the larger.
+        assert tensor.var().item() == pytest.approx(2 / inputs, rel=6 * (2 / tensor.numel()) ** 0.5)
+        if kind == "kaiming_uniform":
+            assert tensor.abs().max() <= (6 / inputs) ** 0.5
+        elif tensor.numel() > 10_000:
+            assert tensor.abs().max() > (6 / inputs) ** 0.5
+
+
+def test_without_an_initialization_the_family_draws():
+    # The first numbers of torch's own generator, seeded by 7, in the order of layers.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        expected = [nn.Linear(256, 20), nn.Linear(20, 10)]
+    network = networks.build({"family": "mlp", "hidden": [20], "norm": "none"}, **GREY, seed=7)
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
+    for layer, like in zip(layers, expected, strict=True):
+        assert torch.equal(layer.weight, like.weight)
+        assert torch.equal(layer.bias, like.bias)
+
+
 LEAST = {"tinyten": tinyten.TinyTen, "googlenet": googlenet.GoogLeNet, "vgg16": vgg.VGG16}
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.datasets import make_moons
+from sklearn.datasets import make_blobs, make_gaussian_quantiles, make_moons
 
 from modeconn import artifacts, classification, datasets, networks
 from modeconn.datasets import Dataset, cifar, mnist, pictures, remarks, tiny_imagenet
@@ -583,15 +583,33 @@ def test_a_file_that_is_no_npz_is_one_line(tmp_path, one_line):
 MOONS = {"source": "moons", "count": 200, "noise": 0.1, "test_fraction": 0.5}
 
 
-def test_moons_are_those_of_scikit_learn():
-    dataset = prepared(MOONS)
-    points, labels = make_moons(200, noise=0.1, random_state=0)
+@pytest.mark.parametrize(
+    ("source", "points", "labels"),
+    [
+        (MOONS, *make_moons(200, noise=0.1, random_state=0)),
+        (MOONS | {"source": "blobs", "noise": 2}, *make_blobs(200, centers=2, cluster_std=2, random_state=0)),
+        (
+            MOONS | {"source": "gaussian_quantiles"},
+            *make_gaussian_quantiles(n_samples=200, n_classes=2, random_state=0),
+        ),
+    ],
+    ids=["moons", "blobs", "gaussian_quantiles"],
+)
+def test_points_are_those_of_scikit_learn(source, points, labels):
+    dataset = prepared(source)
     assert (dataset.classes, dataset.shape) == (2, (2, 1, 1))
     assert len(dataset.train_labels) == len(dataset.test_labels) == 100
     found = torch.cat([dataset.train_images, dataset.test_images]).flatten(1)
     of = dict(zip(map(tuple, points.astype(np.float32).tolist()), labels.tolist()))
     known = [of[tuple(point)] for point in found.tolist()]
     assert known == torch.cat([dataset.train_labels, dataset.test_labels]).tolist()
+
+
+def test_the_nearer_half_of_gaussian_quantiles_is_a_class():
+    dataset = prepared({"source": "gaussian_quantiles", "count": 200, "test_fraction": 0.5})
+    radii = torch.cat([dataset.train_images, dataset.test_images]).flatten(1).norm(dim=1)
+    labels = torch.cat([dataset.train_labels, dataset.test_labels])
+    assert radii[labels == 0].max() < radii[labels == 1].min()
 
 
 def test_a_population_learns_moons(tmp_path):

@@ -16,6 +16,9 @@ from modeconn.dispatch import FAMILIES
 # Keys of a network that say how it is computed, not what.
 COMPUTING = ("precision", "compile", "exact")
 
+# Draws of He et al. 2015 (arXiv 1502.01852) for ReLU, with variance 2 / inputs.
+INITIALIZATIONS = {"kaiming_normal": nn.init.kaiming_normal_, "kaiming_uniform": nn.init.kaiming_uniform_}
+
 
 class Normalized(nn.Module):
     """`network` applied to (images - mean) / std; `mean` and `std` are per channel, in pixel units of [0, 1].
@@ -40,13 +43,15 @@ class Normalized(nn.Module):
         return self.network((images - self.mean) / self.std)
 
 
-def build(network, *, shape, classes, mean, std, seed=0):
+def build(network, *, shape, classes, mean, std, seed=0, initialization="default"):
     """The network that `network` describes, initialized from `seed`.
 
     network: {"family": a key of dispatch.FAMILIES, "precision": float32 | bfloat16, "compile": bool,
     "exact": bool, "width": float, "norm": batch | layer | none, ...}; each family has its own keys.
     shape: (C, H, W) of one image; mean, std: C numbers each. Grey images (C = 1) become three equal
     channels for a family that takes colour only.
+    initialization: "default", as the family draws its weights, or a key of INITIALIZATIONS, by which the weights of
+    its linear layers and convolutions are drawn anew (Kalaivanan 2023, study of hyper-parameters: biases stay).
     Returns a module (N, C, H, W) in [0, 1] -> (N, classes) logits; with auxiliary heads, in train
     mode, (logits, *auxiliary logits), and `auxiliary_weight` says what their losses count.
     Raises ValueError where the images do not suit the family.
@@ -72,12 +77,17 @@ def build(network, *, shape, classes, mean, std, seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         computing = {key: network[key] for key in COMPUTING if key in network}
-        return Normalized(family(classes=classes, **arguments), mean, std, **computing)
+        built = family(classes=classes, **arguments)
+        if initialization != "default":
+            for layer in built.modules():
+                if isinstance(layer, (nn.Linear, nn.Conv2d)):
+                    INITIALIZATIONS[initialization](layer.weight)
+        return Normalized(built, mean, std, **computing)
 
 
-def of(network, dataset, seed=0):
+def of(network, dataset, seed=0, initialization="default"):
     """`build` for the images of `dataset`."""
-    return build(**description(network, dataset), seed=seed)
+    return build(**description(network, dataset), seed=seed, initialization=initialization)
 
 
 def description(network, dataset):
