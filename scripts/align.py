@@ -4,6 +4,9 @@ from modeconn import artifacts, matching, permutation, populations, programs
 from modeconn.permutation import proof, verdict
 from modeconn.randomness import generator
 
+# isort: split
+import torch  # after ours, which answers Ctrl-C
+
 parser = programs.parser(__doc__)
 populations.add_arguments(parser)
 
@@ -14,13 +17,28 @@ def main(arguments, job):
     network, whole = population.functional.network, population.spec()
     spec, _ = proof.prove(network, whole, population.dataset.example(), generator("verify"))
     print(verdict.report(spec, network), flush=True)
+    still = permutation.stacked([permutation.identity(whole)] * len(population.members))
+    frame = alignment.get("frame", "first")
+    found = to_first(population, spec, alignment) if frame == "first" else in_frame(population, spec, alignment)
+    artifacts.save(arguments.output, still | found, job.provenance("align"))
+
+
+def to_first(population, spec, alignment):
+    """Each member matched to the first one, by the alignment's method: group -> (N, n)."""
     match = matching.method_of(alignment["method"])
-    still = permutation.identity(whole)
-    found = [
-        still,
-        *(still | match(population, 0, place, spec, alignment) for place in range(1, len(population.members))),
-    ]
-    artifacts.save(arguments.output, permutation.stacked(found), job.provenance("align"))
+    others = range(1, len(population.members))
+    return permutation.stacked(
+        [permutation.identity(spec), *(match(population, 0, other, spec, alignment) for other in others)]
+    )
+
+
+def in_frame(population, spec, alignment):
+    """All members in a frame of their own, by weights: group -> (N, n)."""
+    from modeconn.matching import frames  # here, so that its source decides only what is in such a frame
+
+    names = population.functional.shapes
+    tensors = {name: torch.stack([tensors[name] for tensors in population.members]) for name in names}
+    return frames.METHODS[alignment["frame"]](spec, tensors, names, alignment["seed"])
 
 
 if __name__ == "__main__":

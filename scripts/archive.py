@@ -12,7 +12,7 @@ import json
 import tomllib
 from pathlib import Path
 
-from modeconn import configuration, cost, crate, manifests, mistakes
+from modeconn import configuration, cost, crate, errors, manifests
 from modeconn.figures import registry
 from modeconn.identity import canonical
 from modeconn.plan import RULES, Made, Plan
@@ -146,5 +146,5 @@ def main():
 
 
 if __name__ == "__main__":
-    with mistakes.in_one_line():
+    with errors.in_one_line():
         main()

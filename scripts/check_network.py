@@ -9,7 +9,7 @@ import fcntl
 import json
 from pathlib import Path
 
-from modeconn import dispatch, files, mistakes
+from modeconn import dispatch, errors, files
 from modeconn.fingerprint import fingerprint
 
 # Imported where there is work to do.
@@ -131,5 +131,5 @@ def draws(network, example):
 
 
 if __name__ == "__main__":
-    with mistakes.in_one_line():
+    with errors.in_one_line():
         main()

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from modeconn import manifests, mistakes
+from modeconn import errors, manifests
 from modeconn.figures import registry
 from modeconn.identity import canonical, digest
 from modeconn.studies import STUDIES
@@ -42,5 +42,5 @@ def main():
 
 
 if __name__ == "__main__":
-    with mistakes.in_one_line():
+    with errors.in_one_line():
         main()

@@ -8,7 +8,7 @@ import argparse
 import json
 from pathlib import Path
 
-from modeconn import configuration, cost, manifests, mistakes, paper, tables
+from modeconn import configuration, cost, errors, manifests, paper, tables
 from modeconn.identity import digest
 
 # isort: split
@@ -61,5 +61,5 @@ def cells(path, schema, expected):
 
 
 if __name__ == "__main__":
-    with mistakes.in_one_line():
+    with errors.in_one_line():
         main()

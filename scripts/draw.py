@@ -5,7 +5,7 @@ import gc
 import io
 from importlib import import_module
 
-from modeconn import cost, drawing, manifests, mistakes, tables
+from modeconn import cost, drawing, errors, manifests, tables
 
 # Undated, so that bytes are equal.
 METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
@@ -25,7 +25,7 @@ def main():
     parser.add_argument("--svg", required=True, metavar="SVG", help="output")
     parser.add_argument("--pdf", required=True, metavar="PDF", help="output")
     arguments = parser.parse_args()
-    with mistakes.in_one_line():
+    with errors.in_one_line():
         draw(arguments, import_module(f"modeconn.figures.{arguments.figure}"))
 
 

@@ -12,9 +12,9 @@ from collections import defaultdict
 from fractions import Fraction
 from pathlib import Path
 
-from modeconn import configuration, cost, mistakes, own_data, provenance
-from modeconn.layout import aligned
+from modeconn import configuration, cost, errors, own_data, provenance
 from modeconn.plan import Made, Plan
+from modeconn.text import aligned
 
 FORWARD = Fraction(1, 3)
 # Images that test_fraction splits, as it does the `count` points in the plane.
@@ -176,5 +176,5 @@ def main():
 
 
 if __name__ == "__main__":
-    with mistakes.in_one_line():
+    with errors.in_one_line():
         main()

@@ -8,8 +8,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from modeconn import mistakes
-from modeconn.layout import aligned
+from modeconn import errors
+from modeconn.text import aligned
 
 # What Snakemake says -> what it means here, in the order in which they are looked for.
 CAUSES = {
@@ -49,5 +49,5 @@ def main():
 
 
 if __name__ == "__main__":
-    with mistakes.in_one_line():
+    with errors.in_one_line():
         main()

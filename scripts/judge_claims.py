@@ -10,7 +10,7 @@ import argparse
 import textwrap
 from pathlib import Path
 
-from modeconn import claims, cost, manifests, mistakes, population_claims, provenance, tables
+from modeconn import claims, cost, errors, manifests, population_claims, provenance, tables
 
 # isort: split
 import pandas as pd  # after ours, which answers Ctrl-C
@@ -89,5 +89,5 @@ def main():
 
 
 if __name__ == "__main__":
-    with mistakes.in_one_line():
+    with errors.in_one_line():
         main()

@@ -8,7 +8,7 @@ import argparse
 from importlib import import_module
 from pathlib import Path
 
-from modeconn import cost, manifests, mistakes, tables
+from modeconn import cost, errors, manifests, tables
 from modeconn.identity import digest
 from modeconn.studies import STUDIES
 
@@ -71,5 +71,5 @@ def lines(path, expected):
 
 
 if __name__ == "__main__":
-    with mistakes.in_one_line():
+    with errors.in_one_line():
         main()

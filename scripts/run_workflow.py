@@ -21,7 +21,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from modeconn import configuration, files, manifests, mistakes, stopping
+from modeconn import configuration, errors, files, manifests, stopping
 from modeconn.figures import registry
 from modeconn.identity import digest
 from modeconn.studies import STUDIES
@@ -178,7 +178,7 @@ def protected(text: str) -> str | None:
         return None
     first, *others = (line.strip() for line in found[1].splitlines())
     more = f" and {len(others)} more" if others else ""
-    return f"run_workflow.py: {first}{more} cannot be written: {mistakes.ADVICE[errno.EACCES]}"
+    return f"run_workflow.py: {first}{more} cannot be written: {errors.ADVICE[errno.EACCES]}"
 
 
 def explain(failed: list[tuple[str, str]]) -> str:
@@ -203,13 +203,13 @@ def _reason(log):
         try:
             lines = Path(log).read_text(encoding="utf-8", errors="replace").strip().splitlines()
         except OSError as error:
-            return f"its log cannot be read: {mistakes.explained(error)}"
+            return f"its log cannot be read: {errors.explained(error)}"
         if lines:
             full = os.strerror(errno.ENOSPC)
-            return f"{lines[-1]}: {mistakes.ADVICE[errno.ENOSPC]}" if lines[-1].endswith(full) else lines[-1]
+            return f"{lines[-1]}: {errors.ADVICE[errno.ENOSPC]}" if lines[-1].endswith(full) else lines[-1]
     folder = Path(log).parent
     if files.is_full(folder):
-        return f"the disk of {folder} is full: {mistakes.ADVICE[errno.ENOSPC]}"
+        return f"the disk of {folder} is full: {errors.ADVICE[errno.ENOSPC]}"
     return "it left no message: was it killed?"
 
 
@@ -337,5 +337,5 @@ def _seconds(minutes):
 
 
 if __name__ == "__main__":
-    with mistakes.in_one_line():
+    with errors.in_one_line():
         main()

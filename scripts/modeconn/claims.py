@@ -29,7 +29,7 @@ from scipy import stats
 
 from modeconn import tables
 from modeconn.barriers import QUANTITIES
-from modeconn.layout import aligned, number
+from modeconn.text import aligned, number
 
 STUDY = [*tables.STUDY, "attack"]
 VERDICT_COLUMNS = [

@@ -99,6 +99,8 @@ def modules(values):
     found += dict.fromkeys(ATTACKS[attack.get("method", "pgd")] for attack in attacks if attack)
     if alignment.get("method") in MATCHING:
         found.append(f"matching.{MATCHING[alignment['method']]}")
+    if alignment.get("frame", "first") != "first":
+        found.append("matching.frames")
     if alignment.get("attack"):
         found.append("matching.adversarial")
     return found

@@ -27,7 +27,7 @@ RUNNING = frozenset(
         "fingerprint",
         "inputs",  # checks of what is read
         "manifests",
-        "mistakes",  # messages
+        "errors",  # messages
         "permutation.verdict",  # the tolerance of a proof, and what is said of it
         "programs",  # arguments, progress, memory, kind of device
         "resume",  # states, and the lock of an output

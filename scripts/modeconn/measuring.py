@@ -85,10 +85,13 @@ def measure(
     The work is resumed after the last look that `job.state` has saved.
     Returns (rows of a table as dicts: the job's names, the look's place, split, attack, loss, accuracy; statistics).
     """
-    kept, facts = job.state.load(rows.device) or ({}, {"rows": [], "looks": 0})
+    kept: dict[str, torch.Tensor] = {}
     measured = [] if measured is None else measured
-    measured.extend(facts["rows"])
-    done = facts["looks"]
+    done = 0
+    if (saved := job.state.load(rows.device)) is not None:
+        kept, facts = saved
+        measured.extend(facts["rows"])
+        done = facts["looks"]
     for chunk in _chunks(job.points(looks, total, what, done), together):
         vectors = combine(rows, [network for look in chunk for network in look.networks])
         buffers = statistics(chunk, vectors)
@@ -98,15 +101,15 @@ def measure(
         if ensembles:
             model, networks = Ensemble(functional), vectors[None]
             state = {name: buffer[None] for name, buffer in buffers.items()}
-        found = [
-            (view, classification.evaluate(model, networks, state, *dataset.split(view.split), batch, view.values))
-            for view in views(chunk[0])
-        ]
+        found = []
+        for view in views(chunk[0]):
+            images, labels = dataset.split(view.split)
+            numbers = classification.evaluate(model, networks, state, images, labels, batch, view.values)
+            found.append((view, numbers))
         for lane, look in enumerate(chunk):
             for view, (loss, accuracy) in found:
-                numbers = {"loss": loss[lane].item(), "accuracy": accuracy[lane].item()}
                 place = {**job.values["names"], **look.place, "split": view.split, "attack": view.attack}
-                measured.append({**place, **numbers})
+                measured.append({**place, "loss": loss[lane].item(), "accuracy": accuracy[lane].item()})
         done += len(chunk)
         job.state.offer(lambda: (kept, {"rows": measured, "looks": done}))  # noqa: B023, it is called at once
     return measured, kept

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from modeconn import tables
-from modeconn.layout import aligned, number
+from modeconn.text import aligned, number
 
 CELL = ["dataset", "network", "alignment", "curve"]
 SETTING = "another setting"

@@ -12,7 +12,7 @@ import pandas as pd
 
 from modeconn import tables
 from modeconn.claims import RESOLUTION, VERDICT_COLUMNS, names_of
-from modeconn.layout import aligned, number
+from modeconn.text import aligned, number
 
 QUANTITIES = tuple(name for name in tables.BARRIERS.columns if "barrier" in name)
 GROUP = [*tables.STUDY, "attack"]
@@ -81,12 +81,12 @@ def text(barriers: pd.DataFrame, verdicts: pd.DataFrame) -> str:
     blocks = []
     for (dataset, recipe), rows in barriers[barriers["split"] == "test"].groupby(["dataset", "recipe"]):
         title = f"{dataset} / {recipe}"
-        lines = [["network", "alignment", "units", "loss barrier", "error barrier", "connected", "n"]]
+        lines: list[list[str]] = [["network", "alignment", "units", "loss barrier", "error barrier", "connected", "n"]]
         for (_, network, alignment), pairs in rows.groupby(["width", "network", "alignment"]):
             loss, error = pairs["loss_barrier_max_endpoint"], pairs["error_barrier_linear"]
             lines.append(
                 [
-                    *[network, alignment, f"{pairs['width'].iloc[0]:.0f}"],
+                    *[str(network), str(alignment), f"{pairs['width'].iloc[0]:.0f}"],
                     *[number(loss.mean(), loss.std(), 1, 3), number(error.mean(), error.std(), 100, 1)],
                     *[f"{(error < CONNECTED).mean():.0%}", str(len(pairs))],
                 ]

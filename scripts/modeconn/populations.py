@@ -81,7 +81,8 @@ def load(arguments, device) -> Population:
 def unaligned(arguments, device) -> Population:
     """The population as it was trained. Errors: `load`."""
     values = arguments.job
-    dataset = Dataset.of(*artifacts.load(arguments.data, rule="prepare_data"), device)
+    tensors, metadata = artifacts.load(arguments.data, rule="prepare_data")
+    dataset = Dataset.of(tensors, metadata, device)
     functional = Functional(networks.of(values["network"], dataset).to(device))
     return Population(dataset, functional, tuple(_read(arguments.networks, values["members"], device)))
 

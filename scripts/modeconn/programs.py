@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from modeconn import artifacts, bits, cost, devices, fingerprint, inputs, manifests, mistakes, resume
+from modeconn import artifacts, bits, cost, devices, errors, fingerprint, inputs, manifests, resume
 
 NO_MEMORY = "the machine has not as much memory as this takes: lower the batch, the population, or the data's size"
 
@@ -159,7 +159,7 @@ def run(parser, main):
     gc.freeze()  # what is imported stays: to look through torch's modules for garbage takes a quarter second at the end
     arguments = parser.parse_args()
     name = Path(sys.argv[0]).name
-    with mistakes.in_one_line():
+    with errors.in_one_line():
         try:
             _work(arguments, main, name)
         except torch.OutOfMemoryError as error:

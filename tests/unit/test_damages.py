@@ -119,7 +119,7 @@ class Run:
     def compare(self, out):
         read = {"summary_table": self.tables["summary"], "config": out / "absent", "published": CONFIG / "absent"}
         read |= {"paper_config": CONFIG / "paper.yaml", "schema": CONFIG.parent / "workflow/schemas/config.schema.yaml"}
-        read["published"] = CONFIG / "published/tatro2020.csv"
+        read["published"] = CONFIG / "papers/tatro2020.csv"
         run_program(
             "compare_paper", *options(read), *options({name: out / name for name in ("paper_table", "page", "text")})
         )

@@ -184,7 +184,7 @@ RUNNING_EDITS = {
     "fingerprint": ("for name, path in _loaded()", "for name, path in reversed([*_loaded()])"),
     "inputs": ('("members", "network", "recipe")', '("recipe", "members", "network")'),
     "manifests": ("indent=1", "indent=2"),
-    "mistakes": ("name = Path(sys.argv[0]).name", "name = Path(sys.argv[0]).stem"),
+    "errors": ("name = Path(sys.argv[0]).name", "name = Path(sys.argv[0]).stem"),
     "permutation.verdict": ("LARGEST_CHANGE = 1e-5", "LARGEST_CHANGE = 1e-4"),
     "programs": ("s left", "seconds left"),
     "resume": ("starting anew", "beginning anew"),

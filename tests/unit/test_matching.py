@@ -616,7 +616,7 @@ def test_a_sweep_is_that_of_the_definition(name, kernel, order):
 
 @pytest.mark.parametrize("kernel", weight.KERNELS)
 def test_restarts_are_compared_by_the_kernel(tinyten, kernel):
-    """More restarts are never worse by the kernel's own sum: of the linear one over tensors, of others over their axes."""
+    """More restarts are never worse by the kernel's own sum: linear over tensors, the others over their axes."""
     network, spec = tinyten
     a, b, names = draw(network, 1), draw(network, 2), weight.without(parameters(network), ["*bias", "*norm*"])
 

@@ -13,7 +13,7 @@ from modeconn.identity import canonical
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
-PUBLISHED = ROOT / "config/published/tatro2020.csv"
+PUBLISHED = ROOT / "config/papers/tatro2020.csv"
 NUMBERS = tables.read([PUBLISHED], tables.PUBLISHED)
 
 

@@ -24,7 +24,7 @@ SOURCE_EDITS = {
     ),
     "a line of progress": (ROOM + "programs.py", "accuracy {accuracy:.2%}", "accuracy {accuracy:.1%}", {}),
     "what a cost file holds": (ROOM + "cost.py", "time.process_time(), 2)", "time.process_time(), 1)", {}),
-    "a message": (ROOM + "mistakes.py", "free some space", "make some room", {}),
+    "a message": (ROOM + "errors.py", "free some space", "make some room", {}),
     "where the lock of a GPU lies": (ROOM + "devices.py", "modeconn-gpus", "modeconn-gpu-locks", {}),
     "what a resumed job says": (ROOM + "resume.py", "starting anew", "beginning anew", {}),
     "checks of what is read": (ROOM + "inputs.py", "give what belongs to it", "give what belongs together", {}),
@@ -71,6 +71,7 @@ SOURCE_EDITS = {
         {"align": 2, "refine": 1, "evaluate_signature": 6, "fit_curve": 3, "evaluate_curve": 5, "select_network": 2}
         | {"evaluate_plane": 2, "evaluate_activations": 2},
     ),
+    "frames of many networks, which nobody uses here": (ROOM + "matching/frames.py", "PATIENCE = 20", "PATIENCE = 10", {}),
     "refinement: only PAM and what follows": (
         ROOM + "refinement.py",
         "LEAST_ENTRY = 5e-4",

@@ -155,7 +155,7 @@ SHOWN_EDITS = {
         DOWNSTREAM,
     ),
     "a number of the paper": (
-        "config/published/tatro2020.csv",
+        "config/papers/tatro2020.csv",
         "cifar10,tinyten,none,bezier,endpoint_accuracy,0.890",
         "cifar10,tinyten,none,bezier,endpoint_accuracy,0.891",
         {"compare_paper": 1, "judge_claims": 1} | REPORT,

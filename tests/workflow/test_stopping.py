@@ -15,7 +15,7 @@ MOMENTS = {
     "records are restored": (COMMON, "made_by = {path: maker", "    "),
     "an input is asked for": (COMMON, '"""The tables that a figure is drawn from."""', "    "),
     "a resource is asked for": (COMMON, '"""Size of a job\'s data set in megabytes; 0 while', "    "),
-    "a run begins": (COMMON, 'alone.hold(".snakemake/running")', "        "),
+    "a run begins": (COMMON, 'run_lock.hold(".snakemake/running")', "        "),
 }
 
 

@@ -17,7 +17,7 @@ rule align:
     resources:
         **computing(minutes=60),
     params:
-        **decisions("align"),
+        **job_params("align"),
     message:
         "align {wildcards.population} of {wildcards.recipe} by {wildcards.alignment}"
     shell:
@@ -41,7 +41,7 @@ rule refine:
     resources:
         **computing(minutes=240),
     params:
-        **decisions("refine"),
+        **job_params("refine"),
         start=option("--permutation", "start"),
     message:
         "refine the permutation of {wildcards.population} of {wildcards.recipe} by {wildcards.alignment}"

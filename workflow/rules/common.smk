@@ -50,13 +50,13 @@ sys.path.insert(0, str(ROOT / "scripts"))
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 
 from modeconn import (
-    alone,
+    run_lock,
     bits,
     configuration,
     devices,
     files,
     manifests,
-    mistakes,
+    errors,
     plan,
     records,
     stopping,
@@ -106,16 +106,16 @@ def begin():
     """What has to hold before the first job of a run starts: nobody else works here, and what is promised is there."""
     stopping.answer()
     try:
-        alone.hold(".snakemake/running")
+        run_lock.hold(".snakemake/running")
         Path("results").mkdir(exist_ok=True)
         if not os.access("results", os.W_OK):
             raise ValueError(f"{Path('results').absolute()} cannot be written: remount it, or run elsewhere")
         logs = Path("results/logs")
         if logs.exists() and not os.access(logs, os.W_OK):
-            raise ValueError(f"{logs.absolute()} cannot be written: {mistakes.ADVICE[errno.EACCES]}")
+            raise ValueError(f"{logs.absolute()} cannot be written: {errors.ADVICE[errno.EACCES]}")
         for folder in needed():
             if not os.access(folder, os.W_OK | os.X_OK):
-                raise ValueError(f"{folder} cannot be written: {mistakes.ADVICE[errno.EACCES]}")
+                raise ValueError(f"{folder} cannot be written: {errors.ADVICE[errno.EACCES]}")
         if config["device"] == "cuda" and workflow.local_exec and not devices.present():
             raise ValueError(
                 "config, device: cuda is promised, and no GPU is seen here: set it to auto or cpu, or run where one is"
@@ -179,7 +179,7 @@ def log(rule):
     return f"<logs>/{rule}/{plan.RULES[rule].stem.partition('/')[2]}.log"
 
 
-def decisions(rule):
+def job_params(rule):
     """The params that decide a job's result, and with them whether it has to run again.
 
     job: canonical JSON of its values and of the names of wildcards, for tables. code: fingerprint of the source.
@@ -266,7 +266,7 @@ def labels(wildcards):
     return {"figure": registry.FIGURES[wildcards.figure].label, **parts}
 
 
-def selection(wildcards):
+def figure_options(wildcards):
     """The options that select what a figure shows from its tables."""
     chosen = dict(zip(("dataset", "network", "recipe"), wildcards.studied.split("-")))
     chosen |= registry.parts_of(wildcards.figure, wildcards.part)
@@ -297,7 +297,7 @@ def check_readable():
     """End in one line where a result cannot be read: Snakemake, which compares contents, would with a traceback."""
     for path in computed():
         if os.path.exists(path) and not os.access(path, os.R_OK):
-            sys.exit(f"{path} cannot be read: {mistakes.ADVICE[errno.EACCES]}")
+            sys.exit(f"{path} cannot be read: {errors.ADVICE[errno.EACCES]}")
 
 
 def remember():

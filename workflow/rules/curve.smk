@@ -16,7 +16,7 @@ rule fit_curve:
     resources:
         **computing(minutes=240),
     params:
-        **decisions("fit_curve"),
+        **job_params("fit_curve"),
         permutation=option("--permutation", "permutation"),
     message:
         "fit {wildcards.curve} for {wildcards.population} of {wildcards.recipe}, aligned by {wildcards.alignment}"
@@ -38,7 +38,7 @@ rule evaluate_curve:
     resources:
         **computing(minutes=240),
     params:
-        **decisions("evaluate_curve"),
+        **job_params("evaluate_curve"),
         permutation=option("--permutation", "permutation"),
         bends=option("--curve", "bends"),
     message:
@@ -61,7 +61,7 @@ rule select_network:
     resources:
         **computing(minutes=240),
     params:
-        **decisions("select_network"),
+        **job_params("select_network"),
         permutation=option("--permutation", "permutation"),
         bends=option("--curve", "bends"),
     message:

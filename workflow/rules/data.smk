@@ -15,7 +15,7 @@ rule prepare_data:
         # Not a param: where archives lie decides nothing, neither what reruns nor the key of a cache.
         downloads=config["downloads"],
     params:
-        **decisions("prepare_data"),
+        **job_params("prepare_data"),
     message:
         "prepare the data set {wildcards.dataset}"
     shell:

@@ -114,7 +114,7 @@ if "alignment" in PLAN.studies:
             # Of the config only what the comparison speaks of counts, which is in params. By its path: the output of
             # a rule would be ancient to all who read it.
             config=ancient(f"{RUN}/config.json"),
-            published=os.path.relpath(ROOT / "config/published/tatro2020.csv"),
+            published=os.path.relpath(ROOT / "config/papers/tatro2020.csv"),
             paper=os.path.relpath(ROOT / "config/paper.yaml"),
             schema=os.path.relpath(ROOT / "workflow/schemas/config.schema.yaml"),
         output:
@@ -217,13 +217,13 @@ rule draw:
         program=program("draw"),
         code=lambda wildcards: fingerprint("draw", [f"figures.{wildcards.figure}"]),
         figure="{figure}",
-        selection=selection,
+        options=figure_options,
         # Of the report, which shows it as it was when the figure was drawn.
         caption=caption,
     message:
         "draw {output.svg}"
     shell:
-        "python {params.program:q} --figure {params.figure} --tables {input:q} {params.selection}"
+        "python {params.program:q} --figure {params.figure} --tables {input:q} {params.options}"
         " --svg {output.svg:q} --pdf {output.pdf:q} > {log:q} 2>&1"
 
 

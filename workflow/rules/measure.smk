@@ -14,7 +14,7 @@ rule evaluate_signature:
     resources:
         **computing(minutes=60),
     params:
-        **decisions("evaluate_signature"),
+        **job_params("evaluate_signature"),
         permutation=option("--permutation", "permutation"),
     message:
         "compare activations of {wildcards.population} of {wildcards.recipe}, aligned by {wildcards.alignment}"
@@ -36,7 +36,7 @@ rule evaluate_activations:
     resources:
         **computing(minutes=120),
     params:
-        **decisions("evaluate_activations"),
+        **job_params("evaluate_activations"),
         permutation=option("--permutation", "permutation"),
         bends=option("--curve", "bends"),
     message:
@@ -61,7 +61,7 @@ rule evaluate_plane:
     resources:
         **computing(minutes=240),
     params:
-        **decisions("evaluate_plane"),
+        **job_params("evaluate_plane"),
         permutation=option("--permutation", "permutation"),
         bends=option("--curve", "bends"),
     message:
@@ -84,7 +84,7 @@ rule evaluate_barriers:
     resources:
         **computing(minutes=240),
     params:
-        **decisions("evaluate_barriers"),
+        **job_params("evaluate_barriers"),
         permutation=option("--permutation", "permutation"),
     message:
         "measure the barriers of {wildcards.population} of {wildcards.recipe}, aligned by {wildcards.alignment}"

@@ -25,7 +25,7 @@ rule train:
         recalibration=canonical(config["evaluation"]["recalibration"]),
         statistics=lambda wildcards: canonical(PLAN.statistics(wildcards.dataset, wildcards.network)),
     params:
-        **decisions("train"),
+        **job_params("train"),
     message:
         "train {wildcards.network} by {wildcards.recipe}, seeds {wildcards.block}"
     shell:

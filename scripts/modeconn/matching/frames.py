@@ -34,7 +34,7 @@ def first(spec: PermutationSpec, tensors: Mapping[str, Tensor], names: Iterable[
     """
     networks = _networks(spec, tensors, names)
     found = [match_weights(spec, networks[0], network, networks[0], seed) for network in networks[1:]]
-    return _frame([permutations.identity(spec), *found])
+    return permutations.stacked([permutations.identity(spec), *found])
 
 
 def mean(spec: PermutationSpec, tensors: Mapping[str, Tensor], names: Iterable[str], seed: int = 0) -> Frame:
@@ -44,9 +44,9 @@ def mean(spec: PermutationSpec, tensors: Mapping[str, Tensor], names: Iterable[s
     Arguments and errors as of `first`.
     """
     networks = _networks(spec, tensors, names)
-    ascent = _Ascent(spec, networks, _frame([permutations.identity(spec)] * len(networks)), seed)
+    ascent = _Ascent(spec, networks, permutations.stacked([permutations.identity(spec)] * len(networks)), seed)
     ascent.settle()
-    return _frame(ascent.permutations)
+    return permutations.stacked(ascent.permutations)
 
 
 def cycle(
@@ -77,7 +77,7 @@ def cycle(
             ascent.settle()
         else:
             failures += 1
-    return _frame(ascent.permutations)
+    return permutations.stacked(ascent.permutations)
 
 
 def objective(
@@ -97,20 +97,17 @@ def objective(
 def apply(spec: PermutationSpec, frame: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`permutation.apply` of row k of the frame to network k: tensors name -> (N, ...), in the frame."""
     permuted = [
-        permutations.apply(spec, of_network(frame, lane), {name: stack[lane] for name, stack in tensors.items()})
+        permutations.apply(
+            spec, permutations.member(frame, lane), {name: stack[lane] for name, stack in tensors.items()}
+        )
         for lane in range(len(next(iter(tensors.values()))))
     ]
     return {name: torch.stack([network[name] for network in permuted]) for name in tensors}
 
 
-def of_network(frame: Mapping[str, Tensor], lane: int) -> dict[str, Tensor]:
-    """The permutation that brings network `lane` into the frame: group -> (n,) int64."""
-    return {group: indices[lane] for group, indices in frame.items()}
-
-
 def between(frame: Mapping[str, Tensor], to: int, lane: int) -> dict[str, Tensor]:
     """The permutation that brings network `lane` to network `to`: into the frame, and out of it as `to` would go."""
-    return permutations.compose(of_network(frame, lane), permutations.invert(of_network(frame, to)))
+    return permutations.compose(permutations.member(frame, lane), permutations.invert(permutations.member(frame, to)))
 
 
 class _Ascent:
@@ -118,7 +115,7 @@ class _Ascent:
 
     def __init__(self, spec, networks, frame, seed):
         self.spec = spec
-        self.permutations = [of_network(frame, lane) for lane in range(len(networks))]
+        self.permutations = [permutations.member(frame, lane) for lane in range(len(networks))]
         self.networks = [permutations.apply(spec, *pair) for pair in zip(self.permutations, networks)]
         self.generator = randomness.generator("frames", seed)
         self.axes = {group: [] for group in spec.groups}  # group -> (tensor, dim, start, size) of what carries it
@@ -231,5 +228,4 @@ def _networks(spec, tensors, names):
     return [{name: tensors[name][lane] for name in used} for lane in range(*lanes)]
 
 
-def _frame(found):
-    return {group: torch.stack([permutation[group] for permutation in found]) for group in found[0]}
+METHODS = {"first": first, "mean": mean, "cycle": cycle}
