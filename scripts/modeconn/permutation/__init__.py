@@ -12,12 +12,14 @@ from modeconn.permutation.spec import (
     Segment,
     Site,
     apply,
+    blockwise,
     compose,
     freedom,
     identity,
     invert,
     pin,
     random,
+    straightened,
 )
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "Segment",
     "Site",
     "apply",
+    "blockwise",
     "capture",
     "compose",
     "discover",
@@ -34,6 +37,7 @@ __all__ = [
     "invert",
     "pin",
     "random",
+    "straightened",
     "verify",
 ]
 

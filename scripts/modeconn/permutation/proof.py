@@ -11,10 +11,13 @@ from modeconn import forward
 from modeconn.permutation import verdict
 from modeconn.permutation.discovery import LAYERS
 from modeconn.permutation.graphs import graphs_of
-from modeconn.permutation.spec import apply, identity, pin
+from modeconn.permutation.spec import apply, draw, only, pin
 
 # Decides which groups `prove` pins. The tolerance of (a), which decides no result, is in `verdict`.
 LEAST_REACTION = 1e-2
+# Of queries and keys, which reach the outputs through attention's weights alone: these hardly differ between tokens
+# that are alike, as those of drawn images are.
+LEAST_OF_PRODUCTS = 1e-3
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ def prove(network, spec, example, generator):
     Raises ValueError, with the reasons, where no group is left.
     """
     proof = _measure(network, spec, example, generator)
-    spec = pin(spec, _silent(proof), "no output reacts to it, so that its permutation cannot be proved")
+    spec = pin(spec, _silent(spec, proof), "no output reacts to it, so that its permutation cannot be proved")
     if not spec.groups:
         reasons = "; ".join(verdict.pinned(spec)) or "it has no hidden layer"
         raise ValueError(f"{type(network).__name__} has no neurons that may be permuted: {reasons}")
@@ -43,8 +46,9 @@ def verify(network, spec, example, generator):
     """Prove that a spec leaves what the network computes unchanged, and that this proof could have failed.
 
     (a) Permuting every group changes no output by `verdict.LARGEST_CHANGE` of its largest value, (b) permuting the
-    output axes of any one group alone changes some output by more than LEAST_REACTION. Outputs are those of eval mode
-    and those that only train mode has (auxiliary heads), computed with the modules in eval mode.
+    output axes of any one group alone changes some output by more than LEAST_REACTION, of queries and keys by more than
+    LEAST_OF_PRODUCTS. Outputs are those of eval mode and those that only train mode has (auxiliary heads), computed
+    with the modules in eval mode.
 
     Works on a copy, in float64 on the CPU: the claim is about which axes belong together, not about the order of
     summation, which permuting changes and which costs about 1e-15 there. example: only its shape is used, and of
@@ -52,14 +56,16 @@ def verify(network, spec, example, generator):
     Returns a Proof. Raises ValueError with the groups for which (a) or (b) does not hold.
     """
     proof = _measure(network, spec, example, generator)
-    if silent := _silent(proof):
+    if silent := _silent(spec, proof):
         name = type(network).__name__
         raise ValueError(f"{name}: the permutation spec cannot be verified: no output reacts to {', '.join(silent)}")
     return proof
 
 
-def _silent(proof):
-    return [group for group, reaction in proof.reactions.items() if not reaction > LEAST_REACTION]
+def _silent(spec, proof):
+    products = {segment.group for axis in spec.axes for segment in axis.segments if segment.read}
+    least = {group: LEAST_OF_PRODUCTS if group in products else LEAST_REACTION for group in spec.groups}
+    return [group for group, reaction in proof.reactions.items() if not reaction > least[group]]
 
 
 def _measure(network, spec, example, generator):
@@ -72,14 +78,14 @@ def _measure(network, spec, example, generator):
         _redraw(twin, images)
         modules = [twin, *graphs_of(twin)[1:]]
         tensors = dict(chain(twin.named_parameters(), twin.named_buffers()))
-        permutation = {group: _cycle(size) for group, size in spec.groups.items()}
+        permutation = draw(spec, _cycle)
 
         def outputs(modules, tensors):
             values = [torch.func.functional_call(module, tensors, (images[:2],)) for module in modules]
             return [value for value in tree_leaves(values) if isinstance(value, torch.Tensor)]
 
         def change(spec, groups, modules):
-            moved = apply(spec, identity(spec) | {group: permutation[group] for group in groups}, tensors)
+            moved = apply(spec, only(spec, permutation, groups), tensors)
             pairs = zip(outputs(modules, moved), unmoved)
             return torch.stack([(new - old).abs().max() / old.abs().max() for new, old in pairs]).max().item()
 
@@ -93,7 +99,7 @@ def _measure(network, spec, example, generator):
         reactions = {}
         for group in spec.groups:
             carrying = _carrying(spec, group)
-            half = replace(carrying, axes=tuple(axis for axis in carrying.axes if axis.output))
+            half = replace(carrying, axes=tuple(_written(axis) for axis in carrying.axes if axis.output))
             # Whatever eval mode has must move what eval mode computes.
             evaluated = any(not site.training for site in spec.sites.get(group, ()))
             reactions[group] = change(half, [group], modules[:1] if evaluated else modules)
@@ -112,9 +118,16 @@ def _images(example):
 
 
 def _carrying(spec, group):
-    """The spec with only those axes that carry `group`."""
-    axes = (axis for axis in spec.axes if group in {segment.group for segment in axis.segments})
+    """The spec with only those axes that carry `group`, or what it permutes the blocks of."""
+    moved = {group} | {member for member, blocks in spec.blocks.items() if blocks == group}
+    axes = (axis for axis in spec.axes if moved & {segment.group for segment in axis.segments})
     return replace(spec, axes=tuple(axes))
+
+
+def _written(axis):
+    """The axis with what of it is not read at once."""
+    segments = (replace(segment, group=None) if segment.read else segment for segment in axis.segments)
+    return replace(axis, segments=tuple(segments))
 
 
 def _cycle(size):
