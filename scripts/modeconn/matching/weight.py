@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 
 from modeconn import permutation as permutations
 from modeconn import randomness
-from modeconn.matching import check_tensors
+from modeconn.matching import assign_blocks, assign_within, check_tensors
 from modeconn.permutation import Axis, Segment
 
 BLOCK = 2**16  # numbers that are turned into float64 at a time
@@ -25,8 +25,9 @@ def match_weights(spec, tensors_a, tensors_b, names, seed=0, restarts=1, initial
     """Permutation of b that maximizes Σ ⟨a, permuted b⟩ over the tensors `names`, by coordinate descent.
 
     Algorithm 1 of Git Re-Basin (Ainsworth et al. 2023), as used by Sharma et al. 2024 (linear kernel):
-    one group at a time, in random order by `seed`, the others fixed, until no group gains. A group's
-    similarity counts every axis that carries it: incoming and outgoing weights, biases, normalization.
+    one group at a time, in random order by `seed`, the others fixed, until no group gains. Groups that permute the
+    same blocks (heads; a convolution's groups) are matched as one. A group's similarity counts every axis that
+    carries it: incoming and outgoing weights, biases, normalization.
     names: the parameters, all or some (without biases, say); running statistics describe data and
     have other units, so they do not belong here.
     restarts: descents, each from another start (`_starts`); the best result counts.
@@ -44,7 +45,8 @@ def match_weights(spec, tensors_a, tensors_b, names, seed=0, restarts=1, initial
     check_tensors(used, tensors_a, tensors_b)
     if initial is not None:
         permutations.apply(spec, initial, {name: tensors_b[name] for name in used})  # refuses another network's
-    problem = _Problem(spec, tensors_a, tensors_b, used)
+    (straight, tensors_a), (_, tensors_b) = (permutations.straightened(spec, each) for each in (tensors_a, tensors_b))
+    problem = _Problem(straight, tensors_a, tensors_b, used)
     generator = randomness.generator("match_weights", seed)
     best = None
     for start in islice(_starts(problem, generator, initial), restarts):
@@ -74,7 +76,9 @@ def _grown(problem, generator):
     """The groups in random order, each next to what is pinned or already there, as far as the network allows."""
     left, there = list(problem.groups), set()
     while left:
-        near = [group for group in left if any(run.others <= there for run in problem.runs[group] if not run.stacked)]
+        near = [
+            group for group in left if any(run.others <= there for run in problem.runs_with(group) if not run.stacked)
+        ]
         near = near or left
         group = near[torch.randint(len(near), (), generator=generator)]
         left.remove(group)
@@ -115,12 +119,14 @@ class _Problem:
         self.spec = spec
         self.tensors, self.axes = {}, {}  # tensor -> (a, b); tensor -> dim -> axis
         self.runs = {group: [] for group in spec.groups}
+        self.members = permutations.clusters(spec)
+        first = {group: group for group in spec.groups} | spec.blocks  # what a group is matched with
         axes, vectors = defaultdict(dict), defaultdict(list)
         for axis in spec.axes:
             axes[axis.tensor][axis.dim] = axis
         for name in names:
             both = [_single(tensors[name]) for tensors in (tensors_a, tensors_b)]
-            for run in _runs(name, axes[name]):
+            for run in _runs(name, axes[name], first):
                 if both[0].ndim == 1:
                     vectors[run.group].append([run.rows(tensor, {}) for tensor in both])
                 else:
@@ -130,9 +136,13 @@ class _Problem:
             axis = Axis(name, 0, (Segment(group, size),), output=True)
             both = [torch.cat(parts, 1) for parts in zip(*rows)]
             self._add(_Run(group, name, 0, 0, size, 1, frozenset(), stacked=True), both, {0: axis})
-        self.groups = [group for group, runs in self.runs.items() if runs]
+        self.groups = [group for group in self.runs if group not in spec.blocks and self.runs_with(group)]
         squares = [sum(_inner(both[i], both[i]) for both in self.tensors.values()) for i in range(2)]
         self.least_gain = 1e-12 * math.prod(map(math.sqrt, squares))
+
+    def runs_with(self, group):
+        """The runs of a group and of those that permute its blocks."""
+        return [run for each in (group, *self.members.get(group, ())) for run in self.runs[each]]
 
     def _add(self, run, both, axes):
         self.tensors[run.tensor], self.axes[run.tensor] = both, axes
@@ -163,9 +173,12 @@ class _Matching:
         """
         matched = set()
         for group in groups:
-            runs = self.problem.runs[group]
+            runs = self.problem.runs_with(group)
             ready = [run for run in runs if run.others <= matched]
-            if ready:
+            if group in self.problem.members:
+                self._move_all(self._assign_blocks(group, ready or runs, self._gram if ready else self._sorted_gram))
+                self._refine_blocks(group, matched | {group})
+            elif ready:
                 self._move(group, self._assign(ready, self._similarity(ready)))
             else:
                 self._move(group, torch.from_numpy(_assign(sum(map(self._sorted_gram, runs)).numpy())))
@@ -181,11 +194,13 @@ class _Matching:
                 if group in stale:
                     stale.remove(group)
                     if self._improve(group):
-                        stale.update(*(run.others for run in self.problem.runs[group]))
+                        stale.update(*(run.others for run in self.problem.runs_with(group)))
         self.grams.clear()
 
     def _improve(self, group):
         """Match one group, the others fixed; whether that raised the objective."""
+        if group in self.problem.members:
+            return self._improve_blocks(group)
         runs = self.problem.runs[group]
         before, tensors = self.permutation[group], {run.tensor for run in runs}
         similarity = self._similarity(runs)
@@ -205,6 +220,45 @@ class _Matching:
         for name, (product, entries) in known.items():
             self.products[name], self.entries[name] = product, entries
         return False
+
+    def _improve_blocks(self, blocks):
+        """Match all that permutes some blocks, or only what is within them, the others fixed; whether that gained."""
+        before = {group: self.permutation[group] for group in (blocks, *self.problem.members[blocks])}
+        value = self._value(blocks)
+        runs = [run for run in self.problem.runs_with(blocks) if blocks not in run.others]
+        for anew in (True, False):
+            if anew:
+                self._move_all(self._assign_blocks(blocks, runs, self._gram))
+            self._refine_blocks(blocks)
+            changed = any(not torch.equal(order, self.permutation[group]) for group, order in before.items())
+            if changed and self._value(blocks) - value > self.problem.least_gain:
+                return True
+            self._move_all(before)
+        return False
+
+    def _value(self, blocks):
+        return sum(map(self._product, sorted({run.tensor for run in self.problem.runs_with(blocks)})))
+
+    def _assign_blocks(self, blocks, runs, gram):
+        """The best orders by these runs, of which none has two axes with these blocks: group -> indices."""
+        similarity = {}
+        for group in (blocks, *self.problem.members[blocks]):
+            size = self.problem.spec.groups[group]
+            grams = [gram(run).double().cpu().numpy() for run in runs if run.group == group]
+            similarity[group] = sum(grams, np.zeros((size, size)))
+        order, within = assign_blocks(similarity.pop(blocks), similarity)
+        return {blocks: order} | within
+
+    def _refine_blocks(self, blocks, there=None):
+        """Order anew what is within each block, one group after the other, by all tensors or those matched so far."""
+        for group in self.problem.members[blocks]:
+            runs = [run for run in self.problem.runs[group] if there is None or run.others <= there]
+            if runs:
+                self._move(group, assign_within(self._similarity(runs), self.permutation[blocks]))
+
+    def _move_all(self, orders):
+        for group, order in orders.items():
+            self._move(group, order)
 
     def _move(self, group, order):
         self.permutation[group] = order
@@ -297,10 +351,11 @@ def _sorted(tensor, dims):
     return torch.from_numpy(array)
 
 
-def _runs(name, axes):
-    """The runs of the groups on a tensor's axes."""
+def _runs(name, axes, first):
+    """The runs of the groups on a tensor's axes. first: the group that a group is matched with."""
     for dim, axis in axes.items():
-        others = {s.group for other in axes.values() if other is not axis for s in other.segments} - {None}
+        groups = {s.group for other in axes.values() if other is not axis for s in other.segments} - {None}
+        others = {first[group] for group in groups}
         start = 0
         for segment in axis.segments:
             if segment.group is not None:

@@ -166,6 +166,14 @@ def only(spec, permutation, groups):
     return chosen
 
 
+def clusters(spec):
+    """The group of the blocks -> the groups whose channels these are."""
+    found = {}
+    for group, blocks in spec.blocks.items():
+        found.setdefault(blocks, []).append(group)
+    return found
+
+
 def blockwise(order, within):
     """The permutation that takes block i from where block order[i] was, and its entries from within[i] of that."""
     return torch.cat([block * len(entries) + entries for block, entries in zip(order.tolist(), within)])
@@ -225,10 +233,8 @@ def pin(spec, groups, reason):
 
     So are all that permute the same blocks, or permute within them.
     """
-    clusters = [
-        {group for group, of in spec.blocks.items() if of == blocks} | {blocks} for blocks in spec.blocks.values()
-    ]
-    groups = set(groups).union(*(cluster for cluster in clusters if cluster & set(groups)))
+    together = [{blocks, *members} for blocks, members in clusters(spec).items()]
+    groups = set(groups).union(*(cluster for cluster in together if cluster & set(groups)))
 
     def pinned(axis):
         segments = (replace(s, group=None) if s.group in groups else s for s in axis.segments)
