@@ -4,7 +4,7 @@ import inspect
 import re
 from collections import defaultdict
 from dataclasses import replace
-from itertools import chain
+from itertools import accumulate, chain
 from typing import NamedTuple
 
 import torch
@@ -107,8 +107,8 @@ class _Label(NamedTuple):
 class _Spread(NamedTuple):
     """What a value carries along several of its axes.
 
-    ids: of the channel of each entry, see `groups.Groups.runs_of`. places: where it was along the other axes when its
-    channels last were along one. Both have the value's shape.
+    ids: of the channel of each entry, see `groups.Groups.runs_of`. places: which of the channel's entries it was when
+    the channels last were along one axis, of which value. Both have the value's shape.
     """
 
     ids: torch.Tensor
@@ -171,6 +171,7 @@ _NAMES = ("input", "weight", "other", "mat2", "bias")  # of their arguments
 _SCORES, _MIXED = "...ld,...sd->...ls", "...ls,...sd->...ld"  # attention: queries and keys, then weights and values
 _ONE_AXIS = words("softmax logsoftmax normalize")  # see a whole axis
 _SPATIAL = re.compile(r"(?:pool|pad)([123])d$")
+_POSITIONS, _VALUES = 2**24, 2**44  # what a place tells apart: positions, then entries of a channel, then values
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _CHANNEL_NORMS = (*_BATCH_NORMS, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm, nn.PReLU)
@@ -188,6 +189,7 @@ class _Walk(fx.Interpreter):
         self.groups = groups
         self.labels = {}
         self.own = {}  # node -> _Own; such a node has no label
+        self.sources = 0  # values of whose entries places are told
 
     def kind(self, node):
         return kind_of(self.fetch_attr(node.target) if node.op == "call_module" else node.target)
@@ -661,13 +663,21 @@ class _Walk(fx.Interpreter):
             return label
         if label is None:
             return torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64)
-        ids = ids_of(self.groups.resolve(label.runs))
+        runs = self.groups.resolve(label.runs)
+        ids, starts = ids_of(runs), accumulate((run.repeat for run in runs), initial=0)
+        entries = torch.cat([start + torch.arange(run.repeat).repeat(run.size) for start, run in zip(starts, runs)])
         if label.order is not None:
-            ids = torch.empty_like(ids).scatter_(0, torch.tensor(label.order), ids)
-        others = [size for dim, size in enumerate(shape) if dim != label.dim]
-        places = torch.arange(torch.Size(others).numel()).view(others).unsqueeze(label.dim)
-        ids = ids.view([-1 if dim == label.dim else 1 for dim in range(len(shape))])
-        return ids.expand(shape).contiguous(), places.expand(shape).contiguous()
+            order = torch.tensor(label.order)
+            ids, entries = (torch.empty_like(part).scatter_(0, order, part) for part in (ids, entries))
+        along = [-1 if dim == label.dim else 1 for dim in range(len(shape))]
+        places = self._places(shape, [label.dim]) + entries.view(along) * _POSITIONS
+        return ids.view(along).expand(shape).contiguous(), places.expand(shape).contiguous()
+
+    def _places(self, shape, dims):
+        """A number for each position along the axes other than `dims`, which no other value has."""
+        self.sources += 1
+        others = [1 if dim in dims else size for dim, size in enumerate(shape)]
+        return self.sources * _VALUES + torch.arange(torch.Size(others).numel()).view(others)
 
     def _settled(self, ids, places):
         """The label of a value with these channels; those of a group of which some were left out are cut from it."""
@@ -823,8 +833,7 @@ class _Walk(fx.Interpreter):
         ids = ids_of(self.groups.resolve(grid.runs)).view(number, size)
         ids = ids if outer < inner else ids.T.contiguous()
         ids = ids.view([length if dim in (outer, inner) else 1 for dim, length in enumerate(shape)])
-        others = [1 if dim in (outer, inner) else length for dim, length in enumerate(shape)]
-        places = torch.arange(torch.Size(others).numel()).view(others)
+        places = self._places(shape, [outer, inner])
         return _Spread(ids.expand(shape).contiguous(), places.expand(shape).contiguous())
 
 

@@ -179,11 +179,10 @@ class Groups:
         if group not in self.blocks:
             opener, first = self.places[group]
             self.blocks[group] = self._new(f"{self.names[group]}.blocks", number, (opener, first - 0.5))
-        blocks = self.find(self.blocks[group])
-        if self.sizes[blocks] != number:
+        if self.sizes[self.blocks[group]] != number:
             self.pin([Run(group, size)])
             return pinned(number)
-        return self.resolve([Run(blocks, number)])
+        return self.resolve([Run(self.blocks[group], number)])
 
     def settle(self):
         """Cut what has blocks that have to stay: each of them is a group of its own. To be called last."""

@@ -14,10 +14,9 @@ from modeconn.permutation.graphs import graphs_of
 from modeconn.permutation.spec import apply, draw, only, pin
 
 # Decides which groups `prove` pins. The tolerance of (a), which decides no result, is in `verdict`.
-LEAST_REACTION = 1e-2
-# Of queries and keys, which reach the outputs through attention's weights alone: these hardly differ between tokens
-# that are alike, as those of drawn images are.
-LEAST_OF_PRODUCTS = 1e-3
+# It is little because attention's weights, through which queries and keys alone reach the outputs, hardly differ between
+# tokens that are alike, as those of drawn images are.
+LEAST_REACTION = 1e-3
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ def prove(network, spec, example, generator):
     Raises ValueError, with the reasons, where no group is left.
     """
     proof = _measure(network, spec, example, generator)
-    spec = pin(spec, _silent(spec, proof), "no output reacts to it, so that its permutation cannot be proved")
+    spec = pin(spec, _silent(proof), "no output reacts to it, so that its permutation cannot be proved")
     if not spec.groups:
         reasons = "; ".join(verdict.pinned(spec)) or "it has no hidden layer"
         raise ValueError(f"{type(network).__name__} has no neurons that may be permuted: {reasons}")
@@ -46,9 +45,8 @@ def verify(network, spec, example, generator):
     """Prove that a spec leaves what the network computes unchanged, and that this proof could have failed.
 
     (a) Permuting every group changes no output by `verdict.LARGEST_CHANGE` of its largest value, (b) permuting the
-    output axes of any one group alone changes some output by more than LEAST_REACTION, of queries and keys by more than
-    LEAST_OF_PRODUCTS. Outputs are those of eval mode and those that only train mode has (auxiliary heads), computed
-    with the modules in eval mode.
+    output axes of any one group alone changes some output by more than LEAST_REACTION. Outputs are those of eval mode
+    and those that only train mode has (auxiliary heads), computed with the modules in eval mode.
 
     Works on a copy, in float64 on the CPU: the claim is about which axes belong together, not about the order of
     summation, which permuting changes and which costs about 1e-15 there. example: only its shape is used, and of
@@ -56,16 +54,14 @@ def verify(network, spec, example, generator):
     Returns a Proof. Raises ValueError with the groups for which (a) or (b) does not hold.
     """
     proof = _measure(network, spec, example, generator)
-    if silent := _silent(spec, proof):
+    if silent := _silent(proof):
         name = type(network).__name__
         raise ValueError(f"{name}: the permutation spec cannot be verified: no output reacts to {', '.join(silent)}")
     return proof
 
 
-def _silent(spec, proof):
-    products = {segment.group for axis in spec.axes for segment in axis.segments if segment.read}
-    least = {group: LEAST_OF_PRODUCTS if group in products else LEAST_REACTION for group in spec.groups}
-    return [group for group, reaction in proof.reactions.items() if not reaction > least[group]]
+def _silent(proof):
+    return [group for group, reaction in proof.reactions.items() if not reaction > LEAST_REACTION]
 
 
 def _measure(network, spec, example, generator):
