@@ -162,7 +162,7 @@ def test_activations_recover_heads_and_units(name):
 @pytest.mark.parametrize(
     ("attend", "free", "reason"),
     [
-        (talking, {"embed"}, "softmax (node softmax) is not understood"),
+        (talking, {"embed", "qkv[0:4]", "qkv[4:8]", "qkv[8:12]"}, "softmax (node softmax_1) is not understood"),
         (same_units, {"embed", "qkv[24:28]", "qkv[28:32]", "qkv[32:36]"}, "a tensor without a layer, used by"),
     ],
 )

@@ -155,6 +155,7 @@ _MOVE = words("""
     permute transpose swapaxes swapdims movedim moveaxis squeeze unsqueeze t
     mean sum prod amax amin std var norm logsumexp
 """)
+_OUTPUTS = words("googlenetoutputs inceptionoutputs")  # torchvision's tuples of logits
 _SHAPE = words("size dim ndimension numel stride getattr")
 # Entries moved about, repeated or left out, which says all of what they do.
 _REARRANGE = _RESHAPE | words("""
@@ -232,7 +233,7 @@ class _Walk(fx.Interpreter):
             return self._unknown(node, [(None, label) for label in self.labels[first].labels])
         if not any(label for _, label in inputs):
             return None
-        if node.op == "output":
+        if node.op == "output" or self.kind(node) in _OUTPUTS:
             self.groups.reason = ""
             return self._pin(inputs)
         if not isinstance(value, torch.Tensor) and self.kind(node) not in _REARRANGE:
@@ -279,6 +280,8 @@ class _Walk(fx.Interpreter):
             return label._replace(dim=1)
         if label is None or others:
             return self._unknown(node, inputs)
+        if kind == "getattr" and args[1] in ("T", "mT"):
+            return self._rearrange(node, shape, label, args, kwargs)
         if kind in _REARRANGE and (isinstance(label, _Spread) or not isinstance(value, torch.Tensor)):
             return self._rearrange(node, shape, label, args, kwargs)
         if isinstance(label, _Spread):
@@ -794,6 +797,8 @@ class _Walk(fx.Interpreter):
         """
         result, carried, grids = spelled[2], [], []
         for letters, (_, label) in zip(spelled, inputs):
+            if isinstance(label, _Spread) and not self.groups.even(label.ids).any():
+                label = None  # all of it has been pinned since
             grid = self._grid(label) if isinstance(label, _Spread) else None
             if (isinstance(label, _Spread) and not grid) or (isinstance(label, _Label) and label.order):
                 return self._unknown(node, inputs)
@@ -803,10 +808,12 @@ class _Walk(fx.Interpreter):
             else:
                 carried.append({letters[label.dim]: label.runs} if label else {})
         one, other = carried
-        for mine, theirs, letters, (size, _) in zip(carried, (other, one), spelled[1::-1], inputs[::-1]):
+        for mine, theirs, grid, letters, (size, _) in zip(carried, (other, one), grids, spelled[1::-1], inputs[::-1]):
             still = dict(zip(letters, size))  # entries that keep their order
-            if any(letter not in theirs and still.get(letter, 1) > 1 for letter in mine):
-                return self._unknown(node, inputs)
+            for letter in [letter for letter in mine if letter not in theirs and still.get(letter, 1) > 1]:
+                if not grid or letter != next(iter(mine)):
+                    return self._unknown(node, inputs)
+                self.groups.tie(mine[letter], pinned(still[letter]))
         common = [letter for letter in one if letter in other]
         grid = grids[0] or grids[1]
         if all(grids):

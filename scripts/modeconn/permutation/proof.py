@@ -14,7 +14,7 @@ from modeconn.permutation.graphs import graphs_of
 from modeconn.permutation.spec import apply, draw, only, pin
 
 # Decides which groups `prove` pins. The tolerance of (a), which decides no result, is in `verdict`.
-# It is little because attention's weights, through which queries and keys alone reach the outputs, hardly differ between
+# It is little because queries and keys reach the outputs through attention's weights alone, which hardly differ between
 # tokens that are alike, as those of drawn images are.
 LEAST_REACTION = 1e-3
 
