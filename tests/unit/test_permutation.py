@@ -580,6 +580,27 @@ RULES = {
         {"a": nn.Linear(3, 6), "w": nn.Parameter(torch.rand(2, 6, 5)), "dense": nn.Linear(5, 4)},
         {},
     ),
+    "functional convolution and normalization": (
+        lambda m, x: m.dense(
+            nn.functional.layer_norm(
+                pooled(nn.functional.conv2d(m.a(x).relu(), m.w, m.b, padding=1)), (5,), m.scale, m.shift
+            ).relu()
+        ),
+        {
+            "a": conv(3, 6),
+            "w": nn.Parameter(torch.rand(5, 6, 3, 3)),
+            "b": nn.Parameter(torch.rand(5)),
+            "scale": nn.Parameter(torch.rand(5)),
+            "shift": nn.Parameter(torch.rand(5)),
+            "dense": nn.Linear(5, 4),
+        },
+        {"a": 6, "w": 5},
+    ),
+    "a shuffle and two halves": (
+        lambda m, x: m.dense(pooled(torch.cat([m.b((y := m.s(m.a(x)).relu().chunk(2, 1))[0]).relu(), y[1]], 1))),
+        {"a": conv(3, 8), "s": nn.ChannelShuffle(2), "b": conv(4, 5), "dense": nn.Linear(9, 4)},
+        {"a[0:2]": 2, "a[2:4]": 2, "a[4:6]": 2, "a[6:8]": 2, "b": 5},
+    ),
     "functional PReLU": (
         lambda m, x: m.dense(pooled(nn.functional.prelu(m.a(x), m.slope))),
         {"a": conv(3, 6), "slope": nn.Parameter(torch.rand(6)), "dense": nn.Linear(6, 4)},
@@ -948,7 +969,7 @@ def test_an_embedding_is_proved_on_integers():
     network = nn.Sequential(nn.Embedding(20, 8), nn.Flatten(), nn.Linear(40, 12), nn.ReLU(), nn.Linear(12, 4))
     example = torch.randint(0, 20, (2, 5))
     spec, _ = prove(network, permutation.discover(network, example), example, seeded())
-    assert spec.groups == {"2": 12} and spec.pinned == {"0.weight": "Embedding 0 is not understood"}
+    assert spec.groups == {"0": 8, "2": 12} and spec.pinned == {}
 
 
 def test_attention_by_weights_without_layers_does_not_hide_the_layers_beside_it():

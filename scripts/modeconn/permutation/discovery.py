@@ -22,7 +22,7 @@ def discover(network, example):
 
     example: one batch of at least two inputs, such as (N, C, H, W). The network is left as it was.
     What the walk does not understand is pinned to the identity, and the spec says why: it may be less free than it
-    could be.
+    could be. Where channels are split, each part is a group; heads and the groups of a convolution are blocks.
     Raises ValueError where the network cannot be traced or run, computes something else than its graphs or returns
     anything but logits, or has a parameter that neither graph uses.
     """
@@ -249,6 +249,11 @@ class _Walk(fx.Interpreter):
             if type(module) in _CHANNEL_NORMS:
                 tensors, groups = [*module.parameters(), *module.buffers()], getattr(module, "num_groups", 1)
                 return self._channel_norm(tensors, *inputs[0], groups)
+            if type(module) is nn.Embedding and module.max_norm is None:
+                runs = self.groups.open(node.target, module.embedding_dim)
+                self.groups.bind(module.weight, 1, runs, output=True)
+                self._pin(inputs)
+                return _Label(value.ndim - 1, runs) if module.embedding_dim > 1 else None
             if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
                 return self._layer_norm(module, *inputs[0])
         self.groups.reason = f"{self._named(node)} is not understood"
