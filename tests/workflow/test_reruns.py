@@ -138,8 +138,8 @@ SOURCE_EDITS = {
     "how long Snakemake has to end": (ROOM + "stopping.py", "GRACE = 20", "GRACE = 30", {}),
     "what pins a group of neurons: the alignments and what follows": (
         ROOM + "permutation/proof.py",
-        "LEAST_REACTION = 1e-3",
         "LEAST_REACTION = 1e-4",
+        "LEAST_REACTION = 1e-5",
         {"align": 4, "refine": 2, "fit_curve": 6, "evaluate_curve": 10, "evaluate_robustness": 2}
         | {"select_network": 2}
         | {"evaluate_plane": 2, "evaluate_activations": 1}

@@ -16,7 +16,7 @@ from modeconn.permutation.spec import apply, draw, only, pin
 # Decides which groups `prove` pins. The tolerance of (a), which decides no result, is in `verdict`.
 # It is little because queries and keys reach the outputs through attention's weights alone, which hardly differ between
 # tokens that are alike, as those of drawn images are.
-LEAST_REACTION = 1e-3
+LEAST_REACTION = 1e-4
 
 
 @dataclass(frozen=True)
