@@ -79,6 +79,12 @@ class _Tracer(fx.Tracer):
         return isinstance(module, nn.LayerNorm) or super().is_leaf_module(module, name)
 
     def call_module(self, module, forward, args, kwargs):
+        if _is_plain_attention(module, args, kwargs):
+            return _attend(module, args[0], kwargs.get("need_weights", True))
+        if type(module) is nn.TransformerEncoderLayer and len(args) + len(kwargs) == 1:
+            return _encode(module, *args, *kwargs.values())
+        if type(module) is nn.TransformerEncoder and len(args) + len(kwargs) == 1:
+            return _encode_all(module, *args, *kwargs.values())
         try:
             return super().call_module(module, forward, args, kwargs)
         except Exception:
@@ -89,6 +95,50 @@ class _Tracer(fx.Tracer):
         if _context() != self.context:
             raise ValueError("it computes a part under autocast or without gradients, which a graph does not keep")
         return super().create_node(*arguments, **options)
+
+
+# torch's own transformers are leaves of a graph, or hang on values where they are not. These compute what they do when
+# they are given tokens alone.
+
+
+def _is_plain_attention(module, args, kwargs):
+    """Whether a module is torch's attention of a value to itself, without masks or tokens of its own."""
+    if type(module) is not nn.MultiheadAttention or module.bias_k is not None or module.add_zero_attn:
+        return False
+    given = {name: value for name, value in kwargs.items() if value is not None and name != "need_weights"}
+    alone = len(args) == 3 and args[0] is args[1] is args[2] and not any(given.values())
+    return alone and module._qkv_same_embed_dim and kwargs.get("average_attn_weights", True)
+
+
+def _attend(module, tokens, need_weights):
+    """(mixed tokens, weights or None), in torch's own memory format: by it dropout draws."""
+    functional, dropout = nn.functional, module.dropout if module.training else 0.0
+    tokens = tokens.transpose(0, 1) if module.batch_first else tokens
+    projected = functional.linear(tokens, module.in_proj_weight, module.in_proj_bias).chunk(3, -1)
+    heads = (projected[i].unflatten(-1, (module.num_heads, module.head_dim)) for i in range(3))
+    query, key, value = (part.permute(1, 2, 0, 3) for part in heads)
+    if need_weights:
+        weights = ((query * module.head_dim**-0.5) @ key.transpose(-2, -1)).softmax(-1)
+        weights = functional.dropout(weights, dropout, module.training)
+        mixed, weights = weights @ value, weights.mean(1)
+    else:
+        mixed, weights = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout), None
+    mixed = module.out_proj(mixed.permute(2, 0, 1, 3).flatten(2))
+    return mixed.transpose(0, 1) if module.batch_first else mixed, weights
+
+
+def _encode(layer, tokens):
+    if layer.norm_first:
+        tokens = tokens + layer._sa_block(layer.norm1(tokens), None, None)
+        return tokens + layer._ff_block(layer.norm2(tokens))
+    tokens = layer.norm1(tokens + layer._sa_block(tokens, None, None))
+    return layer.norm2(tokens + layer._ff_block(tokens))
+
+
+def _encode_all(encoder, tokens):
+    for layer in encoder.layers:
+        tokens = layer(tokens)
+    return tokens if encoder.norm is None else encoder.norm(tokens)
 
 
 def _context():

@@ -27,17 +27,24 @@ LEAST_ENTRY = 5e-4
 def mix(spec, matrices, tensors):
     """`permutation.apply` with a matrix for each group in place of a permutation; linear in each of them.
 
+    spec: without blocks, whose channels no mean of permutations keeps together.
     matrices: group -> (n, n), a row for each new neuron, holding its shares of the old ones. The matrix of a
     permutation, with ones at [i, permutation[i]], does what the permutation does.
     """
     alike = defaultdict(list)  # one product for all: bias and normalization of a layer have the same axis
     for axis in spec.axes:
         if axis.tensor in tensors:
-            alike[axis.dim, axis.segments, tensors[axis.tensor].shape].append(axis.tensor)
+            alike[axis.dim, axis.segments, axis.order, tensors[axis.tensor].shape].append(axis.tensor)
     mixed = dict(tensors)
-    for (dim, segments, _), names in alike.items():
+    for (dim, segments, order, _), names in alike.items():
         stacked = torch.stack([mixed[name] for name in names], -1)
-        mixed |= dict(zip(names, _mix_axis(dim, segments, matrices, stacked).unbind(-1)))
+        if order is None:
+            stacked = _mix_axis(dim, segments, matrices, stacked)
+        else:
+            order = torch.tensor(order, device=stacked.device)
+            straight = _mix_axis(dim, segments, matrices, stacked.index_select(dim, order))
+            stacked = straight.index_select(dim, order.argsort())
+        mixed |= dict(zip(names, stacked.unbind(-1)))
     return mixed
 
 

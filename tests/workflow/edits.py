@@ -41,8 +41,8 @@ SOURCE_EDITS = {
     "how long Snakemake has to end": (ROOM + "stopping.py", "GRACE = 20", "GRACE = 30", {}),
     "what pins a group of neurons: the alignments and what follows": (
         ROOM + "permutation/proof.py",
-        "LEAST_REACTION = 1e-2",
-        "LEAST_REACTION = 1e-3",
+        "LEAST_REACTION = 1e-4",
+        "LEAST_REACTION = 1e-5",
         {"align": 5, "refine": 2, "evaluate_signature": 6, "fit_curve": 6, "evaluate_curve": 10, "select_network": 2}
         | {"evaluate_plane": 2, "evaluate_activations": 1, "evaluate_barriers": 1},
     ),
@@ -60,8 +60,8 @@ SOURCE_EDITS = {
     ),
     "one matching method: the other alignments stay": (
         ROOM + "matching/weight.py",
-        "max_sweeps=100",
-        "max_sweeps=99",
+        "max_sweeps: int = 100",
+        "max_sweeps: int = 99",
         {"align": 2, "evaluate_signature": 1, "fit_curve": 1, "evaluate_curve": 2, "evaluate_barriers": 1},
     ),
     "the correlations: what is matched by them, and all comparisons of activations": (
@@ -71,7 +71,12 @@ SOURCE_EDITS = {
         {"align": 2, "refine": 1, "evaluate_signature": 6, "fit_curve": 3, "evaluate_curve": 5, "select_network": 2}
         | {"evaluate_plane": 2, "evaluate_activations": 2},
     ),
-    "frames of many networks, which nobody uses here": (ROOM + "matching/frames.py", "PATIENCE = 20", "PATIENCE = 10", {}),
+    "frames of many networks, which nobody uses here": (
+        ROOM + "matching/frames.py",
+        "PATIENCE = 20",
+        "PATIENCE = 10",
+        {},
+    ),
     "refinement: only PAM and what follows": (
         ROOM + "refinement.py",
         "LEAST_ENTRY = 5e-4",

@@ -308,7 +308,7 @@ def test_a_network_is_checked_before_it_is_trained(tmp_path):
         (found,) = checkout.path.glob("results/logs/check_network/*/*.json")
         assert "8 groups of neurons may be permuted" in found.read_text()
         proof = "scripts/modeconn/permutation/proof.py"
-        with checkout.edited(proof, "LEAST_REACTION = 1e-2", "LEAST_REACTION = 1e-3"):
+        with checkout.edited(proof, "LEAST_REACTION = 1e-4", "LEAST_REACTION = 1e-5"):
             assert checkout.planned("networks") == {}
             assert "align" in checkout.planned("alignments")
 

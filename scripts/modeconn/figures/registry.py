@@ -4,7 +4,7 @@ To add a figure is its module in this package, its entry in `FIGURES`, and its c
 """
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from modeconn.configuration import shown_as
 
@@ -71,7 +71,7 @@ class Figure(NamedTuple):
     label: str
     tables: list[str]
     by: list[str]
-    parts: Callable[[Pairs], Iterable[tuple[str, ...]]]
+    parts: Callable[[Any], Iterable[tuple[str, ...]]]
     study: str = "alignment"
 
 
@@ -117,7 +117,7 @@ def of(config: dict) -> list[str]:
     """Every figure of a complete config, by its path without folder and ending: <dataset>-<network>-<recipe>/<name>."""
     found: dict[str, None] = {}
     for study, entry in ((study, entry) for study, entries in config["studies"].items() for entry in entries):
-        shown = pairs(config, entry) if study == "alignment" else None
+        shown: Any = pairs(config, entry) if study == "alignment" else None
         for recipe in entry.get("recipes", [entry.get("recipe")]):
             studied = "-".join([entry["dataset"], entry.get("network", ALL), recipe])
             for name, figure in FIGURES.items():

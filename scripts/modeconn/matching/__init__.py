@@ -10,6 +10,10 @@ import math
 from collections.abc import Callable
 from importlib import import_module
 
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from modeconn import permutation
 from modeconn.dispatch import MATCHING
 
 
@@ -18,6 +22,37 @@ def method_of(name: str) -> Callable:
     if name not in MATCHING:
         raise ValueError(f"alignment method {name!r} is unknown to align, which knows {', '.join(MATCHING)}")
     return import_module(f"modeconn.matching.{MATCHING[name]}").match
+
+
+def assign_blocks(similarity, members):
+    """The best order of blocks, and of the channels within each, for all groups that permute these blocks at once.
+
+    similarity: (n, n), of n blocks of a to those of b for their own sake. members: group -> (n m, n m), of its
+    channels, m to a block. Each pair of blocks counts what the best order within it makes of it.
+    Returns (indices (n,) of the blocks, group -> indices (n m,)), both into b, int64.
+    """
+    similarity, within = similarity.copy(), {}
+    number = len(similarity)
+    for group, matrix in members.items():
+        size = len(matrix) // number
+        parts = matrix.reshape(number, size, number, size).swapaxes(1, 2)
+        found = [[linear_sum_assignment(part, maximize=True) for part in row] for row in parts]
+        similarity += [[part[order].sum() for part, order in zip(*row)] for row in zip(parts, found)]
+        within[group] = [[torch.from_numpy(order) for _, order in row] for row in found]
+    order = linear_sum_assignment(similarity, maximize=True)[1]
+    chosen = {
+        group: permutation.blockwise(torch.from_numpy(order), [row[block] for row, block in zip(orders, order)])
+        for group, orders in within.items()
+    }
+    return torch.from_numpy(order), chosen
+
+
+def assign_within(matrix, order):
+    """The best order of channels, indices into b, where the blocks have an order; matrix as of `assign_blocks`."""
+    number = len(order)
+    parts = matrix.reshape(number, len(matrix) // number, number, -1).swapaxes(1, 2)
+    found = [linear_sum_assignment(parts[i, block], maximize=True)[1] for i, block in enumerate(order.tolist())]
+    return permutation.blockwise(order, list(map(torch.from_numpy, found)))
 
 
 def check_tensors(names, tensors_a, tensors_b):

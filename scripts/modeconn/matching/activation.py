@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from itertools import chain
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
@@ -10,7 +11,7 @@ from modeconn import datasets
 from modeconn import permutation as permutations
 from modeconn.folding import fold
 from modeconn.functional import arithmetic
-from modeconn.matching import check_tensors
+from modeconn.matching import assign_blocks, check_tensors
 
 LOGITS = "logits"
 BATCH = 64  # images: the quickest on a CPU
@@ -248,13 +249,24 @@ def match_correlations(spec, correlations, statistic="sum", kernel="correlation"
     """
     statistics = check_statistic(spec, statistic)
     permutation = permutations.identity(spec)
+    costs = {}
     for group in spec.groups:
         of_group = [correlation for correlation in correlations if correlation.group == group]
         if of_group:
             cost = COSTS[kernel](of_group, STATISTICS[statistics.get(group, "sum")])
             if not cost.isfinite().all():
                 raise ValueError(f"group {group}: the activations' correlations are not finite: they overflow")
-            permutation[group] = torch.from_numpy(linear_sum_assignment(cost.cpu().numpy())[1])
+            costs[group] = cost.cpu().numpy()
+    for blocks, members in permutations.clusters(spec).items():
+        known = {group: -costs.pop(group).astype(np.float64) for group in (blocks, *members) if group in costs}
+        number = spec.groups[blocks]
+        own = known.pop(blocks, np.zeros((number, number)))
+        permutation[blocks], found = assign_blocks(own, known)
+        for group in members:
+            straight = [torch.arange(spec.groups[group] // number)] * number
+            permutation[group] = found.get(group, permutations.blockwise(permutation[blocks], straight))
+    for group, cost in costs.items():
+        permutation[group] = torch.from_numpy(linear_sum_assignment(cost)[1])
     return permutation
 
 

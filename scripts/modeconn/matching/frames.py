@@ -214,6 +214,8 @@ def _nearest(a, b):
 
 def _networks(spec, tensors, names):
     """The networks one by one, with those of the tensors `names` that the spec permutes."""
+    if spec.blocks:
+        raise ValueError("frames mean and cycle cannot match heads and grouped convolutions: take the frame first")
     names = set(names)
     used = list(dict.fromkeys(axis.tensor for axis in spec.axes if axis.tensor in names))
     lanes = {len(tensors[name]) if name in tensors else 0 for name in used}

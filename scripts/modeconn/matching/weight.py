@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from modeconn import permutation as permutations
 from modeconn import randomness
-from modeconn.matching import check_tensors
+from modeconn.matching import assign_blocks, assign_within, check_tensors
 from modeconn.permutation import Axis, PermutationSpec, Segment
 
 BLOCK = 2**16  # numbers that are turned into float64 at a time
@@ -46,8 +46,9 @@ def match_weights(
     """Permutation of b that maximizes Σ ⟨a, permuted b⟩ over the tensors `names`, by coordinate descent.
 
     Algorithm 1 of Git Re-Basin (Ainsworth et al. 2023), with the options of Sharma et al. 2024:
-    one group at a time, the others fixed, until no group gains. A group's similarity counts every axis that carries
-    it: incoming and outgoing weights, biases, normalization.
+    one group at a time, the others fixed, until no group gains. Groups that permute the same blocks (heads; a
+    convolution's groups) are matched as one. A group's similarity counts every axis that carries it: incoming and
+    outgoing weights, biases, normalization.
     tensors_a, tensors_b: state dicts, or several checkpoints' as `stack` makes one of them.
     names: the parameters, all or some (see `without`); running statistics describe data and have other units, so they
     do not belong here.
@@ -76,7 +77,7 @@ def match_weights(
     held = held or {}
     if strangers := [group for group in held if group not in spec.groups]:
         raise ValueError(f"weight matching: held group {strangers[0]!r} is none of {', '.join(spec.groups)}")
-    groups, names = list(spec.groups), set(names)
+    whole, names = spec, set(names)
     used = list(dict.fromkeys(axis.tensor for axis in spec.axes if axis.tensor in names))
     check_tensors(used, tensors_a, tensors_b)
     if held:
@@ -85,14 +86,17 @@ def match_weights(
         spec = permutations.pin(spec, held, "held")
     if initial is not None:
         permutations.apply(spec, initial, {name: tensors_b[name] for name in used})  # refuses another network's
-    problem = _Problem(spec, tensors_a, tensors_b, used, kernel)
+    if spec.blocks and kernel != "linear":
+        raise ValueError(f"weight matching: kernel {kernel!r} cannot match heads and grouped convolutions: take linear")
+    (straight, tensors_a), (_, tensors_b) = (permutations.straightened(spec, each) for each in (tensors_a, tensors_b))
+    problem = _Problem(straight, tensors_a, tensors_b, used, kernel)
     generator = randomness.generator("match_weights", seed)
     starts = islice(_starts(problem, generator, initial), restarts)
     descents = (start.descend(generator, max_sweeps, order) for start in starts)
     least = problem.least_gain
     best = reduce(lambda best, other: other if other.objective() > best.objective() + least else best, descents)
-    found = best.permutation | held
-    return {group: found[group] for group in groups}
+    found = permutations.identity(whole) | best.permutation | held
+    return {group: found[group] for group in whole.groups}
 
 
 def without(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
@@ -155,7 +159,9 @@ def _grown(problem, generator):
     """The groups in random order, each next to what is pinned or already there, as far as the network allows."""
     left, there = list(problem.groups), set()
     while left:
-        near = [group for group in left if any(run.others <= there for run in problem.runs[group] if not run.stacked)]
+        near = [
+            group for group in left if any(run.others <= there for run in problem.runs_with(group) if not run.stacked)
+        ]
         near = near or left
         group = near[torch.randint(len(near), (), generator=generator)]
         left.remove(group)
@@ -198,12 +204,14 @@ class _Problem:
         self.tensors, self.axes = {}, {}  # tensor -> (a, b); tensor -> dim -> axis
         self.runs = {group: [] for group in spec.groups}
         self.places = {group: defaultdict(set) for group in spec.groups}  # group -> tensor -> dims
+        self.members = permutations.clusters(spec)
+        first = {group: group for group in spec.groups} | spec.blocks  # what a group is matched with
         axes, vectors = defaultdict(dict), defaultdict(list)
         for axis in spec.axes:
             axes[axis.tensor][axis.dim] = axis
         for name in names:
             both = [_single(tensors[name]) for tensors in (tensors_a, tensors_b)]
-            for run in _runs(name, axes[name]):
+            for run in _runs(name, axes[name], first):
                 if kernel != "linear":
                     self._add_alone(run, both, axes[name])
                 elif both[0].ndim == 1:
@@ -215,7 +223,7 @@ class _Problem:
             axis = Axis(name, 0, (Segment(group, size),), output=True)
             both = [torch.cat(parts, 1) for parts in zip(*rows)]
             self._add(_Run(group, name, 0, 0, size, 1, frozenset(), stacked=True), both, {0: axis})
-        self.groups = [group for group, runs in self.runs.items() if runs]
+        self.groups = [group for group in self.runs if group not in spec.blocks and self.runs_with(group)]
 
     @cached_property
     def least_gain(self):
@@ -232,6 +240,10 @@ class _Problem:
 
     def start(self, permutation=None):
         return (_LogLinear if self.kernel == "loglinear" else _Matching)(self, permutation)
+
+    def runs_with(self, group):
+        """The runs of a group and of those that permute its blocks."""
+        return [run for each in (group, *self.members.get(group, ())) for run in self.runs[each]]
 
     def _add(self, run, both, axes):
         self.tensors[run.tensor], self.axes[run.tensor] = both, axes
@@ -277,9 +289,12 @@ class _Matching:
         """
         matched = set()
         for group in groups:
-            runs = self.problem.runs[group]
+            runs = self.problem.runs_with(group)
             ready = [run for run in runs if run.others <= matched]
-            if ready:
+            if group in self.problem.members:
+                self._move_all(self._assign_blocks(group, ready or runs, self._gram if ready else self._sorted_gram))
+                self._refine_blocks(group, matched | {group})
+            elif ready:
                 self._move(group, self._assign(ready, self._similarity(ready)))
             else:
                 self._move(group, torch.from_numpy(_assign(sum(map(self._sorted_gram, runs)).numpy())))
@@ -297,12 +312,14 @@ class _Matching:
                 if group in stale:
                     stale.remove(group)
                     if self._improve(group):
-                        stale.update(*(run.others for run in self.problem.runs[group]))
+                        stale.update(*(run.others for run in self.problem.runs_with(group)))
         self.grams.clear()
         return self
 
     def _improve(self, group):
         """Match one group, the others fixed; whether that raised the objective."""
+        if group in self.problem.members:
+            return self._improve_blocks(group)
         runs = self.problem.runs[group]
         before, tensors = self.permutation[group], {run.tensor for run in runs}
         similarity = self._similarity(runs)
@@ -322,6 +339,45 @@ class _Matching:
         for name, (product, entries) in known.items():
             self.products[name], self.entries[name] = product, entries
         return False
+
+    def _improve_blocks(self, blocks):
+        """Match all that permutes some blocks, or only what is within them, the others fixed; whether that gained."""
+        before = {group: self.permutation[group] for group in (blocks, *self.problem.members[blocks])}
+        value = self._value(blocks)
+        runs = [run for run in self.problem.runs_with(blocks) if blocks not in run.others]
+        for anew in (True, False):
+            if anew:
+                self._move_all(self._assign_blocks(blocks, runs, self._gram))
+            self._refine_blocks(blocks)
+            changed = any(not torch.equal(order, self.permutation[group]) for group, order in before.items())
+            if changed and self._value(blocks) - value > self.problem.least_gain:
+                return True
+            self._move_all(before)
+        return False
+
+    def _value(self, blocks):
+        return sum(map(self._product, sorted({run.tensor for run in self.problem.runs_with(blocks)})))
+
+    def _assign_blocks(self, blocks, runs, gram):
+        """The best orders by these runs, of which none has two axes with these blocks: group -> indices."""
+        similarity = {}
+        for group in (blocks, *self.problem.members[blocks]):
+            size = self.problem.spec.groups[group]
+            grams = [gram(run).double().cpu().numpy() for run in runs if run.group == group]
+            similarity[group] = sum(grams, np.zeros((size, size)))
+        order, within = assign_blocks(similarity.pop(blocks), similarity)
+        return {blocks: order} | within
+
+    def _refine_blocks(self, blocks, there=None):
+        """Order anew what is within each block, one group after the other, by all tensors or those matched so far."""
+        for group in self.problem.members[blocks]:
+            runs = [run for run in self.problem.runs[group] if there is None or run.others <= there]
+            if runs:
+                self._move(group, assign_within(self._similarity(runs), self.permutation[blocks]))
+
+    def _move_all(self, orders):
+        for group, order in orders.items():
+            self._move(group, order)
 
     def _move(self, group, order):
         self.permutation[group] = order
@@ -467,10 +523,11 @@ def _sorted(tensor, dims):
     return torch.from_numpy(array)
 
 
-def _runs(name, axes):
-    """The runs of the groups on a tensor's axes."""
+def _runs(name, axes, first):
+    """The runs of the groups on a tensor's axes. first: the group that a group is matched with."""
     for dim, axis in axes.items():
-        others = {s.group for other in axes.values() if other is not axis for s in other.segments} - {None}
+        groups = {s.group for other in axes.values() if other is not axis for s in other.segments} - {None}
+        others = {first[group] for group in groups}
         start = 0
         for segment in axis.segments:
             if segment.group is not None:

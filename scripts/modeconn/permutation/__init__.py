@@ -12,6 +12,8 @@ from modeconn.permutation.spec import (
     Segment,
     Site,
     apply,
+    blockwise,
+    clusters,
     compose,
     freedom,
     identity,
@@ -20,6 +22,7 @@ from modeconn.permutation.spec import (
     pin,
     random,
     stacked,
+    straightened,
 )
 
 __all__ = [
@@ -28,7 +31,9 @@ __all__ = [
     "Segment",
     "Site",
     "apply",
+    "blockwise",
     "capture",
+    "clusters",
     "compose",
     "discover",
     "freedom",
@@ -38,6 +43,7 @@ __all__ = [
     "pin",
     "random",
     "stacked",
+    "straightened",
     "verify",
 ]
 

@@ -1,16 +1,19 @@
 """Discovery: the permutation spec of a network, read off its graphs."""
 
+import inspect
 import re
 from collections import defaultdict
 from dataclasses import replace
-from itertools import chain
+from itertools import accumulate, chain
 from typing import NamedTuple
 
 import torch
 from torch import fx, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from modeconn import forward
 from modeconn.permutation.graphs import DROPOUT, attempt, graphs_of, kind_of, words
+from modeconn.permutation.groups import Groups, Run, ids_of, pinned
 from modeconn.permutation.spec import Axis, PermutationSpec, Segment, Site
 
 
@@ -19,30 +22,32 @@ def discover(network, example):
 
     example: one batch of at least two inputs, such as (N, C, H, W). The network is left as it was.
     What the walk does not understand is pinned to the identity, and the spec says why: it may be less free than it
-    could be.
+    could be. Where channels are split, each part is a group; heads and the groups of a convolution are blocks.
     Raises ValueError where the network cannot be traced or run, computes something else than its graphs or returns
     anything but logits, or has a parameter that neither graph uses.
     """
     name = type(network).__name__
     forward.check_network(network)
     twin = forward.copied(network, network.parameters())
-    groups = _Groups()
+    groups = Groups()
     walks = [_Walk(graph, groups) for graph in graphs_of(twin, example)]
     for walk in walks:
         attempt(walk.run, example, name)
     for parameter_name, parameter in twin.named_parameters():
         if id(parameter) not in groups.reached:
             raise ValueError(f"{name}: parameter {parameter_name} takes no part in the forward pass; use or remove it")
-    roots = sorted({groups.find(group) for group in range(1, len(groups.names))} - {0})
+    groups.settle()
+    roots = groups.roots()
     sites, pre_sites = (_sites(walks, groups, before) for before in (False, True))
     named = ((name, groups.fixed.get(id(tensor))) for name, tensor in twin.named_parameters())
-    pinned = chain(groups.pinned.items(), named)
+    reasons = chain(groups.pinned.items(), named)
     return PermutationSpec(
         groups={groups.names[root]: groups.sizes[root] for root in roots},
         axes=_axes(twin, groups),
         sites={groups.names[root]: sites.get(root, ()) for root in roots},
         pre_sites={groups.names[root]: pre_sites.get(root, ()) for root in roots},
-        pinned={name: reason for name, reason in pinned if reason},
+        pinned={name: reason for name, reason in reasons if reason},
+        blocks={groups.names[root]: groups.names[groups.blocks[root]] for root in roots if root in groups.blocks},
     )
 
 
@@ -52,10 +57,13 @@ def _axes(network, groups):
     for name, tensor in chain(*members):
         names.setdefault(id(tensor), []).append(name)
     axes = []
-    for (tensor, dim), (runs, output) in groups.axes.items():
-        segments = tuple(Segment(groups.names[groups.find(run.group)], run.size, run.repeat) for run in runs)
+    for (tensor, dim), bound in groups.axes.items():
+        runs = groups.resolve(bound.runs)
+        segments = tuple(
+            Segment(groups.names[run.group], run.size, run.repeat, run.read and run.group > 0) for run in runs
+        )
         if any(segment.group for segment in segments):
-            axes += [Axis(name, dim, segments, output) for name in names[tensor]]
+            axes += [Axis(name, dim, segments, bound.output, bound.order, bound.blocks) for name in names[tensor]]
     return tuple(axes)
 
 
@@ -72,7 +80,7 @@ def _sites(walks, groups, before):
                 value = node.all_input_nodes[0] if before else node
                 for group, site in _carried(value, walk.labels[value], groups):
                     nonlinear[group] += (replace(site, training=training),)
-            if label and len(label.runs) == 1:
+            if isinstance(label, _Label) and len(label.runs) == 1:
                 for group, site in _carried(node, label, groups):
                     alone[group] = (replace(site, training=training),)
         sites = alone | nonlinear | sites
@@ -82,25 +90,44 @@ def _sites(walks, groups, before):
 def _carried(node, label, groups):
     """(number of a group, its site) for the groups whose channels are single entries of the node's value."""
     offset = 0
-    for run in label.runs if label else ():
+    for run in groups.resolve(label.runs) if isinstance(label, _Label) and label.order is None else ():
         if run.repeat == 1:
-            yield groups.find(run.group), Site(node.name, label.dim, offset, run.size)
+            yield run.group, Site(node.name, label.dim, offset, run.size)
         offset += run.size * run.repeat
-
-
-class _Run(NamedTuple):
-    """A segment while groups are still being tied: `group` is a number of `_Groups`."""
-
-    group: int
-    size: int
-    repeat: int = 1
 
 
 class _Label(NamedTuple):
     """What a value carries: groups along one of its axes."""
 
     dim: int
-    runs: tuple[_Run, ...]
+    runs: tuple[Run, ...]
+    order: tuple[int, ...] | None = None  # as in `spec.Axis`
+
+
+class _Spread(NamedTuple):
+    """What a value carries along several of its axes.
+
+    ids: of the channel of each entry, see `groups.Groups.runs_of`. places: which of the channel's entries it was when
+    the channels last were along one axis, of which value. Both have the value's shape.
+    """
+
+    ids: torch.Tensor
+    places: torch.Tensor
+
+
+class _Grid(NamedTuple):
+    """A value's channels along two of its axes, blocks along `outer` and those of each block along `inner`."""
+
+    outer: int
+    inner: int
+    runs: tuple[Run, ...]  # block by block
+    blocks: tuple[Run, ...]  # along `outer`; pinned where they have to keep their order
+
+
+class _Several(NamedTuple):
+    """The labels of a tuple of values."""
+
+    labels: tuple
 
 
 class _Own(NamedTuple):
@@ -109,71 +136,6 @@ class _Own(NamedTuple):
     name: str
     tensor: nn.Parameter
     dims: tuple[int | None, ...]
-
-
-def _pinned(size):
-    return (_Run(0, size),)
-
-
-class _Groups:
-    """Union-find over groups, and the axes that carry them.
-
-    Group 0 is the identity: what must not move is merged into it. The oldest member stands for its set,
-    which therefore has the name of its first opener.
-    """
-
-    def __init__(self):
-        self.names, self.sizes, self.parents = [None], [0], [0]
-        self.axes = {}  # (id of a tensor, dim) -> (runs, output)
-        self.reached = set()  # ids of tensors
-        self.reason = ""  # why what is pinned now is pinned; empty for the network's output
-        self.pinned, self.fixed = {}, {}  # name of an opener, or id of a tensor -> the reason
-
-    def open(self, name, size):
-        if size == 1:
-            return _pinned(1)
-        self.names.append(name)
-        self.sizes.append(size)
-        self.parents.append(len(self.parents))
-        return (_Run(self.parents[-1], size),)
-
-    def find(self, group):
-        while self.parents[group] != group:
-            group = self.parents[group]
-        return group
-
-    def union(self, first, second):
-        oldest, other = sorted((self.find(first), self.find(second)))
-        if oldest == 0 != other:
-            for group in range(1, len(self.names)):
-                if self.find(group) == other:
-                    self.pinned.setdefault(self.names[group], self.reason)
-        self.parents[other] = oldest
-
-    def pin(self, runs):
-        for run in runs:
-            self.union(0, run.group)
-
-    def tie(self, first, second):
-        """One axis has both cuts. Cuts into different lengths leave it no freedom that is easily told: pinned."""
-        if [run[1:] for run in first] == [run[1:] for run in second]:
-            for one, other in zip(first, second):
-                self.union(one.group, other.group)
-        else:
-            self.pin(first + second)
-
-    def bind(self, tensor, dim, runs, output):
-        """Axis `dim` of a tensor carries `runs`; what it carries from another use is tied to them."""
-        self.reached.add(id(tensor))
-        self.tie(self.axes.setdefault((id(tensor), dim), (runs, output))[0], runs)
-
-    def fix(self, tensors):
-        """No axis of the tensors may be permuted."""
-        for tensor in tensors:
-            self.reached.add(id(tensor))
-            self.fixed.setdefault(id(tensor), self.reason)
-            for dim, size in enumerate(tensor.shape):
-                self.bind(tensor, dim, _pinned(size), output=False)
 
 
 # Operations as `kind_of` names them.
@@ -193,12 +155,24 @@ _MOVE = words("""
     permute transpose swapaxes swapdims movedim moveaxis squeeze unsqueeze t
     mean sum prod amax amin std var norm logsumexp
 """)
+_OUTPUTS = words("googlenetoutputs inceptionoutputs")  # torchvision's tuples of logits
 _SHAPE = words("size dim ndimension numel stride getattr")
-_VIEWS = _MOVE | _RESHAPE | words("getattr getitem")  # where they return the memory that they were given
+# Entries moved about, repeated or left out, which says all of what they do.
+_REARRANGE = _RESHAPE | words("""
+    permute transpose swapaxes swapdims movedim moveaxis squeeze unsqueeze t unflatten expand contiguous getitem
+    chunk split tensorsplit unbind narrow select roll flip channelshuffle pixelshuffle pixelunshuffle
+""")
+_VIEWS = (
+    _MOVE | _RESHAPE | words("getattr getitem expand expandas")
+)  # where they return the memory that they were given
 # Products with a matrix; a bias may follow.
 _PRODUCTS = {"linear": "...i,oi->...o", "matmul": "...i,io->...o", "mm": "...i,io->...o"}
+_BOTH = dict.fromkeys(("matmul", "mm", "bmm"), "...ij,...jk->...ik")  # of two values
 _NAMES = ("input", "weight", "other", "mat2", "bias")  # of their arguments
+_SCORES, _MIXED = "...ld,...sd->...ls", "...ls,...sd->...ld"  # attention: queries and keys, then weights and values
+_ONE_AXIS = words("softmax logsoftmax normalize")  # see a whole axis
 _SPATIAL = re.compile(r"(?:pool|pad)([123])d$")
+_POSITIONS, _VALUES = 2**24, 2**44  # what a place tells apart: positions, then entries of a channel, then values
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _CHANNEL_NORMS = (*_BATCH_NORMS, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm, nn.PReLU)
@@ -216,6 +190,7 @@ class _Walk(fx.Interpreter):
         self.groups = groups
         self.labels = {}
         self.own = {}  # node -> _Own; such a node has no label
+        self.sources = 0  # values of whose entries places are told
 
     def kind(self, node):
         return kind_of(self.fetch_attr(node.target) if node.op == "call_module" else node.target)
@@ -250,12 +225,18 @@ class _Walk(fx.Interpreter):
             users = ", ".join(self._named(user) for user in node.users)
             self.groups.reason = f"a tensor without a layer, used by {users}"
             self.groups.fix([value])
+        first = next(iter(node.all_input_nodes), None)
+        if isinstance(self.labels.get(first), _Several):
+            chosen = node.args[1] if self.kind(node) == "getitem" else None
+            if type(chosen) is int:
+                return self.labels[first].labels[chosen]
+            return self._unknown(node, [(None, label) for label in self.labels[first].labels])
         if not any(label for _, label in inputs):
             return None
-        if node.op == "output":
+        if node.op == "output" or self.kind(node) in _OUTPUTS:
             self.groups.reason = ""
             return self._pin(inputs)
-        if not isinstance(value, torch.Tensor):
+        if not isinstance(value, torch.Tensor) and self.kind(node) not in _REARRANGE:
             return self._unknown(node, inputs) if self.kind(node) not in _SHAPE else None
         return self._operation(node, inputs, value)
 
@@ -263,10 +244,16 @@ class _Walk(fx.Interpreter):
         own = {name for name in ("weight", "bias") if getattr(module, name, None) is not None}
         # Pruning and parametrizations compute the weight from parameters of other names, which no rule here knows.
         if own == {name for name, _ in module.named_parameters()} and len(inputs) == 1:
-            if type(module) in LAYERS:
+            if type(module) in (*LAYERS, NonDynamicallyQuantizableLinear):  # the latter: attention's last layer
                 return self._layer(node.target, module, *inputs[0], value)
-            if type(module) in _CHANNEL_NORMS and getattr(module, "num_groups", 1) == 1:
-                return self._channel_norm([*module.parameters(), *module.buffers()], *inputs[0])
+            if type(module) in _CHANNEL_NORMS:
+                tensors, groups = [*module.parameters(), *module.buffers()], getattr(module, "num_groups", 1)
+                return self._channel_norm(tensors, *inputs[0], groups)
+            if type(module) is nn.Embedding and module.max_norm is None:
+                runs = self.groups.open(node.target, module.embedding_dim)
+                self.groups.bind(module.weight, 1, runs, output=True)
+                self._pin(inputs)
+                return _Label(value.ndim - 1, runs) if module.embedding_dim > 1 else None
             if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
                 return self._layer_norm(module, *inputs[0])
         self.groups.reason = f"{self._named(node)} is not understood"
@@ -279,21 +266,40 @@ class _Walk(fx.Interpreter):
         args, kwargs = self.fetch_args_kwargs_from_env(node)
         kind = self.kind(node)
         if kind in _NONLINEAR | DROPOUT | _CARRYING:
+            if kind in _ONE_AXIS and isinstance(inputs[0][1], _Spread):
+                return self._along(node, inputs, args, kwargs)
             return self._elementwise(inputs, value.ndim)
         if kind in _CONCATENATE and (parts := self._parts(node)):
             return self._concatenate(parts, args, kwargs)
         if kind == "stack" and (parts := self._parts(node)):
             return self._stack(parts, args, kwargs)
+        if kind in _BOTH or kind == "einsum":
+            return self._both(node, kind, value)
+        if kind == "scaleddotproductattention":
+            return self._attention(node, value)
         (shape, label), *others = inputs
+        plain = isinstance(label, _Label) and label.dim == len(shape) - 1 and label.order is None
+        if kind == "patchmergingpad" and plain:  # torchvision's Swin: four neighbours' channels, one after the other
+            return label._replace(runs=label.runs * 4)
+        if kind == "getrelativepositionbias" and plain:  # the same: from (places, heads) to (1, heads, queries, keys)
+            return label._replace(dim=1)
         if label is None or others:
             return self._unknown(node, inputs)
+        if kind == "getattr" and args[1] in ("T", "mT"):
+            return self._rearrange(node, shape, label, args, kwargs)
+        if kind in _REARRANGE and (isinstance(label, _Spread) or not isinstance(value, torch.Tensor)):
+            return self._rearrange(node, shape, label, args, kwargs)
+        if isinstance(label, _Spread):
+            return self._unknown(node, inputs)
         if kind in _RESHAPE:
-            return self._reshape(node, shape, label, value.shape)
+            return self._reshape(node, shape, label, value.shape, args, kwargs)
         if kind == "getitem":
             return self._index(node, shape, label, args[1])
         # Not in place: the value before has its label already.
         if kind in _MOVE and args and not (node.op == "call_method" and node.target.endswith("_")):
             return self._move(node, shape, label, args, kwargs)
+        if kind in _REARRANGE:
+            return self._rearrange(node, shape, label, args, kwargs)
         if match := _SPATIAL.search(kind):
             mixed = int(match[1])
         elif kind == "pad" and len(args) > 1:
@@ -315,38 +321,57 @@ class _Walk(fx.Interpreter):
 
     def _pin(self, inputs):
         for _, label in inputs:
-            self.groups.pin(label.runs if label else ())
+            if isinstance(label, _Several):
+                self._pin([(None, part) for part in label.labels])
+            elif isinstance(label, _Spread):
+                self.groups.pin(self.groups.runs_of(label.ids.unique())[0])
+            elif label:
+                self.groups.pin(label.runs)
 
     def _layer(self, name, module, shape, label, value):
         """Linear and convolution: closes the groups of the input, opens one on the output; depthwise, carries them."""
         spatial = module.weight.ndim - 2
         dim_out = value.ndim - spatial - 1
-        runs = self._read(name, shape, label, len(shape) - spatial - 1)
+        runs, order = self._read(name, shape, label, len(shape) - spatial - 1)
         if getattr(module, "groups", 1) == 1:
-            self.groups.bind(module.weight, 1, runs, output=False)
-            runs = self.groups.open(name, value.shape[dim_out])
+            self.groups.bind(module.weight, 1, runs, output=False, order=order)
+            runs, order = self.groups.open(name, value.shape[dim_out]), None
         elif not module.groups == module.in_channels == module.out_channels:
+            runs, order = self._grouped(name, module, runs, order), None
+        for tensor in module.parameters():
+            self.groups.bind(tensor, 0, runs, output=True, order=order)
+        return _Label(dim_out, runs, order) if value.shape[dim_out] > 1 else None
+
+    def _grouped(self, name, module, runs, order):
+        """A convolution in groups of channels: they are blocks of what it reads and of what it writes."""
+        ids = ids_of(runs).view(module.groups, -1)
+        grid = self._rows(ids, 0, 1) if order is None else None
+        if grid is None:
             self.groups.reason = f"{name} convolves in {module.groups} groups of channels"
             self.groups.pin(runs)
-            runs = _pinned(value.shape[dim_out])
-            self.groups.fix([module.weight])
-        for tensor in module.parameters():
-            self.groups.bind(tensor, 0, runs, output=True)
-        return _Label(dim_out, runs) if value.shape[dim_out] > 1 else None
+            grid = _Grid(0, 1, pinned(module.in_channels), pinned(module.groups))
+        if module.weight.shape[1] > 1:
+            self.groups.bind(module.weight, 1, grid.runs, output=False, blocks=module.groups)
+        (run,) = runs = self.groups.open(name, module.out_channels)
+        self.groups.tie(self.groups.divide(run.group, module.groups), grid.blocks)
+        return runs
 
     def _read(self, name, shape, label, dim):
-        """The runs of the axis over which a layer sums."""
-        if label is not None and label.dim == dim:
-            return label.runs
+        """The runs of the axis over which a layer sums, and their order."""
+        if isinstance(label, _Label) and label.dim == dim:
+            return label.runs, label.order
         self.groups.reason = f"the layer {name} reads another axis"
         self._pin([(shape, label)])
-        return _pinned(shape[dim])
+        return pinned(shape[dim]), None
 
-    def _channel_norm(self, tensors, shape, label):
-        """Batch normalization, group normalization with one group, PReLU: parameters along axis 1."""
+    def _channel_norm(self, tensors, shape, label, groups=1):
+        """Batch normalization, group normalization, PReLU: parameters along axis 1, statistics of blocks of it."""
+        along = isinstance(label, _Label) and label.dim == 1
+        if groups > 1 and not (along and label.order is None and self._rows(ids_of(label.runs).view(groups, -1), 0, 1)):
+            self._pin([(shape, label)])
         for tensor in tensors:
-            if label is not None and label.dim == 1 and tensor.shape == shape[1:2]:
-                self.groups.bind(tensor, 0, label.runs, output=True)
+            if along and tensor.shape == shape[1:2]:
+                self.groups.bind(tensor, 0, label.runs, output=True, order=label.order)
             else:
                 self.groups.fix([tensor])
         return label
@@ -354,14 +379,15 @@ class _Walk(fx.Interpreter):
     def _layer_norm(self, module, shape, label):
         """Layer normalization and its subclasses, which may move axes about: the weight's first axis is looked for."""
         parameters = {name: torch.zeros_like(parameter) for name, parameter in module.named_parameters()}
-        if label is not None and shape[label.dim] == module.normalized_shape[0] and "weight" in parameters:
+        plain = isinstance(label, _Label) and "weight" in parameters
+        if plain and shape[label.dim] == module.normalized_shape[0]:
             # With the weights of all channels but one switched off, the output must be zero but there.
             parameters["weight"][0] = 1
             probe = torch.arange(shape.numel()).sin().view(shape).to(module.weight)
             on = torch.func.functional_call(module, parameters, (probe,)).nonzero()
             if len(on) and not on[:, label.dim].any():
                 for tensor in module.parameters():
-                    self.groups.bind(tensor, 0, label.runs, output=True)
+                    self.groups.bind(tensor, 0, label.runs, output=True, order=label.order)
                 return label
         self.groups.reason = f"{type(module).__name__} normalizes another axis than that of the channels"
         self.groups.fix(module.parameters())
@@ -369,16 +395,20 @@ class _Walk(fx.Interpreter):
 
     def _elementwise(self, inputs, rank):
         """Entries that meet carry the same group; an input that is broadcast along the axis does not restrict it."""
+        if any(isinstance(label, _Spread) for _, label in inputs):
+            return self._meet(inputs, rank)
         dims = {label.dim + rank - len(shape) for shape, label in inputs if label}
         if len(dims) > 1:
             return self._pin(inputs)
         (dim,) = dims
-        runs = next(label.runs for _, label in inputs if label)
+        runs, order = next(label[1:] for _, label in inputs if label)
         for shape, label in inputs:
             size = shape[dim - rank] if rank - dim <= len(shape) else 1
-            if size > 1:
-                self.groups.tie(runs, label.runs if label else _pinned(size))
-        return _Label(dim, runs)
+            if size > 1 and label and label.order == order:
+                self.groups.tie(runs, label.runs)
+            elif size > 1:
+                self.groups.pin(runs + (label.runs if label else ()))
+        return _Label(dim, runs, order)
 
     def _with_own(self, node, value):
         """The label of a value that is made with parameters of the network's own.
@@ -396,14 +426,30 @@ class _Walk(fx.Interpreter):
         return label
 
     def _own_rule(self, node, value):
-        first, *others = node.all_input_nodes
+        tensors = [source for source in node.all_input_nodes if isinstance(self.env[source], torch.Tensor)]
+        first, *others = tensors
         kind = self.kind(node)
         if not others:
             return self._own_alone(node, kind, self.env[first], value)
         if kind == "prelu" and first not in self.own:
             return self._channel_norm([self.own[source].tensor for source in others], *self._inputs([first])[0])
         if kind in _NONLINEAR | _CARRYING:
-            return self._scale(node.all_input_nodes, value.ndim)
+            return self._scale(tensors, value.ndim)
+        if kind in _CONCATENATE:
+            return self._scale(tensors, value.ndim) if self._beside(node, value.ndim) else NotImplemented
+        if kind == "getitem" and first in self.own and isinstance(node.args[1], fx.Node) and self.own[first].dims[:1]:
+            index, own = self.env[others[0]], self.own[first]
+            self.own[node] = own._replace(dims=(None,) * index.ndim + own.dims[1:])
+            return None
+        if kind == "getrelativepositionbias" and first in self.own:
+            self.own[node] = self.own[first]._replace(dims=(None, self.own[first].dims[1], None, None))
+            return None
+        if kind == "shiftedwindowattention":
+            return self._window_attention(node, value)
+        if kind in ("layernorm", "rmsnorm"):
+            return self._functional_norm(node, first, others)
+        if kind in ("conv1d", "conv2d", "conv3d"):
+            return self._functional_conv(node, value)
         if kind in _PRODUCTS:
             named = [node.kwargs[name] for name in _NAMES if name in node.kwargs]
             operands = [operand for operand in (*node.args, *named) if operand is not None]
@@ -418,15 +464,86 @@ class _Walk(fx.Interpreter):
         own = self.own[node.all_input_nodes[0]]
         if kind in _VIEWS and value.data_ptr() == before.data_ptr() and not str(node.target).endswith("_"):
             places = zip(before.shape, before.stride(), own.dims)
-            known = {(size, stride): dim for size, stride, dim in places if size > 1}
-            axes = [(size, stride) for size, stride in zip(value.shape, value.stride()) if size > 1]
-            if set(axes) != set(known):
+            known = {(size, stride): dim for size, stride, dim in places if size > 1 and dim is not None}
+            axes = [(size, stride) for size, stride in zip(value.shape, value.stride()) if size > 1 and stride]
+            if not known.keys() <= set(axes) or value.numel() < before.numel():
                 return NotImplemented
             own = own._replace(dims=tuple(known.get(axis) for axis in zip(value.shape, value.stride())))
         elif kind not in _NONLINEAR | _CARRYING or value.shape != before.shape:
             return NotImplemented
         self.own[node] = own
         return None
+
+    def _beside(self, node, rank):
+        """Whether a concatenation leaves the channels of its values whole, as that of a class token and tokens does."""
+        dim = (node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis", 0))) % rank
+        labels = [self.labels[source] for source in node.all_input_nodes if source not in self.own]
+        return all(isinstance(label, _Label) and label.dim != dim for label in labels)
+
+    def _functional_norm(self, node, first, others):
+        """Layer or RMS normalization by a function, over the last axis."""
+        (shape, label), *more = self._inputs([source for source in node.all_input_nodes if source not in self.own])
+        over = node.args[1] if len(node.args) > 1 else node.kwargs.get("normalized_shape")
+        plain = isinstance(label, _Label) and label.dim == len(shape) - 1
+        if more or first in self.own or not plain or len(over) != 1 or not all(source in self.own for source in others):
+            return NotImplemented
+        return self._scale(node.all_input_nodes, len(shape))
+
+    def _functional_conv(self, node, value):
+        """A convolution by a function is a layer of its weight's name, if it is in one group."""
+        names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+        given = dict(zip(names, node.args)) | node.kwargs
+        images, weight, bias = given["input"], given["weight"], given.get("bias")
+        tensors = [source for source in (weight, bias) if source is not None]
+        if given.get("groups", 1) != 1 or images in self.own or not all(source in self.own for source in tensors):
+            return NotImplemented
+        ((shape, label),) = self._inputs([images])
+        rank, name = self.env[weight].ndim, self.own[weight].name
+        runs, order = self._read(name, shape, label, len(shape) - rank + 1)
+        self._bind_own(weight, 1 - rank, runs, output=False, order=order)
+        dim = value.ndim - rank + 1
+        runs = self.groups.open(name, value.shape[dim])
+        self._bind_own(weight, -rank, runs, output=True)
+        if bias is not None:
+            self._bind_own(bias, -1, runs, output=True)
+        return _Label(dim, runs) if value.shape[dim] > 1 else None
+
+    def _window_attention(self, node, value):
+        """torchvision's attention within windows (Swin): positions are moved about, and windows are apart."""
+        function = inspect.signature(node.target)
+        given = function.bind(*node.args, **node.kwargs).arguments
+        tensors = {name: source for name, source in given.items() if isinstance(source, fx.Node)}
+        layers = ("qkv_weight", "qkv_bias", "proj_weight", "proj_bias")
+        if not all(tensors[name] in self.own for name in layers if name in tensors) or tensors["input"] in self.own:
+            return NotImplemented
+        heads, (qkv, proj) = given["num_heads"], (self.own[tensors[name]] for name in layers[::2])
+        ((shape, label),) = self._inputs([tensors["input"]])
+        runs, order = self._read(qkv.name, shape, label, 3)
+        self._bind_own(tensors["qkv_weight"], -1, runs, output=False, order=order)
+        runs = self.groups.open(qkv.name, len(qkv.tensor))
+        for name in layers[:2]:
+            if name in tensors:
+                self._bind_own(tensors[name], -self.env[tensors[name]].ndim, runs, output=True)
+        query, key, values = (self._rows(ids.view(heads, -1), 0, 1) for ids in ids_of(runs).chunk(3))
+        if self.groups.resolve(query.runs) != self.groups.resolve(key.runs):
+            self.groups.read(key.runs)
+        self.groups.tie(query.runs, key.runs)
+        self.groups.tie(query.blocks, values.blocks)
+        for name in ("relative_position_bias", "logit_scale"):
+            source = tensors.get(name)
+            if source in self.own:
+                self._bind_own(source, -3, query.blocks, output=True)
+            elif source is not None:
+                ((shape, label),) = self._inputs([source])
+                along = isinstance(label, _Label) and label.dim == len(shape) - 3 and label.order is None
+                self.groups.tie(query.blocks, label.runs if along else pinned(heads))
+                self._pin([] if along else [(shape, label)])
+        self._bind_own(tensors["proj_weight"], -1, values.runs, output=False)
+        runs = self.groups.open(proj.name, value.shape[3])
+        for name in layers[2:]:
+            if name in tensors:
+                self._bind_own(tensors[name], -self.env[tensors[name]].ndim, runs, output=True)
+        return _Label(3, runs)
 
     def _scale(self, sources, rank):
         """Parameters whose entries meet the channels of a value, as those of a normalization do."""
@@ -435,9 +552,21 @@ class _Walk(fx.Interpreter):
         if label is None:
             return NotImplemented
         for source in sources:
-            if source in self.own:
-                self._bind_own(source, label.dim - rank, label.runs, output=True)
+            if source in self.own and not self._bind_scale(source, label, rank):
+                return NotImplemented
         return label
+
+    def _bind_scale(self, source, label, rank):
+        """A parameter meets the channels of a value; whether it is known how."""
+        if isinstance(label, _Label):
+            self._bind_own(source, label.dim - rank, label.runs, output=True, order=label.order)
+            return True
+        shape, grid = self.env[source].shape, self._grid(label)
+        sizes = [shape[dim - rank] if rank - dim <= len(shape) else 1 for dim in grid[:2]] if grid else [0, 0]
+        if sizes[1] != 1:
+            return False
+        self._bind_own(source, grid.outer - rank, grid.blocks, output=True)
+        return True
 
     def _product(self, equation, operands, value):
         """A value times a matrix of parameters is a layer of their name. operands: the nodes of both and of a bias."""
@@ -453,31 +582,35 @@ class _Walk(fx.Interpreter):
             return NotImplemented
         ((shape, label),) = self._inputs([other])
         name, dim = self.own[matrix].name, result.index(written[0])
-        runs = self._read(name, shape, label, of_other.index(summed[0]))
-        self._bind_own(matrix, of_matrix.index(summed[0]), runs, output=False)
+        runs, order = self._read(name, shape, label, of_other.index(summed[0]))
+        self._bind_own(matrix, of_matrix.index(summed[0]) - 2, runs, output=False, order=order)
         runs = self.groups.open(name, value.shape[dim])
-        self._bind_own(matrix, of_matrix.index(written[0]), runs, output=True)
+        self._bind_own(matrix, of_matrix.index(written[0]) - 2, runs, output=True)
         for bias in operands[2:]:
             self._bind_own(bias, -1, runs, output=True)
         return _Label(dim, runs) if value.shape[dim] > 1 else None
 
-    def _bind_own(self, node, axis, runs, output):
-        """Axis `axis` of a value that is a parameter carries `runs`, unless it is broadcast along them."""
+    def _bind_own(self, node, axis, runs, output, order=None):
+        """Axis `axis` < 0 of a value that is a parameter carries `runs`, unless it is broadcast along them."""
         tensor, dims = self.own[node].tensor, self.own[node].dims
-        if -axis <= len(dims) and self.env[node].shape[axis] > 1:
-            self.groups.bind(tensor, dims[axis], runs, output)
+        if -axis <= len(dims) and self.env[node].shape[axis] > 1 and dims[axis] is not None:
+            self.groups.bind(tensor, dims[axis], runs, output, order)
 
     def _concatenate(self, inputs, args, kwargs):
         rank = len(inputs[0][0])
         dim = (args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis", 0))) % rank
+        if any(isinstance(label, _Spread) or (label and label.order) for _, label in inputs):
+            return self._join(torch.cat, inputs, dim)
         if {label.dim for _, label in inputs if label} != {dim}:
             return self._elementwise(inputs, rank)
-        return _Label(dim, tuple(chain(*(label.runs if label else _pinned(shape[dim]) for shape, label in inputs))))
+        return _Label(dim, tuple(chain(*(label.runs if label else pinned(shape[dim]) for shape, label in inputs))))
 
     def _stack(self, inputs, args, kwargs):
         """What is stacked carries the same group along the same axis, which a new one before it moves."""
         rank = len(inputs[0][0])
         dim = (args[1] if len(args) > 1 else kwargs.get("dim", 0)) % (rank + 1)
+        if any(isinstance(label, _Spread) for _, label in inputs):
+            return self._join(torch.stack, inputs, dim)
         label = self._elementwise(inputs, rank)
         return label and label._replace(dim=label.dim + (dim <= label.dim))
 
@@ -490,21 +623,21 @@ class _Walk(fx.Interpreter):
         for item in items:
             known = item is None or type(item) in (int, slice)
             if not known or (axis == label.dim and type(item) is int):
-                return self._unknown(node, [(shape, label)])
+                return self._rearrange(node, shape, label, (None, index), {})
             if axis == label.dim and item is not None:
                 whole = range(shape[axis])[item] == range(shape[axis])
-                return _Label(result, label.runs) if whole else self._unknown(node, [(shape, label)])
+                return label._replace(dim=result) if whole else self._rearrange(node, shape, label, (None, index), {})
             axis += item is not None
             result += type(item) is not int
-        return _Label(result + label.dim - axis, label.runs)
+        return label._replace(dim=result + label.dim - axis)
 
-    def _reshape(self, node, shape, label, result):
+    def _reshape(self, node, shape, label, result, args, kwargs):
         """The axis stays, or is merged with those that follow it: its entries are repeated."""
         before, size = shape[: label.dim].numel(), shape[label.dim]
         for dim, merged in enumerate(result):
-            if result[:dim].numel() == before and merged >= size and merged % size == 0:
+            if label.order is None and result[:dim].numel() == before and merged >= size and merged % size == 0:
                 return _Label(dim, tuple(run._replace(repeat=run.repeat * merged // size) for run in label.runs))
-        return self._unknown(node, [(shape, label)])
+        return self._rearrange(node, shape, label, args, kwargs)
 
     def _move(self, node, shape, label, args, kwargs):
         """The axis is followed by its size, in a shape whose sizes all differ."""
@@ -512,7 +645,208 @@ class _Walk(fx.Interpreter):
         probe = torch.empty(sizes, device="meta")
         function = getattr(torch.Tensor, node.target) if node.op == "call_method" else node.target
         moved = function(probe, *args[1:], **kwargs).shape
-        return _Label(moved.index(sizes[label.dim]), label.runs) if sizes[label.dim] in moved else None
+        return label._replace(dim=moved.index(sizes[label.dim])) if sizes[label.dim] in moved else None
+
+    # --- channels along several axes ---
+
+    def _rearrange(self, node, shape, label, args, kwargs):
+        """The channels are moved as the operation moves entries."""
+        function = getattr(torch.Tensor, node.target) if node.op == "call_method" else node.target
+        function = self.fetch_attr(node.target) if node.op == "call_module" else function
+        if (node.op != "call_module" and not args) or str(node.target).endswith("_"):
+            return self._unknown(node, [(shape, label)])
+        ids, places = (function(tensor, *args[1:], **kwargs) for tensor in self._entries(shape, label))
+        if isinstance(ids, torch.Tensor):
+            return self._settled(ids, places)
+        return _Several(tuple(self._settled(*part) for part in zip(ids, places)))
+
+    def _join(self, function, inputs, dim):
+        """Concatenation and stack of channels along several axes."""
+        ids, places = zip(*(self._entries(shape, label) for shape, label in inputs))
+        return self._settled(function(ids, dim), function(places, dim))
+
+    def _entries(self, shape, label):
+        """(ids, places) of a value, as in `_Spread`."""
+        if isinstance(label, _Spread):
+            return label
+        if label is None:
+            return torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64)
+        runs = self.groups.resolve(label.runs)
+        ids, starts = ids_of(runs), accumulate((run.repeat for run in runs), initial=0)
+        entries = torch.cat([start + torch.arange(run.repeat).repeat(run.size) for start, run in zip(starts, runs)])
+        if label.order is not None:
+            order = torch.tensor(label.order)
+            ids, entries = (torch.empty_like(part).scatter_(0, order, part) for part in (ids, entries))
+        along = [-1 if dim == label.dim else 1 for dim in range(len(shape))]
+        places = self._places(shape, [label.dim]) + entries.view(along) * _POSITIONS
+        return ids.view(along).expand(shape).contiguous(), places.expand(shape).contiguous()
+
+    def _places(self, shape, dims):
+        """A number for each position along the axes other than `dims`, which no other value has."""
+        self.sources += 1
+        others = [1 if dim in dims else size for dim, size in enumerate(shape)]
+        return self.sources * _VALUES + torch.arange(torch.Size(others).numel()).view(others)
+
+    def _settled(self, ids, places):
+        """The label of a value with these channels; those of a group of which some were left out are cut from it."""
+        ids = self.groups.even(ids)
+        dims = [dim for dim in range(ids.ndim) if (ids != ids.narrow(dim, 0, 1)).any()]
+        if len(dims) > 1:
+            return _Spread(ids, places)
+        if not dims:  # of one channel there is nothing to permute
+            return None
+        (dim,) = dims
+        runs, order = self.groups.runs_of(ids.movedim(dim, 0).flatten(1)[:, 0])
+        entries = places.movedim(dim, 0).flatten(1)[slice(None) if order is None else list(order)]
+        for run, part in zip(runs, entries.split([run.size * run.repeat for run in runs])):
+            part = part.unflatten(0, (run.size, run.repeat))
+            if run.group and (part != part[:1]).any():  # its channels are seen at different places
+                self.groups.pin([run])
+        return _Label(dim, runs, order)
+
+    def _grid(self, label):
+        """The channels of a value as blocks and what is in each; None where they are anything else."""
+        ids = self.groups.even(label.ids)
+        dims = [dim for dim in range(ids.ndim) if (ids != ids.narrow(dim, 0, 1)).any()]
+        if len(dims) != 2:
+            return None
+        places = label.places.movedim(dims, (0, 1))
+        if (places != places[:1, :1]).any():
+            return None
+        ids = ids.movedim(dims, (0, 1)).flatten(2)[..., 0]
+        return self._rows(ids, *dims) or self._rows(ids.T, *reversed(dims))
+
+    def _rows(self, ids, outer, inner):
+        """A grid of these ids (blocks, channels of a block); None where a block is not of channels that follow."""
+        runs, order = self.groups.runs_of(ids.flatten())
+        if order is not None or any(run.repeat > 1 and run.group for run in runs):
+            return None
+        number, size = ids.shape
+        if len(runs) == 1:
+            return _Grid(outer, inner, runs, self.groups.divide(runs[0].group, number))
+        start = 0
+        for run in runs:
+            ends = [end for end in range(-start % size, run.size, size) if end]
+            if ends and run.group:
+                self.groups.cut(run.group, ends)
+            start += run.size
+        return _Grid(outer, inner, self.groups.resolve(runs), pinned(number))
+
+    def _meet(self, inputs, rank):
+        """`_elementwise` of values some of which carry channels along several axes."""
+        shape, label = next((shape, label) for shape, label in inputs if isinstance(label, _Spread))
+        grid = self._grid(label)
+        for other_shape, other in inputs:
+            sizes = [other_shape[dim - rank] if rank - dim <= len(other_shape) else 1 for dim in (grid or ())[:2]]
+            if other is label or (grid and other is None and sizes == [1, 1]):
+                continue
+            met = self._grid(other) if isinstance(other, _Spread) and other_shape == shape else None
+            if len(shape) == rank and grid and met and grid[:2] == met[:2]:
+                self.groups.tie(grid.runs, met.runs)
+            elif (
+                isinstance(other, _Label)
+                and grid
+                and sizes[1] == 1
+                and other.dim + rank - len(other_shape) == grid.outer
+            ):
+                self.groups.tie(grid.blocks, other.runs)
+            else:
+                self._pin(inputs)
+        return label
+
+    def _along(self, node, inputs, args, kwargs):
+        """An operation that sees a whole axis: a block is one, and so is what has no channels."""
+        ((_, label),) = inputs
+        named = kwargs.get("dim", args[1] if len(args) > 1 else None)
+        grid = self._grid(label)
+        if node.op == "call_module" or type(named) is not int or not grid or named % label.ids.ndim == grid.outer:
+            return self._unknown(node, inputs)
+        return label
+
+    def _both(self, node, kind, value):
+        """The label of a product of two values."""
+        equation, operands = _BOTH.get(kind), node.args
+        if kind == "einsum":
+            equation, *operands = node.args
+            operands = operands[0] if isinstance(operands[0], list | tuple) else operands
+        known = isinstance(equation, str) and len(operands) == 2 and all(operand in self.labels for operand in operands)
+        spelled = _letters(equation, [self.env[operand].ndim for operand in operands]) if known else [""]
+        inputs = self._inputs(node.all_input_nodes)
+        if not spelled[0] or operands[0] is operands[1]:
+            return self._unknown(node, inputs)
+        inputs = self._inputs(operands)
+        return self._contract(node, spelled, inputs, value.shape)
+
+    def _attention(self, node, value):
+        """Attention of queries to keys, with weights for values."""
+        names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
+        given = dict(zip(names, node.args)) | node.kwargs
+        nodes = [given[name] for name in names[:3]]
+        if given.get("enable_gqa") or not all(operand in self.labels for operand in nodes):
+            return self._unknown(node, self._inputs(node.all_input_nodes))
+        query, key, mixed = self._inputs(nodes)
+        shape = (*query[0][:-1], key[0][-2])
+        ranks = [len(query[0]), len(key[0])]
+        weights = self._contract(node, _letters(_SCORES, ranks), [query, key], torch.Size(shape))
+        if isinstance(mask := given.get("attn_mask"), fx.Node):
+            inputs = [(torch.Size(shape), weights), *self._inputs([mask])]
+            weights = self._elementwise(inputs, len(shape)) if any(label for _, label in inputs) else None
+        ranks = [len(shape), len(mixed[0])]
+        return self._contract(node, _letters(_MIXED, ranks), [(shape, weights), mixed], value.shape)
+
+    def _contract(self, node, spelled, inputs, shape):
+        """The label of a product of two values that sums over some axes.
+
+        spelled: the letters of their axes and of the result's, whose shape is `shape`. Channels of both that are summed
+        are tied, and so are blocks that both have; what is within the blocks of one alone stays.
+        """
+        result, carried, grids = spelled[2], [], []
+        for letters, (_, label) in zip(spelled, inputs):
+            if isinstance(label, _Spread) and not self.groups.even(label.ids).any():
+                label = None  # all of it has been pinned since
+            grid = self._grid(label) if isinstance(label, _Spread) else None
+            if (isinstance(label, _Spread) and not grid) or (isinstance(label, _Label) and label.order):
+                return self._unknown(node, inputs)
+            grids.append(grid)
+            if grid:
+                carried.append({letters[grid.outer]: grid.blocks, letters[grid.inner]: grid.runs})
+            else:
+                carried.append({letters[label.dim]: label.runs} if label else {})
+        one, other = carried
+        for mine, theirs, grid, letters, (size, _) in zip(carried, (other, one), grids, spelled[1::-1], inputs[::-1]):
+            still = dict(zip(letters, size))  # entries that keep their order
+            for letter in [letter for letter in mine if letter not in theirs and still.get(letter, 1) > 1]:
+                if not grid or letter != next(iter(mine)):
+                    return self._unknown(node, inputs)
+                self.groups.tie(mine[letter], pinned(still[letter]))
+        common = [letter for letter in one if letter in other]
+        grid = grids[0] or grids[1]
+        if all(grids):
+            known = common == [*one] == [*other] and common[1] not in result
+        elif grid:  # the other value has weights of the blocks, or the same for all
+            outer, inner = one if grids[0] else other
+            known = {*one, *other} == {outer, inner} and inner not in common and outer in result and inner in result
+        else:
+            known = len({*one, *other}) < 2
+        if not known:
+            return self._unknown(node, inputs)
+        for letter in reversed(common):  # what is in blocks ties the blocks
+            if letter not in result and self.groups.resolve(one[letter]) != self.groups.resolve(other[letter]):
+                self.groups.read(other[letter])
+            self.groups.tie(one[letter], other[letter])
+        if grid and not all(grids):
+            return self._laid(result.index(outer), result.index(inner), grid, shape)
+        letter = next((letter for letter in one | other if letter in result), None)
+        return letter and _Label(result.index(letter), (one | other)[letter])
+
+    def _laid(self, outer, inner, grid, shape):
+        """A value of this shape that has the channels of a grid along two of its axes."""
+        number, size = shape[outer], shape[inner]
+        ids = ids_of(self.groups.resolve(grid.runs)).view(number, size)
+        ids = ids if outer < inner else ids.T.contiguous()
+        ids = ids.view([length if dim in (outer, inner) else 1 for dim, length in enumerate(shape)])
+        places = self._places(shape, [outer, inner])
+        return _Spread(ids.expand(shape).contiguous(), places.expand(shape).contiguous())
 
 
 def _letters(equation, ranks):
@@ -526,6 +860,6 @@ def _letters(equation, ranks):
     spelled = []
     for term, rank in zip([*terms, result], [*ranks, len(result.strip(".")) + longest]):
         spelled.append(term.replace("...", "ABCDEFGH"[8 - rank + len(term.strip(".")) :]))
-    simple = len(terms) == len(ranks) and result and equation.islower()
+    simple = len(terms) == len(ranks) and result and (equation.islower() or "..." not in equation)
     fitting = [len(set(term)) == len(term) == rank for term, rank in zip(spelled, ranks)]
     return spelled if simple and all(fitting) else [""] * (len(ranks) + 1)

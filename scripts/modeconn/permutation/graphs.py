@@ -48,6 +48,9 @@ def trace(network, training, example=None):
             node.replace_all_uses_with(node.all_input_nodes[0])
             graph.graph.erase_node(node)
             graph.recompile()
+        elif "dropout_p" in node.kwargs:
+            node.update_kwarg("dropout_p", 0.0)
+            graph.recompile()
     # A GraphModule keeps what its graph uses; functional_call with a whole state dict wants every name.
     for table in ("_modules", "_parameters", "_buffers"):
         getattr(graph, table).update(getattr(network, table))

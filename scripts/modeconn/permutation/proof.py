@@ -11,10 +11,12 @@ from modeconn import forward
 from modeconn.permutation import verdict
 from modeconn.permutation.discovery import LAYERS
 from modeconn.permutation.graphs import graphs_of
-from modeconn.permutation.spec import apply, identity, pin
+from modeconn.permutation.spec import apply, draw, only, pin
 
 # Decides which groups `prove` pins. The tolerance of (a), which decides no result, is in `verdict`.
-LEAST_REACTION = 1e-2
+# It is little because queries and keys reach the outputs through attention's weights alone, which hardly differ between
+# tokens that are alike, as those of drawn images are.
+LEAST_REACTION = 1e-4
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,14 @@ def _measure(network, spec, example, generator):
         _redraw(twin, images)
         modules = [twin, *graphs_of(twin)[1:]]
         tensors = dict(chain(twin.named_parameters(), twin.named_buffers()))
-        permutation = {group: _cycle(size) for group, size in spec.groups.items()}
+        permutation = draw(spec, _cycle)
 
         def outputs(modules, tensors):
             values = [torch.func.functional_call(module, tensors, (images[:2],)) for module in modules]
             return [value for value in tree_leaves(values) if isinstance(value, torch.Tensor)]
 
         def change(spec, groups, modules):
-            moved = apply(spec, identity(spec) | {group: permutation[group] for group in groups}, tensors)
+            moved = apply(spec, only(spec, permutation, groups), tensors)
             pairs = zip(outputs(modules, moved), unmoved)
             return torch.stack([(new - old).abs().max() / old.abs().max() for new, old in pairs]).max().item()
 
@@ -93,7 +95,7 @@ def _measure(network, spec, example, generator):
         reactions = {}
         for group in spec.groups:
             carrying = _carrying(spec, group)
-            half = replace(carrying, axes=tuple(axis for axis in carrying.axes if axis.output))
+            half = replace(carrying, axes=tuple(_written(axis) for axis in carrying.axes if axis.output))
             # Whatever eval mode has must move what eval mode computes.
             evaluated = any(not site.training for site in spec.sites.get(group, ()))
             reactions[group] = change(half, [group], modules[:1] if evaluated else modules)
@@ -112,9 +114,16 @@ def _images(example):
 
 
 def _carrying(spec, group):
-    """The spec with only those axes that carry `group`."""
-    axes = (axis for axis in spec.axes if group in {segment.group for segment in axis.segments})
+    """The spec with only those axes that carry `group`, or what it permutes the blocks of."""
+    moved = {group} | {member for member, blocks in spec.blocks.items() if blocks == group}
+    axes = (axis for axis in spec.axes if moved & {segment.group for segment in axis.segments})
     return replace(spec, axes=tuple(axes))
+
+
+def _written(axis):
+    """The axis with what of it is not read at once."""
+    segments = (replace(segment, group=None) if segment.read else segment for segment in axis.segments)
+    return replace(axis, segments=tuple(segments))
 
 
 def _cycle(size):

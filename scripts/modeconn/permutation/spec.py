@@ -16,6 +16,8 @@ class Segment:
     group: str | None  # None: pinned to the identity
     size: int
     repeat: int = 1
+    # Although layers write them, a product with others of their group reads them: keys, by the queries.
+    read: bool = False
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,11 @@ class Axis:
     dim: int
     segments: tuple[Segment, ...]
     output: bool  # written by the group's layers (weight axis 0, bias, normalization) or read by later ones
+    # Entry order[i] of the axis is the i-th of the segments; None: they are in their order (of a shuffle they are not).
+    order: tuple[int, ...] | None = None
+    # More than one of a grouped convolution's weight: the segments are the channels of all its blocks, and the axis has
+    # those of one, the block of the entry along axis 0.
+    blocks: int = 1
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,8 @@ class PermutationSpec:
     those of the eval graph wherever it has the group; where there are none (a linear bottleneck), the last value that
     carries the group alone. `pre_sites` are the values that those nonlinearities are applied to: what a normalization
     returns or, on a residual stream, the sum.
+    A group in `blocks` permutes blocks of its channels (attention's heads, a convolution's groups) and the channels
+    within each block: its permutation takes block i from where that of the group `blocks` names takes channel i.
     `pinned` holds what might be permuted and is not: a layer whose outputs must keep their order, or a parameter, ->
     why. Inputs and logits of the network, which have an order of their own, are not named.
     """
@@ -60,28 +69,46 @@ class PermutationSpec:
     sites: dict[str, tuple[Site, ...]]
     pre_sites: dict[str, tuple[Site, ...]]
     pinned: dict[str, str] = field(default_factory=dict)
+    blocks: dict[str, str] = field(default_factory=dict)
 
 
 def apply(spec, permutation, tensors):
     """A dict like `tensors` (name -> tensor: weights, buffers, masks ...) with each axis of the spec gathered.
 
     Tensors that the spec does not name pass through unchanged, and not all that it names need to be there.
-    Raises ValueError, with group and tensor, where a group has no permutation of its size or an axis another length.
+    Raises ValueError, with group and tensor, where a group has no permutation of its size or an axis another length,
+    and with the group where its permutation does not keep its blocks.
     """
     if spec.axes and not any(axis.tensor in tensors for axis in spec.axes):
         raise ValueError(f"no tensor of the spec ({spec.axes[0].tensor}, ...) is given: is it another network's?")
     permuted = dict(tensors)
-    for axis in spec.axes:
+    # Axes with the channels of one block come last: its entries along axis 0 are where they belong by then.
+    for axis in sorted(spec.axes, key=lambda axis: axis.blocks):
         if axis.tensor in permuted:
             indices, tensor = _indices(axis, permutation), permuted[axis.tensor]
-            if tensor.ndim <= axis.dim or tensor.shape[axis.dim] != len(indices):
+            if tensor.ndim <= axis.dim or tensor.shape[axis.dim] * axis.blocks != len(indices):
                 groups = ", ".join(sorted({segment.group for segment in axis.segments if segment.group}))
                 raise ValueError(
                     f"tensor {axis.tensor} has shape {tuple(tensor.shape)}: "
-                    f"axis {axis.dim} should have {len(indices)} entries for group {groups}"
+                    f"axis {axis.dim} should have {len(indices) // axis.blocks} entries for group {groups}"
                 )
-            permuted[axis.tensor] = tensor.index_select(axis.dim, indices.to(tensor.device))
+            permuted[axis.tensor] = _gathered(tensor, axis, indices.to(tensor.device))
+    for group, blocks in spec.blocks.items():
+        number = spec.groups[blocks]
+        taken = permutation[group].view(number, -1) // (spec.groups[group] // number)
+        if not (taken == permutation[blocks][:, None]).all():
+            raise ValueError(f"group {group}: its permutation does not take whole blocks, in the order of {blocks}")
     return permuted
+
+
+def _gathered(tensor, axis, indices):
+    """The tensor with its axis in the order of `indices`."""
+    if axis.blocks == 1:
+        return tensor.index_select(axis.dim, indices)
+    within = indices.view(axis.blocks, -1) % tensor.shape[axis.dim]
+    entries = within.repeat_interleave(len(tensor) // axis.blocks, 0)
+    shape = [size if dim in (0, axis.dim) else 1 for dim, size in enumerate(tensor.shape)]
+    return tensor.take_along_dim(entries.view(shape), axis.dim)
 
 
 def _indices(axis, permutation):
@@ -97,7 +124,11 @@ def _indices(axis, permutation):
             )
         runs.append(offset + (channels[:, None] * segment.repeat + torch.arange(segment.repeat)).flatten())
         offset += segment.size * segment.repeat
-    return torch.cat(runs)
+    indices = torch.cat(runs)
+    if axis.order is None:
+        return indices
+    order = torch.tensor(axis.order)
+    return torch.empty_like(order).scatter_(0, order, order[indices])
 
 
 def identity(spec):
@@ -107,7 +138,72 @@ def identity(spec):
 
 def random(spec, generator):
     """A permutation, uniform in each group, drawn with `generator` (on the CPU)."""
-    return {group: torch.randperm(size, generator=generator) for group, size in spec.groups.items()}
+    return draw(spec, lambda size: torch.randperm(size, generator=generator))
+
+
+def draw(spec, permutation_of):
+    """A permutation of permutations that a function of their size draws.
+
+    It is asked once for each group without blocks, then once for each block of the others.
+    """
+    drawn = {group: permutation_of(size) for group, size in spec.groups.items() if group not in spec.blocks}
+    for group, blocks in spec.blocks.items():
+        number = spec.groups[blocks]
+        within = [permutation_of(spec.groups[group] // number) for _ in range(number)]
+        drawn[group] = blockwise(drawn[blocks], within)
+    return {group: drawn[group] for group in spec.groups}
+
+
+def only(spec, permutation, groups):
+    """The permutation of these groups alone: others keep their order, but for blocks that these move."""
+    chosen = identity(spec) | {group: permutation[group] for group in groups if group not in spec.blocks}
+    for group, blocks in spec.blocks.items():
+        within = chosen[group].view(spec.groups[blocks], -1)
+        size = within.shape[1]
+        chosen[group] = blockwise(
+            chosen[blocks], (permutation[group].view_as(within) if group in groups else within) % size
+        )
+    return chosen
+
+
+def clusters(spec):
+    """The group of the blocks -> the groups whose channels these are."""
+    found = {}
+    for group, blocks in spec.blocks.items():
+        found.setdefault(blocks, []).append(group)
+    return found
+
+
+def blockwise(order, within):
+    """The permutation that takes block i from where block order[i] was, and its entries from within[i] of that."""
+    return torch.cat([block * len(entries) + entries for block, entries in zip(order.tolist(), within)])
+
+
+def straightened(spec, tensors):
+    """(spec, tensors) that say the same with axes in the order of their segments and without axes of single blocks.
+
+    So the weight of a grouped convolution becomes that of a whole one, with zeros between its blocks. What needs no
+    change is handed on as it is.
+    """
+    straight, axes = dict(tensors), []
+    for axis in spec.axes:
+        if axis.tensor in tensors:
+            tensor = straight[axis.tensor]
+            if axis.order is not None:
+                straight[axis.tensor] = tensor.index_select(axis.dim, torch.tensor(axis.order, device=tensor.device))
+            elif axis.blocks > 1:
+                straight[axis.tensor] = _whole(tensor, axis)
+        axes.append(replace(axis, order=None, blocks=1))
+    return replace(spec, axes=tuple(axes)), straight
+
+
+def _whole(tensor, axis):
+    """The tensor with the channels of all blocks along the axis, zero where they are not those of the entry's block."""
+    parts = tensor.unflatten(0, (axis.blocks, -1))
+    whole = tensor.new_zeros(axis.blocks, *parts.shape[1 : axis.dim + 1], axis.blocks, *parts.shape[axis.dim + 1 :])
+    every = torch.arange(axis.blocks, device=tensor.device)
+    whole.movedim(axis.dim + 1, 1)[every, every] = parts
+    return whole.flatten(axis.dim + 1, axis.dim + 2).flatten(0, 1)
 
 
 def invert(permutation):
@@ -143,7 +239,12 @@ def freedom(spec, network):
 
 
 def pin(spec, groups, reason):
-    """The spec without some of its groups, which are pinned for `reason`: their channels keep their order."""
+    """The spec without some of its groups, which are pinned for `reason`: their channels keep their order.
+
+    So are all that permute the same blocks, or permute within them.
+    """
+    together = [{blocks, *members} for blocks, members in clusters(spec).items()]
+    groups = set(groups).union(*(cluster for cluster in together if cluster & set(groups)))
 
     def pinned(axis):
         segments = (replace(s, group=None) if s.group in groups else s for s in axis.segments)
@@ -155,5 +256,6 @@ def pin(spec, groups, reason):
         axes=tuple(axis for axis in axes if any(segment.group for segment in axis.segments)),
         sites={group: sites for group, sites in spec.sites.items() if group not in groups},
         pre_sites={group: sites for group, sites in spec.pre_sites.items() if group not in groups},
-        pinned=spec.pinned | dict.fromkeys(groups, reason),
+        pinned=spec.pinned | dict.fromkeys((group for group in spec.groups if group in groups), reason),
+        blocks={group: blocks for group, blocks in spec.blocks.items() if group not in groups},
     )

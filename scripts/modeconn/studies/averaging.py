@@ -25,7 +25,8 @@ def pair_table(points: pd.DataFrame) -> pd.DataFrame:
     Raises ValueError where pairs of one network are not measured at the same points.
     """
     frames = []
-    for names, rows in points.groupby([name for name in tables.BARRIERS.key if name != "pair"]):
+    columns = [name for name in tables.BARRIERS.key if name != "pair"]
+    for names, rows in points.groupby(columns):
         wide = {name: rows.pivot(index="pair", columns="t", values=name) for name in ("loss", "accuracy")}
         if wide["loss"].isna().any(axis=None):
             raise ValueError(
@@ -34,8 +35,7 @@ def pair_table(points: pd.DataFrame) -> pd.DataFrame:
         t = wide["loss"].columns.to_numpy()
         loss, error = wide["loss"].to_numpy(), 1 - wide["accuracy"].to_numpy()
         frame = pd.DataFrame({"pair": wide["loss"].index})
-        for name, value in zip([name for name in tables.BARRIERS.key if name != "pair"], names):
-            frame[name] = value
+        frame[columns] = list(names)
         frame["width"] = rows["width"].iloc[0]
         frame["distance"] = rows.groupby("pair")["length"].max().reindex(frame["pair"]).to_numpy()
         for kind, values in (("loss", loss), ("error", error)):
