@@ -35,7 +35,8 @@ def pair_table(points: pd.DataFrame) -> pd.DataFrame:
         t = wide["loss"].columns.to_numpy()
         loss, error = wide["loss"].to_numpy(), 1 - wide["accuracy"].to_numpy()
         frame = pd.DataFrame({"pair": wide["loss"].index})
-        frame[columns] = list(names)
+        for name, value in zip(columns, map(str, names)):
+            frame[name] = value
         frame["width"] = rows["width"].iloc[0]
         frame["distance"] = rows.groupby("pair")["length"].max().reindex(frame["pair"]).to_numpy()
         for kind, values in (("loss", loss), ("error", error)):
