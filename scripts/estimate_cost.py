@@ -74,7 +74,7 @@ def passes(rule, job, dataset, sizes):
     if rule == "refine":
         candidates = alignment["samples"] + 2
         return train * (alignment["epochs"] * (1 + _crafted(attack)) + candidates * (FORWARD + _crafted(attack)))
-    evaluation = next((job[kind] for kind in ("evaluation", "plane", "activations", "barriers") if kind in job), None)
+    evaluation = next((job[kind] for kind in configuration.MEASURES if kind in job), None)
     recalibrated = (FORWARD + _crafted(attack)) * (evaluation["recalibration"]["images"] or train) if evaluation else 0
     if rule == "evaluate_curve":
         attacked = sum(map(_measured, job.get("attacks", {}).values()))
@@ -83,6 +83,13 @@ def passes(rule, job, dataset, sizes):
         return evaluation["points"] ** 2 * (recalibrated + FORWARD * test)
     if rule == "evaluate_activations":  # at each point with both ends, at two sites, two networks each
         return evaluation["points"] * (recalibrated + 8 * FORWARD * matched)
+    if rule == "evaluate_averages":
+        members, networks = len(job["members"]), 0
+        for size in (size for size in evaluation["sizes"] if size <= members):
+            choices = members if size == 1 else 1 if size == members else evaluation["draws"]
+            # The average, and each member of the ensemble.
+            networks += choices * (1 + (size if size > 1 else 0))
+        return networks * (recalibrated + FORWARD * (train + test))
     if rule == "evaluate_barriers":
         members = len(job["members"])
         looks = members + members * (members - 1) // 2 * (evaluation["points"] - 2)

@@ -29,7 +29,7 @@ def main(arguments, job):
         total=lines.number_of_looks(len(seeds), settings["points"]),
         together=functional.together(settings["batch"]),
     )
-    width = next(iter(functional.shapes.values()))[0]
+    width = functional.width
     rows = ({**row, "width": width} for row in lines.rows(measured, vectors, seeds))
     artifacts.write_rows(arguments.output, list(rows))
 

@@ -44,11 +44,24 @@ CLAIMED = {
 
 # Folders of results/ that all configs share: no run can have their names.
 SHARED_FOLDERS = (
-    *["activations", "alignments", "archive", "barriers", "benchmarks", "best", "curves", "data", "downloads"],
+    *[
+        "activations",
+        "alignments",
+        "archive",
+        "averages",
+        "barriers",
+        "benchmarks",
+        "best",
+        "curves",
+        "data",
+        "downloads",
+    ],
     *["evaluations", "logs", "measures", "networks", "planes", "populations", "report", "signatures"],
 )
 # Sources of points in the plane: they have no pixels.
 POINTS = ("moons", "blobs", "gaussian_quantiles")
+# Kinds of measurement: of each a section of the config says how it is made, and the first one what all share.
+MEASURES = ("evaluation", "plane", "activations", "barriers", "averages")
 LEAST_NU = 1e-6  # of a proximal term; what is below overflows
 
 
@@ -373,6 +386,8 @@ def _check_names(config):
                 _defined(config, "attacks", entry["attack"], f"{where}.attack")
             if entry.get("best") is not None:
                 _check_best(config, entry, f"{where}.best")
+            if config["averages"]["sizes"] != sorted(config["averages"]["sizes"]):
+                raise ValueError(f"config, averages.sizes: {config['averages']['sizes']} have to ascend")
             for name in entry["alignments"]:
                 if study == "averaging" and name != "none" and config["alignments"][name]["method"] == "pam":
                     raise ValueError(
@@ -507,7 +522,10 @@ def meanings(config, schema):
     resolved["alignment"] = {name: _alignment(config, alignment) for name, alignment in config["alignments"].items()}
     resolved["evaluation"] = {"evaluation": config["evaluation"]}
     measured_as = ("batch", "recalibration")
-    for measure, taken in (("plane", measured_as), ("barriers", measured_as), ("activations", ("recalibration",))):
+    for measure, taken in (
+        *((kind, measured_as) for kind in ("plane", "barriers", "averages")),
+        ("activations", ("recalibration",)),
+    ):
         resolved[measure] = {measure: config[measure] | {key: config["evaluation"][key] for key in taken}}
     return {
         kind: {name: (f"{name}-{digest(values)}", values) for name, values in of_kind.items()}

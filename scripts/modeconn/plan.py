@@ -110,15 +110,16 @@ RULES = {
         ("network", "curve", "activations"),
         RECALIBRATED,
     ),
+    "evaluate_averages": Rule(
+        f"averages/{BETWEEN}/{{averages}}", {"points": ".csv"}, PAIR, ("network", "averages"), RECALIBRATED
+    ),
     "evaluate_barriers": Rule(
         f"barriers/{BETWEEN}/{{barriers}}", {"points": ".csv"}, PAIR, ("network", "barriers"), RECALIBRATED
     ),
 }
 
 # Wildcards that are no name of a job, or that its values say already.
-HIDDEN = frozenset(
-    ["block", "attacks", "attack", "strong", "ensemble", "evaluation", "plane", "activations", "barriers"]
-)
+HIDDEN = frozenset(["block", "attacks", "attack", "strong", "ensemble", *configuration.MEASURES])
 
 
 class Job(NamedTuple):
@@ -209,7 +210,10 @@ class Plan:
             "dataset": self.identity("dataset", entry["dataset"]),
             "network": self.identity("network", network),
             "recipe": self.identity("recipe", recipe),
-            **{kind: self.identity(kind, kind) for kind in ("evaluation", "plane", "activations", "barriers")},
+            **{
+                kind: self.identity(kind, kind)
+                for kind in ("evaluation", "plane", "activations", "barriers", "averages")
+            },
         }
 
     def _alignment(self, entry):
@@ -228,7 +232,9 @@ class Plan:
         seeds = named(list(range(1, entry["seeds"] + 1)))
         for network, recipe, alignment in product(entry["networks"], entry["recipes"], entry["alignments"]):
             scope = self._scope(entry, network, recipe)
-            yield {**scope, "population": seeds, "alignment": self.identity("alignment", alignment), "measures": []}
+            yield {**scope, "population": seeds, "alignment": self.identity("alignment", alignment)} | {
+                "measures": entry["measures"]
+            }
 
     def of(self, study: str) -> list[dict]:
         """The cells of a study."""
@@ -427,7 +433,8 @@ class Plan:
     def measured(self, cell: dict) -> list[Made]:
         """What one cell measures."""
         if cell["study"] == "averaging":
-            return [made("evaluate_barriers", "points", cell)]
+            averages = [made("evaluate_averages", "points", cell)] if "averages" in cell["measures"] else []
+            return [made("evaluate_barriers", "points", cell), *averages]
         found = [self.evaluation(cell)]
         if cell["alignment"] != NONE:
             found.append(made("evaluate_signature", "signature", cell))

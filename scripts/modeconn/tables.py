@@ -108,6 +108,17 @@ INTERPOLATIONS = Table(
     columns=[*STUDY, "width", "alignment", "split", "attack", "t", "quantity", "lower", "median", "upper", "n"],
     key=[*_OF_POPULATION, "t", "quantity"],
 )
+TOPOLOGY = Table(  # of networks that are joined where their barrier is at most the threshold (nats)
+    columns=[
+        *[*STUDY, "width", "alignment", "split", "attack", "networks", "threshold"],
+        *["edges", "triangles", "maximal_cliques", "largest_clique", "betti_0", "betti_1"],
+    ],
+    key=[*_OF_POPULATION, "threshold"],
+)
+AVERAGES = Table(  # of `size` networks each, and the same ones as an ensemble
+    columns=[*STUDY, "width", "alignment", "size", "draw", "mark", "split", "attack", "loss", "accuracy"],
+    key=[*_OF_POPULATION, "mark", "size", "draw"],
+)
 PUBLISHED = Table(  # numbers of a paper: what it calls the cell, its names in the paper's config, the number
     columns=[
         *["paper_network", "paper_dataset", "paper_curve", "dataset", "network", "alignment", "curve", "quantity"],

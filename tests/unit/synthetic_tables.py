@@ -185,6 +185,19 @@ def lines():
     return pd.DataFrame(rows)
 
 
+def averages():
+    """Averages of one, two and three networks, and ensembles, of two widths, as they are and matched."""
+    rows = []
+    for (network, width), alignment, split, size in itertools.product(
+        {"mlp2": 2, "mlp16": 16}.items(), ("none", "weight"), ("train", "test"), (1, 2, 3)
+    ):
+        names = STUDY | {"network": network, "width": width, "alignment": alignment, "split": split, "attack": "none"}
+        for mark in ("average",) if size == 1 else ("average", "ensemble"):
+            loss = 0.2 + 0.1 * (size - 1) * (alignment == "none") * (mark == "average")
+            rows += [names | {"size": size, "draw": 0, "mark": mark, "loss": loss, "accuracy": 0.9}]
+    return pd.DataFrame(rows)
+
+
 # Study -> what its tables are made from, as functions.
 MEASURED = {
     "runs": {"histories": histories},
@@ -197,7 +210,7 @@ MEASURED = {
         "scores": scores,
         "selections": selections,
     },
-    "averaging": {"barriers": lines},
+    "averaging": {"barriers": lines, "averages": averages},
 }
 TABLES = {study: list(STUDIES[study].tables) for study in MEASURED}
 

@@ -681,7 +681,13 @@ def test_what_was_added_to_attacks_leaves_older_results_alone():
 def test_statistics_on_changed_images_are_another_meaning_of_all_that_is_measured(changed):
     off, on = (meaning(SCHEMA, ("evaluation", {"recalibration": {changed: value}})) for value in (False, True))
     assert off == meaning(SCHEMA)
-    assert {kind for kind in off if off[kind] != on[kind]} == {"evaluation", "plane", "activations", "barriers"}
+    assert {kind for kind in off if off[kind] != on[kind]} == {
+        "evaluation",
+        "plane",
+        "activations",
+        "barriers",
+        "averages",
+    }
 
 
 def test_a_refinement_means_its_starts_values():

@@ -47,6 +47,12 @@ SELECT = {"evaluation": EVALUATION, "selection": "none", "ensemble": 5}
             {"evaluation": EVALUATION, "attacks": {"pgd": PGD["attack"]}},
             7 * (900 + 900 + 300) / 3 + 7 * 300 * (5 + 1 / 3),
         ),
+        # Ten single networks, three choices of two, and all: of the last two each member again, as an ensemble.
+        (
+            "evaluate_averages",
+            {"members": list(range(10)), "averages": EVALUATION | {"sizes": [1, 2, 10, 50], "draws": 3}},
+            (10 + 3 * 3 + 11) * (900 + 1200) / 3,
+        ),
         # Three networks, and nine points between each two.
         ("evaluate_barriers", {"members": [1, 2, 3], "barriers": EVALUATION | {"points": 11}}, 30 * (900 + 1200) / 3),
         # An attempt ends with a forward pass: in training to take the best of several, in measuring because all count.

@@ -45,6 +45,8 @@ OPTIONS = {
     "permutations": [],
     "barriers": [],
     "interpolations": [],
+    "averages": [],
+    "topology": [],
 }
 CAPTIONS = sorted((Path(__file__).parents[2] / "workflow" / "report").glob("*.rst"))
 

@@ -7,7 +7,7 @@ ROOM = "scripts/modeconn/"
 BESIDES = {"evaluate_plane": 3, "evaluate_activations": 2}
 MEASURED = {"evaluate_curve": 14, "select_network": 4}
 CURVES = {"fit_curve": 8} | MEASURED | BESIDES
-POPULATIONS = {"evaluate_barriers": 2}
+POPULATIONS = {"evaluate_barriers": 2, "evaluate_averages": 2}
 ALL = {"prepare_data": 1, "train": 5, "align": 5, "refine": 2, "evaluate_signature": 6} | CURVES | POPULATIONS
 SOURCE_EDITS = {
     "a comment in the library": (
@@ -44,7 +44,7 @@ SOURCE_EDITS = {
         "LEAST_REACTION = 1e-4",
         "LEAST_REACTION = 1e-5",
         {"align": 5, "refine": 2, "evaluate_signature": 6, "fit_curve": 6, "evaluate_curve": 10, "select_network": 2}
-        | {"evaluate_plane": 2, "evaluate_activations": 1, "evaluate_barriers": 1},
+        | {"evaluate_plane": 2, "evaluate_activations": 1, "evaluate_barriers": 1, "evaluate_averages": 1},
     ),
     "threads and determinism, by which all compute": (
         ROOM + "bits.py",
@@ -62,7 +62,8 @@ SOURCE_EDITS = {
         ROOM + "matching/weight.py",
         "max_sweeps: int = 100",
         "max_sweeps: int = 99",
-        {"align": 2, "evaluate_signature": 1, "fit_curve": 1, "evaluate_curve": 2, "evaluate_barriers": 1},
+        {"align": 2, "evaluate_signature": 1, "fit_curve": 1, "evaluate_curve": 2}
+        | {"evaluate_barriers": 1, "evaluate_averages": 1},
     ),
     "the correlations: what is matched by them, and all comparisons of activations": (
         ROOM + "matching/activation.py",
@@ -124,6 +125,12 @@ SOURCE_EDITS = {
         "[1:-1].tolist()",
         "[1:-1].flip(0).tolist()",
         {"evaluate_barriers": 2},
+    ),
+    "which averages are looked at": (
+        ROOM + "averages.py",
+        "[1 / size] * size",
+        "[1.0 / size] * size",
+        {"evaluate_averages": 2},
     ),
     "the loop that measures: nothing is trained anew": (
         ROOM + "measuring.py",
@@ -222,10 +229,11 @@ CONFIG_EDITS = {
         lambda c: c["alignments"]["pam"].update(samples=3),
         {"refine": 1, "evaluate_signature": 1, "fit_curve": 1, "evaluate_curve": 1},
     ),
+    "sizes of the averages": (lambda c: c["averages"].update(sizes=[1, 3]), {"evaluate_averages": 2}),
     "points of the barriers": (lambda c: c["barriers"].update(points=5), {"evaluate_barriers": 2}),
     "one more network of a population: its block, and what it is compared in": (
         lambda c: c["studies"]["averaging"][0].update(seeds=4),
-        {"train": 1, "align": 1, "evaluate_barriers": 2},
+        {"train": 1, "align": 1} | POPULATIONS,
     ),
     "another attack on a curve: it alone is measured again": (
         lambda c: c["studies"]["alignment"].append(

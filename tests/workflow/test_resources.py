@@ -16,6 +16,7 @@ COMPUTING = {
     "evaluate_curve",
     "evaluate_signature",
     "evaluate_barriers",
+    "evaluate_averages",
     "evaluate_plane",
     "evaluate_activations",
     "select_network",

@@ -21,7 +21,7 @@ rule align:
     message:
         "align {wildcards.population} of {wildcards.recipe} by {wildcards.alignment}"
     shell:
-        CALL + "--networks {input.networks:q} --output {output.permutation:q} > {log:q} 2>&1"
+        call("--networks {input.networks:q} --output {output.permutation:q} > {log:q} 2>&1")
 
 
 rule refine:
@@ -46,5 +46,6 @@ rule refine:
     message:
         "refine the permutation of {wildcards.population} of {wildcards.recipe} by {wildcards.alignment}"
     shell:
-        CALL
-        + "--networks {input.networks:q} {params.start} --output {output.permutation:q} --history {output.history:q} --scores {output.scores:q} > {log:q} 2>&1"
+        call(
+            "--networks {input.networks:q} {params.start} --output {output.permutation:q} --history {output.history:q} --scores {output.scores:q} > {log:q} 2>&1"
+        )

@@ -145,7 +145,7 @@ def needed():
 wildcard_constraints:
     **{kind: PLAN.identities(kind) for kind in ("dataset", "network", "recipe", "curve")},
     **{kind: PLAN.identities(kind) + "|none" for kind in ("alignment", "attack")},
-    **{kind: PLAN.identities(kind) for kind in ("evaluation", "plane", "activations", "barriers")},
+    **{kind: PLAN.identities(kind) for kind in configuration.MEASURES},
     strong=PLAN.identities("attack") + "|none",
     attacks=f"({PLAN.identities('attack')})(\\+({PLAN.identities('attack')}))*|none",
     ensemble=r"\d+",
@@ -154,7 +154,7 @@ wildcard_constraints:
 
 
 def inputs(rule):
-    """What the jobs of a rule read: name -> function of wildcards."""
+    """Name -> function of wildcards, what the jobs of a rule read."""
 
     def of(name):
         def read(wildcards):
@@ -193,11 +193,12 @@ def job_params(rule):
     }
 
 
-# How every computing program is called; its inputs and outputs follow.
-CALL = (
-    "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device}"
-    " --gpus {resources.gpu} --data {input.data:q} "
-)
+def call(options):
+    """The command of a computing program, with its own options."""
+    return (
+        "python {params.program:q} --job {params.job:q} --code {params.code:q} --device {params.device}"
+        f" --gpus {{resources.gpu}} --data {{input.data:q}} {options}"
+    )
 
 
 # A process with torch in it, measured: 0.62 GB on a CPU; CUDA's own libraries take about 2 GB more.
@@ -241,6 +242,33 @@ def option(flag, item):
 def paths(found):
     """Paths of outputs of the plan."""
     return plan.unique(made.path for made in found)
+
+
+def measured(study):
+    """Name -> files that the tables of a study are made from."""
+    return {name: of(PLAN) for name, of in STUDIES[study].measured.items()}
+
+
+def listed(study):
+    """The options that name them for make_tables."""
+    return [word for name, paths in measured(study).items() for word in (f"--{name}", *paths)]
+
+
+def table(study, name):
+    """The path of a table, with a mark where the report shows it."""
+    path = f"{RUN}/tables/{name}.csv"
+    category = STUDIES[study].shown.get(name)
+    return report(path, caption=f"../report/{name}.rst", category=category) if category else path
+
+
+def tables(study):
+    """The tables of a study, name -> path."""
+    return {name: table(study, name) for name in STUDIES[study].tables}
+
+
+def tables_of(study):
+    """The tables of a study as inputs, where the config asks for it."""
+    return {name: f"{RUN}/tables/{name}.csv" for name in STUDIES[study].tables if study in TABULATED}
 
 
 def drawn_from(wildcards):

@@ -21,8 +21,9 @@ rule fit_curve:
     message:
         "fit {wildcards.curve} for {wildcards.population} of {wildcards.recipe}, aligned by {wildcards.alignment}"
     shell:
-        CALL
-        + "--networks {input.networks:q} {params.permutation} --output {output.bends:q} --history {output.history:q} > {log:q} 2>&1"
+        call(
+            "--networks {input.networks:q} {params.permutation} --output {output.bends:q} --history {output.history:q} > {log:q} 2>&1"
+        )
 
 
 rule evaluate_curve:
@@ -44,8 +45,9 @@ rule evaluate_curve:
     message:
         "evaluate {wildcards.curve} for {wildcards.population} of {wildcards.recipe}, aligned by {wildcards.alignment}"
     shell:
-        CALL
-        + "--networks {input.networks:q} {params.permutation} {params.bends} --output {output.points:q} --statistics {output.statistics:q} > {log:q} 2>&1"
+        call(
+            "--networks {input.networks:q} {params.permutation} {params.bends} --output {output.points:q} --statistics {output.statistics:q} > {log:q} 2>&1"
+        )
 
 
 rule select_network:
@@ -67,5 +69,6 @@ rule select_network:
     message:
         "select the best network on {wildcards.curve} of {wildcards.population} of {wildcards.recipe}, aligned by {wildcards.alignment}"
     shell:
-        CALL
-        + "--networks {input.networks:q} {params.permutation} {params.bends} --statistics {input.statistics:q} --checkpoint {output.checkpoint:q} --output {output.rows:q} > {log:q} 2>&1"
+        call(
+            "--networks {input.networks:q} {params.permutation} {params.bends} --statistics {input.statistics:q} --checkpoint {output.checkpoint:q} --output {output.rows:q} > {log:q} 2>&1"
+        )

@@ -14,33 +14,6 @@ LISTING = f"{RUN}/tables/measurements-{{study}}.txt"
 LINES = os.path.relpath(ROOT / "workflow/templates/lines.txt")
 
 
-def measured(study):
-    """Name -> files that the tables of a study are made from."""
-    return {name: of(PLAN) for name, of in STUDIES[study].measured.items()}
-
-
-def listed(study):
-    """The options that name them for make_tables."""
-    return [word for name, paths in measured(study).items() for word in (f"--{name}", *paths)]
-
-
-def table(study, name):
-    """The path of a table, with a mark where the report shows it."""
-    path = f"{RUN}/tables/{name}.csv"
-    category = STUDIES[study].shown.get(name)
-    return report(path, caption=f"../report/{name}.rst", category=category) if category else path
-
-
-def tables(study):
-    """The tables of a study, name -> path."""
-    return {name: table(study, name) for name in STUDIES[study].tables}
-
-
-def tables_of(study):
-    """The tables of a study as inputs, where the config asks for it."""
-    return {name: f"{RUN}/tables/{name}.csv" for name in STUDIES[study].tables if study in TABULATED}
-
-
 rule list_measurements:
     """The options that name what make_tables reads: a shell command holds 128 KiB, and there may be thousands."""
     input:

@@ -19,8 +19,9 @@ rule evaluate_signature:
     message:
         "compare activations of {wildcards.population} of {wildcards.recipe}, aligned by {wildcards.alignment}"
     shell:
-        CALL
-        + "--networks {input.networks:q} {params.permutation} --output {output.signature:q} > {log:q} 2>&1"
+        call(
+            "--networks {input.networks:q} {params.permutation} --output {output.signature:q} > {log:q} 2>&1"
+        )
 
 
 rule evaluate_activations:
@@ -42,8 +43,9 @@ rule evaluate_activations:
     message:
         "compare activations along {wildcards.curve} of {wildcards.population} of {wildcards.recipe}, aligned by {wildcards.alignment}"
     shell:
-        CALL
-        + "--networks {input.networks:q} {params.permutation} {params.bends} --output {output.activations:q} > {log:q} 2>&1"
+        call(
+            "--networks {input.networks:q} {params.permutation} {params.bends} --output {output.activations:q} > {log:q} 2>&1"
+        )
 
 
 rule evaluate_plane:
@@ -67,8 +69,30 @@ rule evaluate_plane:
     message:
         "evaluate the plane of curve {wildcards.curve} and alignment {wildcards.alignment}, {wildcards.population} of {wildcards.recipe}"
     shell:
-        CALL
-        + "--networks {input.networks:q} {params.permutation} {params.bends} --output {output.points:q} --marks {output.marks:q} > {log:q} 2>&1"
+        call(
+            "--networks {input.networks:q} {params.permutation} {params.bends} --output {output.points:q} --marks {output.marks:q} > {log:q} 2>&1"
+        )
+
+
+rule evaluate_averages:
+    input:
+        **inputs("evaluate_averages"),
+    output:
+        **plan.outputs("evaluate_averages"),
+    log:
+        log("evaluate_averages"),
+    conda:
+        "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=120),
+    params:
+        **job_params("evaluate_averages"),
+        permutation=option("--permutation", "permutation"),
+    message:
+        "average networks of {wildcards.population} of {wildcards.recipe}, aligned by {wildcards.alignment}"
+    shell:
+        call("--networks {input.networks:q} {params.permutation} --output {output.points:q} > {log:q} 2>&1")
 
 
 rule evaluate_barriers:
@@ -89,4 +113,4 @@ rule evaluate_barriers:
     message:
         "measure the barriers of {wildcards.population} of {wildcards.recipe}, aligned by {wildcards.alignment}"
     shell:
-        CALL + "--networks {input.networks:q} {params.permutation} --output {output.points:q} > {log:q} 2>&1"
+        call("--networks {input.networks:q} {params.permutation} --output {output.points:q} > {log:q} 2>&1")

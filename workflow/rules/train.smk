@@ -32,5 +32,4 @@ rule train:
         "python {resources.check:q} --data {input.data:q} --job {params.job:q} --statistics {resources.statistics:q}"
         " --recalibration {resources.recalibration:q}"
         " --output results/logs/check_network/{wildcards.dataset}/{wildcards.network}.json > {log:q} 2>&1\n"
-        + CALL
-        + "--output {output.networks:q} --history {output.history:q} >> {log:q} 2>&1"
+        + call("--output {output.networks:q} --history {output.history:q} >> {log:q} 2>&1")

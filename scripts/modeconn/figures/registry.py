@@ -60,12 +60,18 @@ def pairs(config: dict, entry: dict) -> Pairs:
     )
 
 
+class Populations(NamedTuple):
+    """What one entry of the averaging study shows."""
+
+    averaged: bool
+
+
 class Figure(NamedTuple):
     """A figure: its label in the report, the tables it is drawn from, and for which parts of a study it is drawn.
 
     tables: of `studies`. by: what tells several of an entry apart, in the order in which it stands in the name of the
     file. parts: `Pairs` of an entry -> the values of `by`, a tuple a figure; () alone is one figure, no tuple is none.
-    study: whose entries have it; of averaging an entry is a data set and a recipe, and `parts` is given nothing.
+    study: whose entries have it; of averaging it is drawn for a data set and a recipe, and `parts` gets `Populations`.
     """
 
     label: str
@@ -109,6 +115,8 @@ FIGURES = {
     "candidates": Figure("candidates of the refinement", ["candidates"], [], lambda study: _once(study.refined)),
     "permutations": Figure("permutations compared", ["permutations"], [], lambda study: _once(study.aligned)),
     "barriers": Figure("barriers between all pairs", ["barriers"], ["split"], lambda _: SPLITS, "averaging"),
+    "averages": Figure("averages of many", ["averages"], ["split"], lambda entry: SPLITS * entry.averaged, "averaging"),
+    "topology": Figure("connected networks", ["topology"], ["split"], lambda _: SPLITS[:1], "averaging"),
     "interpolations": Figure("between all pairs", ["interpolations"], ["split"], lambda _: SPLITS, "averaging"),
 }
 
@@ -117,7 +125,7 @@ def of(config: dict) -> list[str]:
     """Every figure of a complete config, by its path without folder and ending: <dataset>-<network>-<recipe>/<name>."""
     found: dict[str, None] = {}
     for study, entry in ((study, entry) for study, entries in config["studies"].items() for entry in entries):
-        shown: Any = pairs(config, entry) if study == "alignment" else None
+        shown: Any = pairs(config, entry) if study == "alignment" else Populations("averages" in entry["measures"])
         for recipe in entry.get("recipes", [entry.get("recipe")]):
             studied = "-".join([entry["dataset"], entry.get("network", ALL), recipe])
             for name, figure in FIGURES.items():

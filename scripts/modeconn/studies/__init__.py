@@ -85,11 +85,16 @@ STUDIES = {
         ("evaluations",),
     ),
     "averaging": Study(
-        {"barriers": lambda plan: plan.outputs("evaluate_barriers", "points")},
+        {
+            "barriers": lambda plan: plan.outputs("evaluate_barriers", "points"),
+            "averages": lambda plan: plan.outputs("evaluate_averages", "points"),
+        },
         {
             "barriers": "a pair of networks: its barriers",
             "barrier_summary": "a quantity of a network: mean, quartiles and n over pairs",
             "interpolations": "a point t of a network: quartiles over pairs",
+            "topology": "a threshold of a network: the graph of pairs whose barrier is below it",
+            "averages": "an average of several networks, or their ensemble",
         },
         {"barrier_summary": "Tables"},
         ("barriers",),

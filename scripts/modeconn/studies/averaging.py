@@ -1,9 +1,11 @@
 """The tables of the averaging study (Kalaivanan 2023): barriers between all pairs of many networks."""
 
+import numpy as np
 import pandas as pd
 
-from modeconn import barriers, tables
+from modeconn import barriers, tables, topology
 
+THRESHOLDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0)  # nats, as in the thesis
 QUARTILES = {"lower": 0.25, "median": 0.5, "upper": 0.75}
 QUANTITIES = [name for name in barriers.QUANTITIES if "barrier" in name]
 
@@ -16,7 +18,28 @@ def tabulate(measured: dict[str, list[str]]) -> dict[str, pd.DataFrame]:
         "barriers": found,
         "barrier_summary": summary_table(found),
         "interpolations": interpolation_table(points),
+        "topology": topology_table(found),
+        "averages": tables.joined(measured["averages"], tables.AVERAGES),
     }
+
+
+def topology_table(found: pd.DataFrame) -> pd.DataFrame:
+    """The graph of networks that are joined where their barrier is at most a threshold (`tables.TOPOLOGY`).
+
+    The barrier is that of the loss above the worse end (Kalaivanan 2023, graph analysis).
+    """
+    rows = []
+    names = [name for name in tables.TOPOLOGY.key if name != "threshold"]
+    for group, pairs in found.groupby(names):
+        ends = pairs["pair"].str.split("-", expand=True)
+        members = {name: place for place, name in enumerate(dict.fromkeys([*ends[0], *ends[1]]))}
+        matrix = np.zeros((len(members), len(members)))
+        first, second = (ends[end].map(members).to_numpy() for end in (0, 1))
+        matrix[first, second] = matrix[second, first] = pairs["loss_barrier_max_endpoint"]
+        facts = dict(zip(names, group)) | {"width": pairs["width"].iloc[0], "networks": len(members)}
+        rows += [facts | found for found in topology.by_threshold(matrix, THRESHOLDS)]
+    table = pd.DataFrame(rows, columns=tables.TOPOLOGY.columns)
+    return tables.ordered(table, tables.TOPOLOGY)
 
 
 def pair_table(points: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,40 @@
+"""Loss and accuracy of averages of several networks of a population, of single ones and of ensembles.
+
+Statistics of normalization layers are re-estimated for each average.
+"""
+
+from modeconn import artifacts, averages, batchnorm, measuring, populations, programs
+from modeconn.measuring import View
+
+parser = programs.parser(__doc__)
+populations.add_arguments(parser)
+populations.add_permutation_argument(parser)
+
+
+def main(arguments, job):
+    values = arguments.job
+    population = populations.load(arguments, job.device)
+    settings = values["averages"]
+    looks = list(averages.looks(len(values["members"]), settings["sizes"], settings["draws"]))
+    rows, _ = measuring.measure(
+        job,
+        population.vectors(),
+        looks,
+        lambda look: [View("train"), View("test")],
+        functional=population.functional,
+        dataset=population.dataset,
+        batch=settings["batch"],
+        statistics=batchnorm.recalibrating(population, settings["recalibration"], values),
+        what=f"average {values['names']['network']}",
+        total=len(looks),
+        ensembles=True,
+    )
+    width = population.functional.width
+    artifacts.write_rows(
+        arguments.output,
+        [{name: row[name] for name in row if name not in ("population", "pair")} | {"width": width} for row in rows],
+    )
+
+
+if __name__ == "__main__":
+    programs.run(parser, main)

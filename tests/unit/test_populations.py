@@ -1,0 +1,218 @@
+"""Populations: read by slices, brought into a frame, their lines and averages measured, against loops by hand."""
+
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from test_programs import run_program
+
+from modeconn import artifacts, averages, lines, manifests, measuring, networks, permutation, populations
+from modeconn.functional import Functional
+from modeconn.studies import averaging
+
+NETWORK = {"family": "mlp", "width": 1, "hidden": [6], "norm": "none"}
+SEEDS = [1, 2, 3, 4]
+RECALIBRATION = {"images": 0, "batch": 512}
+
+
+@pytest.fixture
+def population(tiny_dataset, tmp_path):
+    """Files of four small MLPs on the small data set, as a training leaves them, and the values of a job on them."""
+    states = [networks.of(NETWORK, tiny_dataset, seed).state_dict() for seed in SEEDS]
+    tensors = {name: torch.stack([state[name] for state in states]) for name in states[0]}
+    files = {"data": tmp_path / "data.safetensors", "networks": tmp_path / "networks.safetensors"}
+    fields = vars(tiny_dataset)
+    data = {name: value for name, value in fields.items() if isinstance(value, torch.Tensor)}
+    facts = {name: value for name, value in fields.items() if name not in data}
+    artifacts.save(files["data"], data, {"rule": "prepare_data", **facts})
+    artifacts.save(files["networks"], tensors, {"rule": "train", "job": {"seeds": SEEDS}}, lanes=True)
+    names = {"dataset": "tiny", "network": "mlp", "recipe": "plain", "population": "1to4", "alignment": "none"}
+    return files, {"threads": 1, "names": names, "network": NETWORK, "members": SEEDS}, states
+
+
+def loss_of(state, dataset, split="test"):
+    """Mean cross-entropy and accuracy of a plain module with these tensors."""
+    network = networks.of(NETWORK, dataset)
+    network.load_state_dict(state)
+    images, labels = dataset.split(split)
+    with torch.no_grad():
+        logits = network.eval()(images.float() / 255)
+    return F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).float().mean().item()
+
+
+def mean_of(states):
+    return {name: sum(state[name] for state in states) / len(states) for name in states[0]}
+
+
+def test_all_pairs_are_measured_as_a_loop_over_state_dicts_measures_them(
+    population, tiny_dataset, tmp_path, monkeypatch
+):
+    files, values, states = population
+    settings = {"points": 3, "batch": 16, "recalibration": RECALIBRATION}
+    run_program(monkeypatch, "evaluate_barriers", values | {"barriers": settings}, **files, output=tmp_path / "b.csv")
+    rows = pd.read_csv(tmp_path / "b.csv", dtype={"pair": str}).query("split == 'test'").set_index(["pair", "t"])
+    assert len(rows) == 6 * 3 and set(rows["width"]) == {6}
+    for i, j in ((0, 1), (1, 3), (2, 3)):
+        pair = f"{SEEDS[i]}-{SEEDS[j]}"
+        expected = {0.0: states[i], 0.5: mean_of([states[i], states[j]]), 1.0: states[j]}
+        for t, state in expected.items():
+            loss, accuracy = loss_of(state, tiny_dataset)
+            assert rows.loc[(pair, t), "loss"] == pytest.approx(loss, rel=1e-5)
+            assert rows.loc[(pair, t), "accuracy"] == pytest.approx(accuracy)
+        distance = sum((states[i][n].double() - states[j][n].double()).square().sum() for n in states[0]) ** 0.5
+        assert rows.loc[(pair, 1.0), "length"] == pytest.approx(distance.item(), rel=1e-6)
+
+
+def test_averages_of_k_are_those_of_a_loop_over_state_dicts(population, tiny_dataset, tmp_path, monkeypatch):
+    files, values, states = population
+    settings = {"sizes": [1, 2, 4], "draws": 2, "batch": 16, "recalibration": RECALIBRATION}
+    run_program(monkeypatch, "evaluate_averages", values | {"averages": settings}, **files, output=tmp_path / "a.csv")
+    rows = pd.read_csv(tmp_path / "a.csv").query("split == 'test'").set_index(["mark", "size", "draw"])
+    for size, draw, members in averages.choices(4, settings["sizes"], 2):
+        loss, _ = loss_of(mean_of([states[member] for member in members]), tiny_dataset)
+        assert rows.loc[("average", size, draw), "loss"] == pytest.approx(loss, rel=1e-5)
+    images, labels = tiny_dataset.split("test")
+    answers = []
+    for state in states:
+        network = networks.of(NETWORK, tiny_dataset)
+        network.load_state_dict(state)
+        answers.append(network.eval()(images.float() / 255).softmax(1))
+    together = F.nll_loss(sum(answers).div(4).log(), labels).item()
+    assert rows.loc[("ensemble", 4, 0), "loss"] == pytest.approx(together, rel=1e-5)
+
+
+def test_choices_are_subsets_and_all_networks_are_one():
+    found = list(averages.choices(5, [1, 2, 5, 9], 3))
+    assert [size for size, _, _ in found] == [1] * 5 + [2] * 3 + [5]
+    assert found[-1][2] == [0, 1, 2, 3, 4] and all(len(set(members)) == size for size, _, members in found)
+
+
+@pytest.mark.parametrize("frame", ["first", "mean", "cycle"])
+def test_permuted_copies_are_found_and_their_average_is_the_network(
+    population, tiny_dataset, tmp_path, monkeypatch, frame
+):
+    files, values, states = population
+    network = networks.of(NETWORK, tiny_dataset)
+    spec = permutation.discover(network, tiny_dataset.example())
+    copies = [states[0]]
+    for seed in range(3):
+        copies.append(permutation.apply(spec, permutation.random(spec, torch.Generator().manual_seed(seed)), states[0]))
+    tensors = {name: torch.stack([state[name] for state in copies]) for name in states[0]}
+    artifacts.save(files["networks"], tensors, {"rule": "train", "job": {"seeds": SEEDS}}, lanes=True)
+    alignment = {"method": "weight", "seed": 0} | ({} if frame == "first" else {"frame": frame})
+    found = tmp_path / "found.safetensors"
+    run_program(monkeypatch, "align", values | {"alignment": alignment}, **files, output=found)
+    settings = {"sizes": [4], "draws": 1, "batch": 16, "recalibration": RECALIBRATION}
+    job = values | {"averages": settings}
+    run_program(monkeypatch, "evaluate_averages", job, **files, permutation=found, output=tmp_path / "a.csv")
+    row = pd.read_csv(tmp_path / "a.csv").query("split == 'test' and mark == 'average'").iloc[0]
+    assert row["loss"] == pytest.approx(loss_of(states[0], tiny_dataset)[0], rel=1e-5)
+
+
+def test_a_network_is_read_without_the_others(population, one_line):
+    """Damage elsewhere in the file is not seen, damage of its own bytes is."""
+    files, _, states = population
+    lane = artifacts.load_lane(files["networks"], 2, rule="train")
+    assert all(torch.equal(lane[name], states[2][name]) for name in lane)
+    content = bytearray(files["networks"].read_bytes())
+    content[-3] ^= 1  # the last lane of the last tensor
+    files["networks"].write_bytes(content)
+    assert all(torch.equal(artifacts.load_lane(files["networks"], 2)[name], lane[name]) for name in lane)
+    with one_line(ValueError, files["networks"], "damaged", "rule train"):
+        artifacts.load_lane(files["networks"], 3)
+    with one_line(ValueError, files["networks"], "damaged", "rule train"):
+        artifacts.load(files["networks"])
+
+
+def test_the_header_of_a_block_is_checked_without_its_tensors(population, tmp_path, one_line):
+    files, _, states = population
+    path = tmp_path / "results" / "networks.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(files["networks"].read_bytes())
+    manifests.write(manifests.beside(path), [path], {"rule": "train", "job": {}})
+    manifests.check_artifact(path, artifacts.checksum(path))
+    other = {name: torch.stack([state[name] for state in states[::-1]]) for name in states[0]}
+    artifacts.save(path, other, {"rule": "train", "job": {"seeds": SEEDS}}, lanes=True)
+    with one_line(ValueError, path, "of another job", "delete"):
+        manifests.check_artifact(path, artifacts.checksum(path))
+
+
+def test_a_permutation_of_fewer_networks_is_refused(population, tiny_dataset, one_line):
+    _, _, states = population
+    functional = Functional(networks.of(NETWORK, tiny_dataset))
+    spec = permutation.discover(functional.network, tiny_dataset.example())
+    found = permutation.stacked([permutation.identity(spec)] * 3)
+    with one_line(ValueError, "a permutation of 3 networks", "population of 4"):
+        populations.Population(tiny_dataset, functional, tuple(states)).permuted(found)
+
+
+def test_lanes_of_a_block_train_as_alone_in_float64(tiny_dataset):
+    """Twenty steps of momentum: lane k of four equals the network trained alone."""
+    module = networks.of(NETWORK, tiny_dataset).double()
+    functional = Functional(module)
+    images, labels = tiny_dataset.train_images.double() / 255, tiny_dataset.train_labels
+
+    def train(states, dtype, steps):
+        vectors, buffers = functional.stack([{n: t.to(dtype) for n, t in state.items()} for state in states])
+        moments = torch.zeros_like(vectors)
+        module.to(dtype)
+        for _ in range(steps):
+            vectors.requires_grad_(True)
+            inputs = images.to(dtype).expand(len(states), *images.shape)
+            logits = functional(vectors, buffers, inputs, train=True)
+            loss = F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(states)), reduction="sum") / len(labels)
+            (gradient,) = torch.autograd.grad(loss, vectors)
+            moments = 0.9 * moments + gradient
+            vectors = (vectors - 0.5 * moments).detach()
+        return vectors
+
+    states = [networks.of(NETWORK, tiny_dataset, seed).state_dict() for seed in SEEDS]
+    for dtype, steps, tolerance in ((torch.float64, 20, 1e-12), (torch.float32, 1, 1e-6)):
+        together = train(states, dtype, steps)
+        for lane, state in enumerate(states):
+            torch.testing.assert_close(together[lane], train([state], dtype, steps)[0], rtol=tolerance, atol=tolerance)
+
+
+def test_a_sum_has_the_same_bits_however_many_are_summed_at_once():
+    rows = torch.randn(5, 1000, generator=torch.Generator().manual_seed(0))
+    looks = [look.networks[0] for look in lines.looks(5, 4)]
+    together = measuring.combine(rows, looks)
+    alone = torch.cat([measuring.combine(rows, [look]) for look in looks])
+    assert torch.equal(together, alone) and torch.equal(together[:5], rows)
+
+
+def test_number_of_looks_is_that_of_the_looks():
+    assert len(list(lines.looks(6, 5))) == lines.number_of_looks(6, 5) == 6 + 15 * 3
+
+
+def test_barriers_and_their_graph_worked_by_hand():
+    """Three networks: one pair without a barrier, one of 0.3, one of 0.9 nats above the worse end."""
+    rows = []
+    for pair, ends, middle in (("1-2", (1.0, 2.0), 2.0), ("1-3", (1.0, 3.0), 3.3), ("2-3", (2.0, 3.0), 3.9)):
+        for t, loss in zip((0, 0.5, 1), (ends[0], middle, ends[1])):
+            names = {"dataset": "d", "network": "n", "recipe": "r", "width": 2.0, "alignment": "none", "pair": pair}
+            numbers = {"t": t, "length": t, "split": "test", "attack": "none", "loss": loss, "accuracy": 1 - loss / 10}
+            rows.append(names | numbers)
+    found = averaging.pair_table(pd.DataFrame(rows)).set_index("pair")
+    assert found["loss_barrier_max_endpoint"].tolist() == pytest.approx([0, 0.3, 0.9])
+    assert found["loss_barrier_linear"].tolist() == pytest.approx([0.5, 1.3, 1.4])
+    assert found["loss_barrier_mean_endpoint"].tolist() == pytest.approx([0.5, 1.3, 1.4])
+    assert found["error_barrier_max_endpoint"].tolist() == pytest.approx([0, 0.03, 0.09])
+    table = averaging.topology_table(found.reset_index()).set_index("threshold")
+    assert table["betti_0"].tolist() == [2, 2, 2, 2, 2, 1, 1]
+    assert table["largest_clique"].tolist() == [2, 2, 2, 2, 2, 2, 3]
+    assert table["edges"].tolist() == [1, 1, 1, 1, 1, 2, 3]
+
+
+def test_quartiles_of_a_line_do_not_hang_on_its_direction():
+    rows = [
+        {"dataset": "d", "network": "n", "recipe": "r", "width": 2.0, "alignment": "none", "pair": pair, "t": t}
+        | {"length": t, "split": "test", "attack": "none", "loss": loss, "accuracy": 0.5}
+        for pair, losses in {"1-2": (0, 1, 4), "1-3": (0, 3, 8)}.items()
+        for t, loss in zip((0.0, 0.5, 1.0), losses)
+    ]
+    table = averaging.interpolation_table(pd.DataFrame(rows)).query("quantity == 'loss'").set_index("t")
+    assert (
+        table.loc[0.0, ["lower", "median", "upper"]].tolist() == table.loc[1.0, ["lower", "median", "upper"]].tolist()
+    )
+    assert table.loc[0.5, "median"] == 2 and set(table["n"]) == {2}
