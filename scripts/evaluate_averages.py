@@ -29,11 +29,10 @@ def main(arguments, job):
         total=len(looks),
         ensembles=True,
     )
-    width = population.functional.width
-    artifacts.write_rows(
-        arguments.output,
-        [{name: row[name] for name in row if name not in ("population", "pair")} | {"width": width} for row in rows],
-    )
+    for row in rows:
+        row.pop("population")
+        row["width"] = population.functional.width
+    artifacts.write_rows(arguments.output, rows)
 
 
 if __name__ == "__main__":

@@ -44,19 +44,8 @@ CLAIMED = {
 
 # Folders of results/ that all configs share: no run can have their names.
 SHARED_FOLDERS = (
-    *[
-        "activations",
-        "alignments",
-        "archive",
-        "averages",
-        "barriers",
-        "benchmarks",
-        "best",
-        "curves",
-        "data",
-        "downloads",
-    ],
-    *["evaluations", "logs", "measures", "networks", "planes", "populations", "report", "signatures"],
+    *["activations", "alignments", "archive", "averages", "barriers", "benchmarks", "best", "curves", "data"],
+    *["downloads", "evaluations", "logs", "measures", "networks", "planes", "populations", "report", "signatures"],
 )
 # Sources of points in the plane: they have no pixels.
 POINTS = ("moons", "blobs", "gaussian_quantiles")
@@ -521,12 +510,11 @@ def meanings(config, schema):
     }
     resolved["alignment"] = {name: _alignment(config, alignment) for name, alignment in config["alignments"].items()}
     resolved["evaluation"] = {"evaluation": config["evaluation"]}
-    measured_as = ("batch", "recalibration")
-    for measure, taken in (
-        *((kind, measured_as) for kind in ("plane", "barriers", "averages")),
-        ("activations", ("recalibration",)),
-    ):
-        resolved[measure] = {measure: config[measure] | {key: config["evaluation"][key] for key in taken}}
+    for measure in MEASURES[1:]:
+        taken = {key: config["evaluation"][key] for key in ("batch", "recalibration")}
+        if measure == "activations":  # in batches of the matching
+            del taken["batch"]
+        resolved[measure] = {measure: config[measure] | taken}
     return {
         kind: {name: (f"{name}-{digest(values)}", values) for name, values in of_kind.items()}
         for kind, of_kind in resolved.items()

@@ -210,10 +210,7 @@ class Plan:
             "dataset": self.identity("dataset", entry["dataset"]),
             "network": self.identity("network", network),
             "recipe": self.identity("recipe", recipe),
-            **{
-                kind: self.identity(kind, kind)
-                for kind in ("evaluation", "plane", "activations", "barriers", "averages")
-            },
+            **{kind: self.identity(kind, kind) for kind in configuration.MEASURES},
         }
 
     def _alignment(self, entry):

@@ -415,7 +415,7 @@ def test_defaults_are_filled_in_at_every_depth():
             "subsample": 0,
             "attack": None,
         },
-        "weight": {"method": "weight", "seed": 0, "restarts": 1},
+        "weight": {"method": "weight", "seed": 0, "restarts": 1, "frame": "first"},
     }
     assert config["curves"]["linear"] == {"kind": "linear"}
     assert config["curves"]["bezier"]["optimizer"]["learning_rate"] == 0.01
@@ -681,13 +681,7 @@ def test_what_was_added_to_attacks_leaves_older_results_alone():
 def test_statistics_on_changed_images_are_another_meaning_of_all_that_is_measured(changed):
     off, on = (meaning(SCHEMA, ("evaluation", {"recalibration": {changed: value}})) for value in (False, True))
     assert off == meaning(SCHEMA)
-    assert {kind for kind in off if off[kind] != on[kind]} == {
-        "evaluation",
-        "plane",
-        "activations",
-        "barriers",
-        "averages",
-    }
+    assert {kind for kind in off if off[kind] != on[kind]} == set(configuration.MEASURES)
 
 
 def test_a_refinement_means_its_starts_values():

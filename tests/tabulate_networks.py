@@ -2,7 +2,10 @@
 
 import argparse
 import re
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 import torch
 from torchvision.models import get_model
@@ -54,7 +57,7 @@ NETWORKS = {
 HEAD = """\
 # What of torchvision's networks may be permuted
 
-Written by `scripts/tabulate_networks.py`: the smallest member of each family of classifiers, with the weights that it
+Written by `tests/tabulate_networks.py`: the smallest member of each family of classifiers, with the weights that it
 is initialized with. Groups share a permutation; those in blocks are heads of attention or groups of a convolution, in
 each of which channels are permuted too. Of all hidden channels and of all parameters, the share that some permutation
 moves; what is pinned, and why. Every row is proved: with all groups permuted the logits change by no more than the
