@@ -93,7 +93,8 @@ def passes(rule, job, dataset, sizes):
     if rule == "evaluate_barriers":
         members = len(job["members"])
         looks = members + members * (members - 1) // 2 * (evaluation["points"] - 2)
-        return looks * (recalibrated + FORWARD * (train + test))
+        images = sum({"train": train, "test": test}[split] for split in evaluation["splits"])
+        return looks * (recalibrated + FORWARD * images)
     if rule == "select_network":
         attacks, selection = job["tested"], job["selection"]
         selecting = sum(_measured(attacks[name]) for name in {"none", selection})

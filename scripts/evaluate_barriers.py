@@ -20,7 +20,7 @@ def main(arguments, job):
         job,
         vectors,
         lines.looks(len(seeds), settings["points"]),
-        lambda look: [View("train"), View("test")],
+        lambda look: [View(split) for split in settings["splits"]],
         functional=functional,
         dataset=population.dataset,
         batch=settings["batch"],

@@ -54,7 +54,11 @@ SELECT = {"evaluation": EVALUATION, "selection": "none", "ensemble": 5}
             (10 + 3 * 3 + 11) * (900 + 1200) / 3,
         ),
         # Three networks, and nine points between each two.
-        ("evaluate_barriers", {"members": [1, 2, 3], "barriers": EVALUATION | {"points": 11}}, 30 * (900 + 1200) / 3),
+        (
+            "evaluate_barriers",
+            {"members": [1, 2, 3], "barriers": EVALUATION | {"points": 11, "splits": ["test"]}},
+            30 * (900 + 300) / 3,
+        ),
         # An attempt ends with a forward pass: in training to take the best of several, in measuring because all count.
         ("train", {"seeds": [1], "recipe": {"epochs": 10, "attack": STRONG}}, 10 * 900 * (1 + 4 * 50 + 4 / 3)),
         (

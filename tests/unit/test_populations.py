@@ -48,7 +48,7 @@ def test_all_pairs_are_measured_as_a_loop_over_state_dicts_measures_them(
     population, tiny_dataset, tmp_path, monkeypatch
 ):
     files, values, states = population
-    settings = {"points": 3, "batch": 16, "recalibration": RECALIBRATION}
+    settings = {"points": 3, "splits": ["test"], "batch": 16, "recalibration": RECALIBRATION}
     run_program(monkeypatch, "evaluate_barriers", values | {"barriers": settings}, **files, output=tmp_path / "b.csv")
     rows = pd.read_csv(tmp_path / "b.csv", dtype={"pair": str}).query("split == 'test'").set_index(["pair", "t"])
     assert len(rows) == 6 * 3 and set(rows["width"]) == {6}

@@ -80,6 +80,14 @@ JOBS = {
         "evaluate_activations": 6 * 2 * 2,
         "select_network": 6 * 2 * 3,
     },
+    # Moons by two recipes in one block each, MNIST in blocks of ten; three frames, and none.
+    "averaging": {
+        "prepare_data": 2,
+        "train": 9 * (2 + 5),
+        "align": 9 * 3 * 3,
+        "evaluate_barriers": 9 * 3 * 4,
+        "evaluate_averages": 9 * 3 * 4,
+    },
     # A job a width: fifty networks trained, matched, and measured as they are and matched.
     "moons": {"prepare_data": 1, "train": 9, "align": 9, "evaluate_barriers": 2 * 9},
 }

@@ -64,6 +64,7 @@ class Populations(NamedTuple):
     """What one entry of the averaging study shows."""
 
     averaged: bool
+    splits: list[str]  # on which barriers are measured
 
 
 class Figure(NamedTuple):
@@ -89,7 +90,6 @@ def _once(wanted):
     return [()] if wanted else []
 
 
-SPLITS = [("test",), ("train",)]
 FIGURES = {
     "curves": Figure(
         "along the curves",
@@ -114,10 +114,22 @@ FIGURES = {
     "layers": Figure("similarity by layer", ["activations"], ["curve"], lambda study: _each(study.compared)),
     "candidates": Figure("candidates of the refinement", ["candidates"], [], lambda study: _once(study.refined)),
     "permutations": Figure("permutations compared", ["permutations"], [], lambda study: _once(study.aligned)),
-    "barriers": Figure("barriers between all pairs", ["barriers"], ["split"], lambda _: SPLITS, "averaging"),
-    "averages": Figure("averages of many", ["averages"], ["split"], lambda entry: SPLITS * entry.averaged, "averaging"),
-    "topology": Figure("connected networks", ["topology"], ["split"], lambda _: SPLITS[:1], "averaging"),
-    "interpolations": Figure("between all pairs", ["interpolations"], ["split"], lambda _: SPLITS, "averaging"),
+    "barriers": Figure(
+        "barriers between all pairs", ["barriers"], ["split"], lambda entry: _each(entry.splits), "averaging"
+    ),
+    "averages": Figure(
+        "averages of many",
+        ["averages"],
+        ["split"],
+        lambda entry: _each(["test", "train"] if entry.averaged else []),
+        "averaging",
+    ),
+    "topology": Figure(
+        "connected networks", ["topology"], ["split"], lambda entry: _each(entry.splits[-1:]), "averaging"
+    ),
+    "interpolations": Figure(
+        "between all pairs", ["interpolations"], ["split"], lambda entry: _each(entry.splits), "averaging"
+    ),
 }
 
 
@@ -125,7 +137,11 @@ def of(config: dict) -> list[str]:
     """Every figure of a complete config, by its path without folder and ending: <dataset>-<network>-<recipe>/<name>."""
     found: dict[str, None] = {}
     for study, entry in ((study, entry) for study, entries in config["studies"].items() for entry in entries):
-        shown: Any = pairs(config, entry) if study == "alignment" else Populations("averages" in entry["measures"])
+        shown: Any = (
+            pairs(config, entry)
+            if study == "alignment"
+            else Populations("averages" in entry["measures"], config["barriers"]["splits"])
+        )
         for recipe in entry.get("recipes", [entry.get("recipe")]):
             studied = "-".join([entry["dataset"], entry.get("network", ALL), recipe])
             for name, figure in FIGURES.items():
