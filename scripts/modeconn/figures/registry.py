@@ -67,6 +67,11 @@ class Populations(NamedTuple):
     splits: list[str]  # on which barriers are measured
 
 
+def population(config: dict, entry: dict) -> Populations:
+    """The `Populations` of one entry of the averaging study of a complete config."""
+    return Populations("averages" in entry["measures"], config["barriers"]["splits"])
+
+
 class Figure(NamedTuple):
     """A figure: its label in the report, the tables it is drawn from, and for which parts of a study it is drawn.
 
@@ -90,6 +95,7 @@ def _once(wanted):
     return [()] if wanted else []
 
 
+SPLITS = [("test",), ("train",)]
 FIGURES = {
     "curves": Figure(
         "along the curves",
@@ -117,18 +123,14 @@ FIGURES = {
     "barriers": Figure(
         "barriers between all pairs", ["barriers"], ["split"], lambda entry: _each(entry.splits), "averaging"
     ),
-    "averages": Figure(
-        "averages of many",
-        ["averages"],
-        ["split"],
-        lambda entry: _each(["test", "train"] if entry.averaged else []),
-        "averaging",
-    ),
-    "topology": Figure(
-        "connected networks", ["topology"], ["split"], lambda entry: _each(entry.splits[-1:]), "averaging"
-    ),
     "interpolations": Figure(
         "between all pairs", ["interpolations"], ["split"], lambda entry: _each(entry.splits), "averaging"
+    ),
+    "topology": Figure(
+        "connected networks", ["topology"], ["split"], lambda entry: _each(sorted(entry.splits)[:1]), "averaging"
+    ),
+    "averages": Figure(
+        "averages of many", ["averages"], ["split"], lambda entry: SPLITS if entry.averaged else [], "averaging"
     ),
 }
 
