@@ -109,7 +109,8 @@ def evaluate(functional, vectors, buffers, images, labels, batch, attack=None, s
     for step, (inputs, targets) in enumerate(zip(datasets.in_order(images, batch), labels.split(batch), strict=True)):
         inputs = inputs.expand(lanes, *inputs.shape[1:])
         targets = targets.expand(lanes, -1)
-        generators = [generator("evaluation", seed, step, device=vectors.device) for _ in range(lanes)]
+        drawing = 0 if attack is None else lanes  # a thousand small networks would wait for their generators
+        generators = [generator("evaluation", seed, step, device=vectors.device) for _ in range(drawing)]
         tried, _ = attempts(functional, vectors, buffers, inputs, targets, attack, generators, train=False)
         losses, withstood = torch.zeros_like(targets, dtype=torch.float64), torch.ones_like(targets, dtype=torch.bool)
         for attempt in tried:

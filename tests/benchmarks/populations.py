@@ -1,0 +1,148 @@
+"""Many small networks at once against plain PyTorch, which trains and evaluates the same ones one after another.
+
+Training: fifty networks of one hidden layer on moons, AdamW with cosine annealing, as `config/moons.yaml`. Evaluating:
+all pairs of them at eleven points on the test points. Both in turn, CPU seconds, one thread.
+"""
+
+import argparse
+import copy
+import statistics
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from modeconn import classification, datasets, lines, measuring, networks, optimization
+from modeconn.functional import Functional
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--widths", type=int, nargs="+", default=[32, 512], help="(default: 32 512)")
+parser.add_argument("--networks", type=int, default=50, help="(default: 50)")
+parser.add_argument("--epochs", type=int, default=100, help="(default: 100)")
+parser.add_argument("--rounds", type=int, default=3, help="times that each is measured (default: 3)")
+
+RECIPE = {
+    "method": "adamw",
+    "learning_rate": 0.1,
+    "weight_decay": 0.01,
+    "momentum": 0.9,
+    "beta2": 0.999,
+    "epsilon": 1e-8,
+}
+STILL = {"shift": 0, "flip": False, "rotation": 0, "scale": [1, 1], "contrast": 0, "saturation": 0}
+
+
+class Silent:
+    """A state that nobody keeps."""
+
+    def load(self, device="cpu"):
+        return None
+
+    def offer(self, snapshot):
+        pass
+
+
+def moons():
+    source = {"source": "moons", "count": 512, "noise": 0.1, "seed": 0, "test_fraction": 0.5, "alignment_fraction": 0.2}
+    source |= {"hold_out": 0, "train_images": 0, "test_images": 0}
+    with TemporaryDirectory() as folder:
+        tensors, metadata = datasets.prepare(source, folder)
+    return datasets.Dataset.of(tensors, metadata, "cpu")
+
+
+def train_ours(dataset, network, count, epochs):
+    seeds = list(range(1, count + 1))
+    functional = Functional(networks.of(network, dataset))
+    vectors, buffers = functional.stack(networks.of(network, dataset, seed).state_dict() for seed in seeds)
+    vectors.requires_grad_(True)
+    optimization.minimize(
+        classification.objective_of(functional, vectors, buffers, None),
+        [vectors],
+        lambda epoch, step: datasets.batches(dataset, seeds, epoch, step, 256, STILL),
+        {"epochs": epochs, "schedule": "cosine", "optimizer": RECIPE},
+        lanes=[str(seed) for seed in seeds],
+        report=lambda row: None,
+        state=Silent(),
+        buffers=buffers,
+    )
+    return functional, vectors.detach()
+
+
+def train_plain(dataset, network, count, epochs):
+    trained = []
+    points, labels = dataset.train_images, dataset.train_labels
+    for seed in range(1, count + 1):
+        model = networks.of(network, dataset, seed)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.01)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+        for _ in range(epochs):
+            for index in torch.randperm(len(labels)).split(256):
+                optimizer.zero_grad()
+                F.cross_entropy(model(points[index]), labels[index]).backward()
+                optimizer.step()
+            schedule.step()
+        trained.append(model)
+    return trained
+
+
+@torch.no_grad()
+def evaluate_ours(dataset, functional, vectors):
+    looks = [look.networks[0] for look in lines.looks(len(vectors), 11)]
+    size = functional.together(512)
+    for start in range(0, len(looks), size):
+        chunk = measuring.combine(vectors, looks[start : start + size])
+        buffers = functional.initial_buffers(len(chunk))
+        classification.evaluate(functional, chunk, buffers, *dataset.split("test"), 512)
+
+
+@torch.no_grad()
+def evaluate_plain(dataset, models):
+    points, labels = dataset.split("test")
+    between = copy.deepcopy(models[0]).eval()
+    for first in range(len(models)):
+        for second in range(first + 1, len(models)):
+            for t in torch.linspace(0, 1, 11):
+                pairs = zip(between.parameters(), models[first].parameters(), models[second].parameters())
+                for parameter, a, b in pairs:
+                    parameter.copy_((1 - t) * a + t * b)
+                logits = between(points)
+                F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).float().mean().item()
+
+
+def seconds(function, *arguments):
+    started = time.process_time()
+    result = function(*arguments)
+    return time.process_time() - started, result
+
+
+def main():
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    dataset = moons()
+    for width in arguments.widths:
+        network = {"family": "mlp", "hidden": [width], "norm": "none", "width": 1}
+        ratios = {"train": [], "evaluate": []}
+        train_plain(dataset, network, 1, 2)  # the compiler, which optimizers import
+        for _ in range(arguments.rounds):
+            plain, models = seconds(train_plain, dataset, network, arguments.networks, arguments.epochs)
+            ours, (functional, vectors) = seconds(train_ours, dataset, network, arguments.networks, arguments.epochs)
+            ratios["train"].append((plain, ours))
+            ours, _ = seconds(evaluate_ours, dataset, functional, vectors)
+            plain, _ = seconds(evaluate_plain, dataset, models)
+            ratios["evaluate"].append((plain, ours))
+        for what, found in ratios.items():
+            ratio = [plain / ours for plain, ours in found]
+            plain, ours = (statistics.median(values) for values in zip(*found))
+            print(
+                f"{what}, width {width}: plain {plain:.2f} s, ours {ours:.2f} s, ratio {statistics.median(ratio):.1f} "
+                f"({min(ratio):.1f} to {max(ratio):.1f})"
+            )
+
+
+if __name__ == "__main__":
+    main()
