@@ -160,7 +160,7 @@ def test_who_estimates_statistics_on_augmented_images_is_told_how():
     plan = planned("cifar10")
     measuring = {"evaluate_curve", "evaluate_plane", "evaluate_activations"}
     for rule, _, code, augmentation in told(plan, RULES, "augmentation"):
-        expected = plan.config["recipes"]["standard"]["augmentation"] if rule in measuring else None
+        expected = plan.values[plan.identity("recipe", "standard")]["augmentation"] if rule in measuring else None
         assert augmentation == expected
         if rule.startswith("evaluate"):
             assert ("datasets.augmentation:" in code) == (rule in measuring)
