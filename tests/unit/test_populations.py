@@ -1,13 +1,18 @@
 """Populations: read by slices, brought into a frame, their lines and averages measured, against loops by hand."""
 
+from itertools import islice
+from typing import ClassVar
+
 import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from test_optimization import StoppedAt
 from test_programs import run_program
 
-from modeconn import artifacts, averages, lines, manifests, measuring, networks, permutation, populations
+from modeconn import artifacts, averages, lines, manifests, measuring, networks, permutation, populations, resume
 from modeconn.functional import Functional
+from modeconn.measuring import View
 from modeconn.studies import averaging
 
 NETWORK = {"family": "mlp", "width": 1, "hidden": [6], "norm": "none"}
@@ -216,3 +221,45 @@ def test_quartiles_of_a_line_do_not_hang_on_its_direction():
         table.loc[0.0, ["lower", "median", "upper"]].tolist() == table.loc[1.0, ["lower", "median", "upper"]].tolist()
     )
     assert table.loc[0.5, "median"] == 2 and set(table["n"]) == {2}
+
+
+class Work:
+    """What `measuring.measure` asks of a job, with a state of its own."""
+
+    values: ClassVar[dict] = {"names": {"network": "mlp"}}
+
+    def __init__(self, state):
+        self.state = state
+
+    def points(self, values, total, what, done):
+        return islice(values, done, None)
+
+
+@pytest.mark.parametrize("stop", [1, 2, 5])
+def test_a_measurement_of_many_at_once_goes_on_where_it_was_stopped(population, tiny_dataset, tmp_path, stop):
+    _, _, states = population
+    functional = Functional(networks.of(NETWORK, tiny_dataset))
+    vectors, _ = functional.stack(states)
+
+    def measure(state):
+        return measuring.measure(
+            Work(state),
+            vectors,
+            lines.looks(4, 4),
+            lambda look: [View("train"), View("test")],
+            functional=functional,
+            dataset=tiny_dataset,
+            batch=16,
+            statistics=lambda looks, vectors: functional.initial_buffers(len(vectors)),
+            what="measure",
+            total=lines.number_of_looks(4, 4),
+            together=3,
+        )[0]
+
+    with resume.State(tmp_path / "whole", "identity") as state:
+        whole = measure(state)
+    with pytest.raises(resume.Stopped), StoppedAt(tmp_path / "lines", stop) as state:
+        measure(state)
+    with resume.State(tmp_path / "lines", "identity") as state:
+        assert measure(state) == whole and state.resumed
+    assert len(whole) == 2 * lines.number_of_looks(4, 4)

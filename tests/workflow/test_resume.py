@@ -21,7 +21,6 @@ TARGETS = {
     "fit_curve": "results/curves/*/*/standard-*/1-2/activation-*/bezier-*.safetensors",
     "evaluate_curve": "results/evaluations/*/*/standard-*/1-2/activation-*/bezier-*/evaluation-????????-none.csv",
     "evaluate_curve (under attack)": "results/evaluations/*/*/robust-*/1-2/none/bezier-*/evaluation-*-pgd-*.csv",
-    "evaluate_barriers": "results/barriers/*/*/*/1-2-3/none/*.csv",
     "evaluate_averages": "results/averages/*/*/*/1-2-3/none/*.csv",
     "evaluate_plane": "results/planes/*/*/standard-*/1-2/activation-*/bezier-*/plane-????????.csv",
     "evaluate_activations": "results/activations/*/*/standard-*/1-2/activation-*/bezier-*/*.csv",
