@@ -244,7 +244,7 @@ def test_a_job_killed_for_memory_is_tried_again_with_twice_the_request(checkout)
     """The kernel kills with SIGKILL; so does the test."""
     expected = checkout.artifacts()
     forget(checkout, "standard-*/seeds1.safetensors")
-    shell = '"python {params.program:q} --job'
+    shell = '"python {resources.check:q} --data'
     with checkout.edited(
         "workflow/rules/train.smk", shell, shell.replace('"', '"echo asked for {resources.mem_mb} MB; ')
     ):
