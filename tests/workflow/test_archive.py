@@ -77,7 +77,7 @@ def test_with_weights_it_holds_what_was_computed_as_its_manifests_say_but_no_ima
     run("--weights")
     found = packed(checkout)
     networks = [name for name in found if name.startswith("networks/") and name.endswith(".safetensors")]
-    assert len(networks) == 4
+    assert len(networks) == 5
     assert not [name for name in found if name.startswith("data/") and name.endswith(".safetensors")]
     named = {}
     for name in found:
