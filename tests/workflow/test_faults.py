@@ -199,7 +199,7 @@ def test_a_whole_artifact_of_another_job_is_refused(checkout, source, target, wo
         for pattern in (source, target)
     )
     shutil.copy2(theirs, ours)
-    forget(checkout, "evaluations/*/*/standard-*/1-2/*/*/evaluation-????????.csv")
+    forget(checkout, "evaluations/*/*/standard-*/1-2/*/*/evaluation-????????-none.csv")
     done = checkout.snakemake("--cores", "2", "curves")
     output = done.stdout + done.stderr
     assert done.returncode != 0 and "Traceback" not in output
