@@ -83,7 +83,7 @@ def save(path, tensors, metadata, lanes=False):
     # A clone, since contiguous() leaves the strides of an expanded axis of length one as they are.
     plain = torch.contiguous_format
     tensors = {name: tensor.detach().cpu().clone(memory_format=plain) for name, tensor in tensors.items()}
-    if lanes:
+    if lanes or LANES in metadata:  # those of what was read, and is written changed
         count = len(next(iter(tensors.values())))
         metadata = {
             **metadata,

@@ -263,3 +263,11 @@ def test_a_measurement_of_many_at_once_goes_on_where_it_was_stopped(population, 
     with resume.State(tmp_path / "lines", "identity") as state:
         assert measure(state) == whole and state.resumed
     assert len(whole) == 2 * lines.number_of_looks(4, 4)
+
+
+def test_a_block_that_is_read_and_written_changed_is_whole(population, tmp_path):
+    files, _, _ = population
+    tensors, metadata = artifacts.load(files["networks"])
+    artifacts.save(tmp_path / "twice", {name: 2 * tensor for name, tensor in tensors.items()}, metadata)
+    lane = artifacts.load_lane(tmp_path / "twice", 1)
+    assert all(torch.equal(lane[name], 2 * tensors[name][1]) for name in lane)
