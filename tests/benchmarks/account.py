@@ -26,6 +26,7 @@ def jobs(folder):
         found[record["rule"], *record["log"]] = record  # each output of a job has one, with the same log
     rows = []
     for (rule, *_), record in found.items():
+        program = "make_tables" if rule.startswith("tabulate_") else rule
         row = {"program": rule, "started": record["starttime"], "ended": record["endtime"]}
         costs = [
             Path(word.strip("'")).with_suffix(".cost.json")
@@ -33,7 +34,7 @@ def jobs(folder):
             if word.startswith("results/") and word.endswith((".safetensors", ".csv", ".svg"))
         ]
         costs = [folder / cost for cost in costs if (folder / cost).exists()]
-        own = [cost for path in costs if (cost := json.loads(path.read_text()))["program"] == rule]
+        own = [cost for path in costs if (cost := json.loads(path.read_text()))["program"] == program]
         row["worked"] = own[0]["seconds"] if own else None
         rows.append(row)
     return pd.DataFrame(rows)

@@ -100,7 +100,7 @@ print(*(file for module in list(sys.modules.values()) if (file := getattr(module
 def test_a_conda_environment_holds_what_the_programs_of_its_rules_import(environment):
     rules = "".join(path.read_text(encoding="utf-8") for path in (PROJECT / "workflow/rules").glob("*.smk"))
     blocks = [block for block in rules.split("\nrule ") if f"envs/{environment}.yaml" in block]
-    programs = {program for block in blocks for program in re.findall(r'(?:program|decisions)\("(\w+)"', block)}
+    programs = {program for block in blocks for program in re.findall(r'(?:program|job_params)\("(\w+)"', block)}
     assert {"compare_paper", "draw", "check_shown"} <= programs or {"train", "align"} <= programs
     command = [sys.executable, "-c", LOADED, *sorted(programs)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)

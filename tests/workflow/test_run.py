@@ -136,6 +136,7 @@ def test_permutations_are_refined_from_none_and_from_another_alignment(fresh):
         assert fresh.planned("curves") == curves
         # A refinement may stay where it started: only its curves have planes.
         planes = networks | {"align": 1, "refine": 2, "fit_curve": 2, "evaluate_plane": 2, "measures": 1}
+        planes["evaluate_signature"] = 2
         assert fresh.planned("measures") == planes
 
 
@@ -165,7 +166,7 @@ def test_a_network_that_does_not_fit_the_images_is_one_line(tmp_path):
     assert done.returncode != 0
     assert "check_network.py: network family tinyten: images of 8x8 pixels are too small" in output
     assert "Traceback" not in output
-    assert not list((checkout.path / "results/networks").rglob("*.safetensors"))
+    assert not list((checkout.path / "results/networks").glob("*/tinyten-*/*/*.safetensors"))
 
 
 def test_every_key_is_explained():
