@@ -29,8 +29,8 @@ def jobs(folder):
         program = "make_tables" if rule.startswith("tabulate_") else rule
         row = {"program": rule, "started": record["starttime"], "ended": record["endtime"]}
         costs = [
-            Path(word.strip("'")).with_suffix(".cost.json")
-            for word in (record["shellcmd"] or "").split()
+            Path(word).with_suffix(".cost.json")
+            for word in (record["shellcmd"] or "").replace("'", "").split()
             if word.startswith("results/") and word.endswith((".safetensors", ".csv", ".svg"))
         ]
         costs = [folder / cost for cost in costs if (folder / cost).exists()]
