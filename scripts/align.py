@@ -7,8 +7,7 @@ from modeconn.randomness import generator
 # isort: split
 import torch  # after ours, which answers Ctrl-C
 
-parser = programs.parser(__doc__)
-populations.add_arguments(parser)
+parser = populations.parser(__doc__, permuted=False)
 
 
 def main(arguments, job):

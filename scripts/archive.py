@@ -24,16 +24,6 @@ CLAIMS, PACKAGES = PROJECT / "config/claims.csv", PROJECT / "envs/requirements.t
 LICENCE = ("https://spdx.org/licenses/Apache-2.0", "Apache License 2.0")
 
 
-def complete(path: str) -> dict:
-    """The complete config at `path`. Raises ValueError, one line that names the file, for a mistake in it."""
-    config = configuration.read(path)
-    try:
-        configuration.complete(config, configuration.schema())
-    except ValueError as error:
-        raise ValueError(f"{path}: {str(error).removeprefix('config, ')}") from None
-    return config
-
-
 def shown(run: Path, config: dict, asked: str) -> dict[str, Path]:
     """Place in the crate -> path, of what the finished run in the folder `run` shows.
 
@@ -132,7 +122,7 @@ def main():
     parser.add_argument("--weights", action="store_true", help="also what was computed, but for images")
     arguments = parser.parse_args()
 
-    config = complete(arguments.config)
+    config = configuration.completed(arguments.config)
     run = RESULTS / config["name"]
     results = shown(run, config, arguments.config)
     judged = (manifests.find(run / "summary.txt") or {})["inputs"]["claims"]

@@ -177,10 +177,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--config", required=True, metavar="YAML", help="what would be run")
     arguments = parser.parse_args()
-    schema = configuration.schema()
-    config = configuration.read(arguments.config)
-    configuration.complete(config, schema)
-    print(table(*rows(Plan(config, schema))))
+    print(table(*rows(Plan(configuration.completed(arguments.config), configuration.schema()))))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,7 @@ normalization layers are re-estimated at each point, of the endpoints too.
 
 from modeconn import artifacts, batchnorm, connectivity, measuring, populations, programs, similarity
 
-parser = programs.parser(__doc__)
-populations.add_arguments(parser)
-populations.add_permutation_argument(parser)
-populations.add_curve_argument(parser)
+parser = populations.parser(__doc__, curve=True)
 
 
 def main(arguments, job):

@@ -6,9 +6,7 @@ Statistics of normalization layers are re-estimated for each average.
 from modeconn import artifacts, averages, batchnorm, measuring, populations, programs
 from modeconn.measuring import View
 
-parser = programs.parser(__doc__)
-populations.add_arguments(parser)
-populations.add_permutation_argument(parser)
+parser = populations.parser(__doc__)
 
 
 def main(arguments, job):
@@ -30,7 +28,8 @@ def main(arguments, job):
         ensembles=True,
     )
     for row in rows:
-        row.pop("population")
+        for name in ("population", "pair"):  # whichever it is: a row is of a choice of its members
+            row.pop(name, None)
         row["width"] = population.functional.width
     artifacts.write_rows(arguments.output, rows)
 

@@ -6,9 +6,7 @@ Statistics of normalization layers are re-estimated at each point.
 from modeconn import artifacts, batchnorm, lines, measuring, populations, programs
 from modeconn.measuring import View
 
-parser = programs.parser(__doc__)
-populations.add_arguments(parser)
-populations.add_permutation_argument(parser)
+parser = populations.parser(__doc__)
 
 
 def main(arguments, job):

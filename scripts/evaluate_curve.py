@@ -6,10 +6,7 @@ Statistics of normalization layers are re-estimated at each point.
 from modeconn import artifacts, batchnorm, connectivity, manifests, measuring, populations, programs
 from modeconn.measuring import View
 
-parser = programs.parser(__doc__)
-populations.add_arguments(parser)
-populations.add_permutation_argument(parser)
-populations.add_curve_argument(parser)
+parser = populations.parser(__doc__, curve=True)
 parser.add_argument("--statistics", required=True, **manifests.OUTPUT, help="the re-estimated statistics (safetensors)")
 
 

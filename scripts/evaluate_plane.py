@@ -21,9 +21,7 @@ from modeconn.measuring import View
 # isort: split
 import torch  # after ours, which answers Ctrl-C
 
-parser = programs.parser(__doc__)
-populations.add_arguments(parser)
-populations.add_permutation_argument(parser)
+parser = populations.parser(__doc__)
 parser.add_argument("--curve", **artifacts.INPUT, help="the bends, from fit_curve (default: no curve)")
 parser.add_argument("--marks", required=True, **manifests.OUTPUT, help="coordinates of networks and curve (CSV)")
 

@@ -4,13 +4,13 @@ from modeconn import artifacts, populations, programs, signatures
 from modeconn.permutation import member, proof
 from modeconn.randomness import generator
 
-parser = programs.parser(__doc__)
-populations.add_arguments(parser)
-populations.add_permutation_argument(parser)
+parser = populations.parser(__doc__)
 
 
 def main(arguments, job):
     values = arguments.job
+    if arguments.permutation is None:
+        raise ValueError("a signature is that of a permutation: give its --permutation")
     pair = populations.unaligned(arguments, job.device)
     spec, _ = proof.prove(pair.functional.network, pair.spec(), pair.dataset.example(), generator("verify"))
     correlations = signatures.correlate(pair, spec, values["alignment"])

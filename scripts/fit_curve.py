@@ -2,9 +2,7 @@
 
 from modeconn import artifacts, curves, datasets, manifests, optimization, populations, programs
 
-parser = programs.parser(__doc__)
-populations.add_arguments(parser)
-populations.add_permutation_argument(parser)
+parser = populations.parser(__doc__)
 parser.add_argument("--history", required=True, **manifests.OUTPUT, help="loss and accuracy per epoch (CSV)")
 
 

@@ -79,7 +79,10 @@ def main():
     lines = "".join(map(manifests.read_text, arguments.remarks)).splitlines()
     text += remarks(lines + of_identical(pairs))
     outputs = {
-        arguments.verdicts_table: tables.csv(pd.concat([verdicts, of_populations])),
+        # An empty frame would turn the other's numbers into objects, which are not rounded.
+        arguments.verdicts_table: tables.csv(
+            pd.concat([v for v in (verdicts, of_populations) if len(v)] or [verdicts])
+        ),
         arguments.comparison_table: tables.csv(comparison),
         arguments.text: text.encode(),
     }

@@ -8,9 +8,7 @@ from modeconn import artifacts, manifests, optimization, permutation, population
 from modeconn.permutation import proof, verdict
 from modeconn.randomness import generator
 
-parser = programs.parser(__doc__)
-populations.add_arguments(parser)
-populations.add_permutation_argument(parser)
+parser = populations.parser(__doc__)
 parser.add_argument("--history", required=True, **manifests.OUTPUT, help="loss and accuracy per epoch (CSV)")
 parser.add_argument("--scores", required=True, **manifests.OUTPUT, help="loss of each candidate of the rounding (CSV)")
 

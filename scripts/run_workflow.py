@@ -79,12 +79,7 @@ def checked(path: str) -> tuple[dict, Path]:
 
     Raises ValueError, one line that names the file, for a mistake in it; OSError where this folder cannot be written.
     """
-    values = configuration.read(path)
-    config = json.loads(json.dumps(values))
-    try:
-        configuration.complete(config, configuration.schema())
-    except ValueError as error:
-        raise ValueError(f"{path}: {str(error).removeprefix('config, ')}") from None
+    values, config = configuration.read(path), configuration.completed(path)
     copy = RECORDS / "configs" / f"{Path(path).stem}-{digest(values)}.json"
     for folder in (RECORDS, copy.parent):
         if not _can_be_written(folder):

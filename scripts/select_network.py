@@ -8,10 +8,7 @@ the curve, the ensemble of both ends and an ensemble along the curve. It is writ
 from modeconn import artifacts, connectivity, manifests, measuring, networks, populations, programs
 from modeconn.measuring import Look, View
 
-parser = programs.parser(__doc__)
-populations.add_arguments(parser)
-populations.add_permutation_argument(parser)
-populations.add_curve_argument(parser)
+parser = populations.parser(__doc__, curve=True)
 parser.add_argument("--statistics", required=True, **artifacts.INPUT, help="from evaluate_curve, for the same points")
 parser.add_argument("--checkpoint", required=True, **manifests.OUTPUT, help="the best network (safetensors)")
 

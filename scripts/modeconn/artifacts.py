@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import platform
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import torch
@@ -169,7 +170,7 @@ class Input(str):
     """The path of an artifact that a program reads."""
 
 
-INPUT = {"type": Input, "metavar": "FILE"}  # of an argument that names one
+INPUT: dict[str, Any] = {"type": Input, "metavar": "FILE"}  # of an argument that names one
 
 
 def named(arguments: argparse.Namespace) -> dict[str, list[str]]:

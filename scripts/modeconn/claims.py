@@ -200,16 +200,21 @@ def _verdict(claim, study, margin, missing, resolution=0.0, void=""):
         verdict = "does not show"
     else:
         verdict = "shows" if supported.mean() > resolution else "too close to say"
+    found = {"std": margin.std(), "resolution": resolution, "n": n, "verdict": verdict}
+    return verdict_row(claim, study, margin, missing) | found
+
+
+def verdict_row(claim, study, margin, missing):
+    """A row of VERDICT_COLUMNS without what is judged: `std`, `resolution`, `n` and `verdict`.
+
+    margin: a series over pairs; missing: the names in the formula that no pair has.
+    """
     return {
         **{name: claim[name] for name in ("claim", "statement", "source", "unit", "tolerance")},
         **dict(zip(STUDY, study)),
         "measured": margin.mean(),
-        "std": margin.std(),
-        "worst_pair": margin.idxmin() if n else "",
+        "worst_pair": margin.idxmin() if len(margin) else "",
         "worst": margin.min(),
-        "resolution": resolution,
-        "n": n,
-        "verdict": verdict,
         "missing": " ".join(missing),
     }
 

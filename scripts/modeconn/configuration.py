@@ -192,6 +192,16 @@ def complete(config, schema):
     _check_names(config)
 
 
+def completed(path):
+    """The complete config at `path`. Raises ValueError, one line that names the file, for a mistake in it."""
+    config = read(path)
+    try:
+        complete(config, schema())
+    except ValueError as error:
+        raise ValueError(f"{path}: {str(error).removeprefix('config, ')}") from None
+    return config
+
+
 def _is_own(error, unclear):
     """Not a mere consequence: a known key with a wrong value also counts as unevaluated."""
     if error.validator != "unevaluatedProperties":
@@ -253,6 +263,8 @@ def _check_values(config):
         first, last = config["plane"][axis]
         if first >= last:
             raise ValueError(f"config, plane.{axis}: [{first}, {last}] has to ascend")
+    if config["averages"]["sizes"] != sorted(config["averages"]["sizes"]):
+        raise ValueError(f"config, averages.sizes: {config['averages']['sizes']} have to ascend")
     for name, network in config["networks"].items():
         for key, value in (("precision", "bfloat16"), ("compile", True)):
             if config["instructions"] == "portable" and network[key] == value:
@@ -375,8 +387,6 @@ def _check_names(config):
                 _defined(config, "attacks", entry["attack"], f"{where}.attack")
             if entry.get("best") is not None:
                 _check_best(config, entry, f"{where}.best")
-            if config["averages"]["sizes"] != sorted(config["averages"]["sizes"]):
-                raise ValueError(f"config, averages.sizes: {config['averages']['sizes']} have to ascend")
             for name in entry["alignments"]:
                 if study == "averaging" and name != "none" and config["alignments"][name]["method"] == "pam":
                     raise ValueError(

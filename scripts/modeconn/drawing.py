@@ -107,14 +107,27 @@ def stack(rows, width):
     return figure, list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
 
 
-def grid(count, columns):
-    """A figure of `count` panels, `columns` beside one another, with the same limits of both axes: (figure, axes)."""
-    rows = -(-count // columns)
-    figure = Figure(figsize=(max(LEAST_WIDTH, 1 + 2 * columns), 0.9 + 1.6 * rows))
-    axes = list(figure.subplots(rows, columns, sharex=True, squeeze=False).flat)
-    for axis in axes[count:]:
+def by_width(rows):
+    """One row for each network of a table of populations, the narrowest first."""
+    return rows.drop_duplicates("network").sort_values(["width", "network"])
+
+
+def of_networks(rows, x, y, columns=3):
+    """A figure with a panel for each network of a table of populations: (figure, [(axes, rows of the network)]).
+
+    x, y: what the axes of all panels show; limits are those of each panel, but for x.
+    """
+    networks = by_width(rows)
+    lines = -(-len(networks) // columns)
+    figure = Figure(figsize=(max(LEAST_WIDTH, 1 + 2 * columns), 0.9 + 1.6 * lines))
+    axes = list(figure.subplots(lines, columns, sharex=True, squeeze=False).flat)
+    for axis in axes[len(networks) :]:
         axis.set_visible(False)
-    return figure, axes[:count]
+    for axis, name, width in zip(axes, networks["network"], networks["width"]):
+        axis.set_title(f"{name}: {width:.0f} units")
+    figure.supxlabel(x, fontsize=8)
+    figure.supylabel(y, fontsize=8)
+    return figure, [(axis, rows[rows["network"] == name]) for axis, name in zip(axes, networks["network"])]
 
 
 def draw_lines(axes, lines, style):

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from modeconn import files
 from modeconn.fingerprint import fingerprint
@@ -24,7 +25,7 @@ class Output(str):
     """The path of a file that a program makes."""
 
 
-OUTPUT = {"type": Output, "metavar": "FILE"}  # of an argument that names one
+OUTPUT: dict[str, Any] = {"type": Output, "metavar": "FILE"}  # of an argument that names one
 
 
 def beside(path: str | Path) -> Path:

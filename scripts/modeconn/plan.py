@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from modeconn import configuration, dispatch, own_data
 from modeconn.fingerprint import fingerprint
-from modeconn.identity import canonical, digest
+from modeconn.identity import digest
 
 RESULTS = "results"
 NONE = "none"
@@ -146,7 +146,7 @@ def made(rule: str, output: str, wildcards: Mapping[str, str]) -> Made:
     return Made(Job(rule, tuple((name, wildcards[name]) for name in RULES[rule].wildcards)), output)
 
 
-def outputs(rule: str) -> dict[str, str]:
+def patterns(rule: str) -> dict[str, str]:
     """The outputs of a rule, name -> pattern of its path, with the manifest of each job."""
     endings = RULES[rule].outputs | {"manifest": ".manifest.json"}
     return {name: f"{RESULTS}/{RULES[rule].stem}{ending}" for name, ending in endings.items()}
@@ -229,9 +229,8 @@ class Plan:
         seeds = named(list(range(1, entry["seeds"] + 1)))
         for network, recipe, alignment in product(entry["networks"], entry["recipes"], entry["alignments"]):
             scope = self._scope(entry, network, recipe)
-            yield {**scope, "population": seeds, "alignment": self.identity("alignment", alignment)} | {
-                "measures": entry["measures"]
-            }
+            scope |= {"alignment": self.identity("alignment", alignment), "measures": entry["measures"]}
+            yield {**scope, "population": seeds}
 
     def of(self, study: str) -> list[dict]:
         """The cells of a study."""
@@ -252,8 +251,10 @@ class Plan:
     def narrowed(self, keep) -> "Plan":
         """The plan of those cells of which `keep(cell)` is true."""
         narrow = object.__new__(Plan)
-        narrow.__dict__ |= self.__dict__ | {"cells": [cell for cell in self.cells if keep(cell)]}
-        for cached in ("studies", "jobs", "_attacked", "_only"):
+        # A curve is measured under the attacks of all entries, also of those that are left out.
+        narrow.__dict__ |= self.__dict__ | {"_attacked": self._attacked}
+        narrow.cells = [cell for cell in self.cells if keep(cell)]
+        for cached in ("studies", "jobs", "_only"):
             narrow.__dict__.pop(cached, None)
         return narrow
 
@@ -264,12 +265,14 @@ class Plan:
         for study, entries in self.config["studies"].items():
             for position, entry in enumerate(entries):
                 cells = [cell for cell in self.of(study) if cell["entry"] == position]
-                kept = {}
+                kept: dict[str, list] = {}
+                named = {"curves": list(self.config["curves"])} if study == "alignment" else {}
                 for kind in ("network", "recipe", "alignment", "curve"):
                     there = {cell.get(kind) for cell in cells}
-                    names = entry.get(f"{kind}s", list(self.config["curves"]) if kind == "curve" else None)
-                    if names is not None:
-                        kept[f"{kind}s"] = [name for name in names if self.identity(kind, name) in there]
+                    names = (named | entry).get(f"{kind}s", [])
+                    kept |= (
+                        {f"{kind}s": [name for name in names if self.identity(kind, name) in there]} if names else {}
+                    )
                 if cells:
                     studies.setdefault(study, []).append(entry | kept)
         return self.config | {"studies": studies}
@@ -482,18 +485,6 @@ class Plan:
     def outputs(self, rule: str, output: str) -> list[str]:
         """The paths of one output of all jobs of a rule, sorted as they are planned."""
         return [Made(job, output).path for job in self.jobs if job.rule == rule]
-
-    def identity_of_jobs(self) -> dict[str, str]:
-        """Path of a job's first output -> a digest of all that decides it, its inputs' included.
-
-        Two plans whose digests differ for a job would run it again.
-        """
-        known: dict[Job, str] = {}
-        for job, inputs in self.jobs.items():
-            wildcards = dict(job.wildcards)
-            read = {name: [known[one.job] for one in of] for name, of in inputs.items()}
-            known[job] = digest([self.job(job.rule, wildcards), self.code(job.rule, wildcards), canonical(read)])
-        return {Made(job, next(iter(RULES[job.rule].outputs))).path: of for job, of in known.items()}
 
 
 def _path_of(wildcards):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from modeconn.measuring import Combination, Look, combine
+from modeconn.measuring import Combination, Look
 
 
 class Plane:
@@ -32,10 +32,6 @@ class Plane:
         """The network at the coordinates x, y: a sum of the corners, so that they themselves come out exactly."""
         second = x - self._foot * y
         return Combination(range(3), [1 - y - second, second, y])
-
-    def point(self, x: float, y: float) -> torch.Tensor:
-        """Vector (D,) at the coordinates x, y."""
-        return combine(self.corners, [self.at(x, y)])[0]
 
     def looks(self, points: int, x: list[float], y: list[float]) -> Iterator[Look]:
         """The networks on a `grid`, each named by its coordinates."""

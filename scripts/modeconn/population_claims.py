@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 
 from modeconn import tables
-from modeconn.claims import RESOLUTION, VERDICT_COLUMNS, names_of
+from modeconn.claims import RESOLUTION, STUDY, VERDICT_COLUMNS, names_of, verdict_row
 from modeconn.text import aligned, number
 
 QUANTITIES = tuple(name for name in tables.BARRIERS.columns if "barrier" in name)
-GROUP = [*tables.STUDY, "attack"]
 CONNECTED = 0.02  # error above the interpolant below which two networks count as connected (Sharma et al. 2024)
 
 
@@ -29,7 +28,7 @@ def judge(claims: pd.DataFrame, barriers: pd.DataFrame) -> pd.DataFrame:
         pattern = rf"\w+_({'|'.join(QUANTITIES)})"
         names = names_of(claim, pattern, f"<alignment>_<quantity>, with a quantity of {', '.join(QUANTITIES)}")
         rows = barriers[(barriers["split"] == claim["split"]) & (barriers["attack"] == claim["attack"])]
-        for group, of_network in rows.groupby(GROUP):
+        for group, of_network in rows.groupby(STUDY):
             wide = of_network.pivot(index="pair", columns="alignment", values=list(QUANTITIES))
             wide = wide.set_axis([f"{alignment}_{quantity}" for quantity, alignment in wide.columns], axis=1)
             missing = [name for name in names if name not in wide]
@@ -62,18 +61,8 @@ def _verdict(claim, group, margin, missing):
         verdict = "too close to say"
     else:
         verdict = "shows" if supported > 0 else "does not show"
-    return {
-        **{name: claim[name] for name in ("claim", "statement", "source", "unit", "tolerance")},
-        **dict(zip(GROUP, group)),
-        "measured": margin.mean(),
-        "std": error,
-        "worst_pair": margin.idxmin() if len(margin) else "",
-        "worst": margin.min(),
-        "resolution": RESOLUTION * error,
-        "n": n,
-        "verdict": verdict,
-        "missing": " ".join(missing),
-    }
+    found = {"std": error, "resolution": RESOLUTION * error, "n": n, "verdict": verdict}
+    return verdict_row(claim, group, margin, missing) | found
 
 
 def text(barriers: pd.DataFrame, verdicts: pd.DataFrame) -> str:

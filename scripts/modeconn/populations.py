@@ -4,11 +4,12 @@ A pair is a population of two. A permutation of a population is a permutation a 
 it into the frame which all share; that of the network which gives the frame is the identity.
 """
 
+import argparse
 from dataclasses import dataclass, replace
 
 import torch
 
-from modeconn import artifacts, networks, permutation
+from modeconn import artifacts, networks, permutation, programs
 from modeconn.datasets import Dataset
 from modeconn.functional import Functional
 
@@ -52,19 +53,23 @@ class Population:
         return ends if bends is None else torch.cat([ends[:1], bends, ends[1:]])
 
 
-def add_arguments(parser):
-    """Arguments that name a population, for every program that works on one."""
-    parser.add_argument("--data", required=True, **artifacts.INPUT, help="the data set, from prepare_data")
-    parser.add_argument(
+def parser(description: str, permuted: bool = True, curve: bool = False) -> argparse.ArgumentParser:
+    """A parser for a program that works on a population.
+
+    permuted: it takes a permutation, which `load` reads. curve: it takes bends, which `curve_points` reads.
+    """
+    result = programs.parser(description)
+    result.add_argument("--data", required=True, **artifacts.INPUT, help="the data set, from prepare_data")
+    result.add_argument(
         "--networks", required=True, nargs="+", **artifacts.INPUT, help="files, from train, that hold the networks"
     )
-
-
-def add_permutation_argument(parser):
-    """The argument that `load` reads."""
-    parser.add_argument(
-        "--permutation", **artifacts.INPUT, help="of these networks, from align or refine (default: identity)"
-    )
+    if permuted:
+        result.add_argument(
+            "--permutation", **artifacts.INPUT, help="of these networks, from align or refine (default: identity)"
+        )
+    if curve:
+        result.add_argument("--curve", **artifacts.INPUT, help="the bends, from fit_curve (default: the straight line)")
+    return result
 
 
 def load(arguments, device) -> Population:
@@ -85,11 +90,6 @@ def unaligned(arguments, device) -> Population:
     dataset = Dataset.of(tensors, metadata, device)
     functional = Functional(networks.of(values["network"], dataset).to(device))
     return Population(dataset, functional, tuple(_read(arguments.networks, values["members"], device)))
-
-
-def add_curve_argument(parser):
-    """The argument that `curve_points` reads."""
-    parser.add_argument("--curve", **artifacts.INPUT, help="the bends, from fit_curve (default: the straight line)")
 
 
 def curve_points(arguments, pair: Population, device) -> torch.Tensor:

@@ -41,7 +41,7 @@ def generated(images, side=32):
 class Silent:
     """In place of a job's state: nothing is kept."""
 
-    def load(self):
+    def load(self, device="cpu"):
         return None
 
     def offer(self, snapshot):
@@ -125,7 +125,7 @@ class Ours:
         corners = torch.stack([self.functional.pack(state)[0] for state in self.states[:3]])
         plane = planes.Plane(corners)
         for x, y in planes.grid(3, (0, 1), (0, 1)):
-            vectors = plane.point(x, y)[None]
+            vectors = measuring.combine(plane.corners, [plane.at(x, y)])
             self._evaluate(vectors, "test", buffers=self._recalibrated(vectors))
 
     def match(self):

@@ -325,6 +325,22 @@ def test_the_claims_of_this_repository_show_in_a_study_made_to_show_them(study, 
     assert made["comparison-table"].read_text().count("\n") == 1
 
 
+@pytest.mark.parametrize("populations", [True, False])
+def test_numbers_of_verdicts_have_nine_digits_with_populations_and_without(study, tmp_path, populations):
+    given = dict(study) if populations else study | {"barriers": tables_without_rows(tmp_path)}
+    _, made = judge(tmp_path, given, "--claims", CONFIG / "claims.csv")
+    rows = pd.read_csv(made["verdicts-table"], dtype=str, keep_default_na=False)
+    assert ("matched-barrier" in set(rows["claim"])) == populations
+    numbers = [number for name in ("measured", "std", "worst", "resolution") for number in rows[name] if number]
+    assert numbers and [number for number in numbers if number != f"{float(number):.9g}"] == []
+
+
+def tables_without_rows(folder):
+    path = folder / "none.csv"
+    path.write_text(",".join(tables.BARRIERS.columns) + "\n")
+    return path
+
+
 def test_the_text_fits_a_terminal_and_says_the_numbers(study, tmp_path):
     rows = pd.read_csv(study["summary"], dtype=str, keep_default_na=False)
     published = rows.iloc[[6, 20]].assign(mean=[rows["mean"][6], "0.25"])

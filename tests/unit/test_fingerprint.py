@@ -185,7 +185,7 @@ RUNNING_EDITS = {
     "inputs": ('("members", "network", "recipe")', '("recipe", "members", "network")'),
     "manifests": ("indent=1", "indent=2"),
     "errors": ("name = Path(sys.argv[0]).name", "name = Path(sys.argv[0]).stem"),
-    "permutation.verdict": ("LARGEST_CHANGE = 1e-5", "LARGEST_CHANGE = 1e-4"),
+    "permutation.verdict": ("LARGEST_CHANGE = 1e-7", "LARGEST_CHANGE = 1e-6"),
     "programs": ("s left", "seconds left"),
     "resume": ("starting anew", "beginning anew"),
 }

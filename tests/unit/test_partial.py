@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from test_matching import draw
 from torch import nn
 from torch.func import functional_call
 
@@ -38,21 +39,6 @@ PAIRS = {
 }
 
 
-def draw(network, seed=0):
-    """State dict of `network` with random weights, and statistics that look trained."""
-    generator = torch.Generator().manual_seed(seed)
-    tensors = {}
-    for name, tensor in network.state_dict().items():
-        noise = torch.randn(tensor.shape, generator=generator)
-        if name.endswith("running_var") or (name.endswith("weight") and tensor.ndim == 1):
-            tensors[name] = 1 + 0.5 * torch.tanh(noise)
-        elif tensor.ndim > 1:
-            tensors[name] = noise * (2 / tensor[0].numel()) ** 0.5
-        else:
-            tensors[name] = 0.3 * noise
-    return tensors
-
-
 def pictures(count):
     return torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -60,7 +46,7 @@ def pictures(count):
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_narrow_network_computes_the_same_in_a_wide_one(name):
     (narrow, wide), images = PAIRS[name](), pictures(8)
-    tensors = draw(narrow)
+    tensors = draw(narrow, 0)
     grown = partial.embed(narrow, wide, tensors, images[:2])
     assert {key: tensor.shape for key, tensor in grown.items()} == {k: t.shape for k, t in wide.state_dict().items()}
     spec = permutation.discover(wide, images[:2])
@@ -77,7 +63,7 @@ def test_a_narrow_network_computes_the_same_in_a_wide_one(name):
 
 def test_a_groups_channels_come_first_in_its_own_part():
     narrow, wide = PAIRS["flattening"]()
-    tensors = draw(narrow)
+    tensors = draw(narrow, 0)
     grown = partial.embed(narrow, wide, tensors, pictures(2))
     hidden = grown["hidden.weight"]  # 5 channels of `short`, 7 of `long`, 16 entries each
     assert torch.equal(hidden[:, : 3 * 16], tensors["hidden.weight"][:, : 3 * 16])
@@ -90,7 +76,7 @@ def test_a_groups_channels_come_first_in_its_own_part():
 def test_a_wide_networks_first_channels_alone_are_matched_to_it(name):
     """Where the wide network is permuted, each channel of its narrow part is found, and zeros go where they may."""
     narrow, wide = PAIRS[name]()
-    tensors, shapes = draw(wide), {key: tensor.shape for key, tensor in narrow.state_dict().items()}
+    tensors, shapes = draw(wide, 0), {key: tensor.shape for key, tensor in narrow.state_dict().items()}
     part = {key: tensor[tuple(map(slice, shapes[key]))] for key, tensor in tensors.items()}
     grown = partial.embed(narrow, wide, part, pictures(2))
     spec, small = (permutation.discover(network, pictures(2)) for network in (wide, narrow))
@@ -105,7 +91,7 @@ def test_a_wide_networks_first_channels_alone_are_matched_to_it(name):
 
 def test_embedding_in_a_network_of_the_same_widths_changes_nothing():
     narrow, _ = PAIRS["resnet20"]()
-    tensors = draw(narrow)
+    tensors = draw(narrow, 0)
     grown = partial.embed(narrow, narrow, tensors, pictures(2))
     assert all(torch.equal(grown[name], tensor) for name, tensor in tensors.items())
 
@@ -114,7 +100,7 @@ def test_embedding_in_a_network_of_the_same_widths_changes_nothing():
 def test_layer_normalization_over_added_channels_is_refused(family):
     narrow, wide = (build(**family, width=width, norm="layer") for width in (0.5, 1))
     with pytest.raises(ValueError, match=r"Normalized: with zeros added, logits change by .*layer normalization"):
-        partial.embed(narrow, wide, draw(narrow), pictures(2))
+        partial.embed(narrow, wide, draw(narrow, 0), pictures(2))
 
 
 def test_layer_normalization_over_other_channels_is_kept():
@@ -129,7 +115,7 @@ def test_layer_normalization_over_other_channels_is_kept():
             return self.dense(self.norm(stream + self.down(self.up(stream).relu())))
 
     narrow, wide, images = Block(5), Block(8), pictures(4)
-    tensors = draw(narrow)
+    tensors = draw(narrow, 0)
     grown = partial.embed(narrow, wide, tensors, images)
     torch.testing.assert_close(functional_call(wide, grown, (images,)), functional_call(narrow, tensors, (images,)))
 
@@ -137,10 +123,10 @@ def test_layer_normalization_over_other_channels_is_kept():
 def test_what_does_not_fit_is_named():
     narrow, wide = PAIRS["mlp"]()
     with pytest.raises(ValueError, match=r"network\.layers\.0\.linear\.weight: 33 entries .* into 20 of the wide one"):
-        partial.embed(wide, narrow, draw(wide), pictures(2))
+        partial.embed(wide, narrow, draw(wide, 0), pictures(2))
     deeper = build("mlp", 1, hidden=(20, 12, 12))
     with pytest.raises(ValueError, match=r"network\.layers\.2\.linear\.weight: missing in the narrow network, "):
-        partial.embed(narrow, deeper, draw(narrow), pictures(2))
+        partial.embed(narrow, deeper, draw(narrow, 0), pictures(2))
 
 
 def test_fixed_points_are_counted_by_group():
@@ -183,7 +169,7 @@ def test_groups_are_taken_from_the_second_permutation_way_by_way(three_layers):
 @pytest.mark.parametrize("way", partial.WAYS)
 def test_a_composed_permutation_is_the_product_group_by_group(three_layers, way):
     network, spec = three_layers
-    tensors, generator = draw(network), torch.Generator().manual_seed(0)
+    tensors, generator = draw(network, 0), torch.Generator().manual_seed(0)
     p, q = permutation.random(spec, generator), permutation.random(spec, generator)
     product, straight = permutation.compose(p, q), permutation.identity(spec)
     after_p = permutation.apply(spec, p, tensors)

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from modeconn import configuration, fingerprint, plan
+from modeconn.identity import digest
 from workflow.edits import CONFIG_EDITS, SOURCE_EDITS
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +22,16 @@ def planned(config=TINY, schema=SCHEMA):
     complete = copy.deepcopy(config)
     configuration.complete(complete, schema)
     return plan.Plan(complete, schema)
+
+
+def digests(one):
+    """Path of a job's first output -> a digest of all that decides it, that of its inputs included."""
+    known = {}
+    for job, inputs in one.jobs.items():
+        wildcards = dict(job.wildcards)
+        read = {name: [known[of.job] for of in made] for name, made in inputs.items()}
+        known[job] = digest([one.job(job.rule, wildcards), one.code(job.rule, wildcards), read])
+    return {plan.Made(job, next(iter(plan.RULES[job.rule].outputs))).path: of for job, of in known.items()}
 
 
 def changed(before, after):
@@ -39,7 +50,7 @@ def without_zeros(counts):
 
 @pytest.fixture(scope="module")
 def before():
-    return planned().identity_of_jobs()
+    return digests(planned())
 
 
 @pytest.fixture
@@ -61,7 +72,7 @@ def test_source(before, sources, name):
     text = (sources / path).read_text(encoding="utf-8")
     assert old in text
     (sources / path).write_text(text.replace(old, new), encoding="utf-8")
-    assert without_zeros(changed(before, planned().identity_of_jobs())) == expected
+    assert without_zeros(changed(before, digests(planned()))) == expected
 
 
 @pytest.mark.parametrize("name", CONFIG_EDITS)
@@ -69,7 +80,7 @@ def test_config(before, name):
     change, expected = CONFIG_EDITS[name]
     config = copy.deepcopy(TINY)
     change(config)
-    assert without_zeros(changed(before, planned(config).identity_of_jobs())) == expected
+    assert without_zeros(changed(before, digests(planned(config)))) == expected
 
 
 def test_each_module_that_says_how_a_job_runs_has_its_row():
@@ -97,6 +108,19 @@ def test_a_curve_that_two_entries_ask_for_is_measured_once_under_all_their_attac
     curves = [job for job in two.jobs if job.rule == "evaluate_curve"]
     under = {tuple(sorted(two.job(job.rule, dict(job.wildcards)).get("attacks", {}))) for job in curves}
     assert under == {(), ("pgd", "strong")}
+
+
+def test_what_is_left_of_a_plan_asks_for_the_files_that_the_whole_one_makes():
+    """Where the selection on a curve has failed, say, its evaluation under all attacks is there."""
+    config = copy.deepcopy(TINY)
+    config["studies"]["alignment"].append(config["studies"]["alignment"][1] | {"attack": "strong", "best": None})
+    whole = planned(config)
+    part = whole.narrowed(
+        lambda cell: cell["study"] == "alignment" and cell["attack"] != whole.identity("attack", "strong")
+    )
+    assert set(part.outputs("evaluate_curve", "points")) <= set(whole.outputs("evaluate_curve", "points"))
+    assert part.shown["studies"].keys() == {"alignment"} and "averaging" in whole.shown["studies"]
+    assert "curves" not in whole.shown["studies"]["averaging"][0]
 
 
 @pytest.mark.parametrize(

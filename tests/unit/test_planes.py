@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from test_programs import run_program
+from walk import at
 
 from modeconn import artifacts, batchnorm, classification, curves, permutation, tables
 from modeconn.functional import Functional
@@ -29,7 +30,7 @@ def test_the_corners_have_the_coordinates_of_gram_schmidt(corners):
     assert abs(expected[2][0]) > 0.1
     x, y = 0.3, -0.7
     np.testing.assert_allclose(
-        plane.point(x, y).numpy(), first + q @ (np.abs(np.diag(r)) * np.sign(np.diag(r)) * (x, y)), atol=1e-5
+        at(plane, x, y).numpy(), first + q @ (np.abs(np.diag(r)) * np.sign(np.diag(r)) * (x, y)), atol=1e-5
     )
 
 
@@ -37,7 +38,7 @@ def test_the_plane_holds_its_corners_bit_by_bit(corners):
     plane = Plane(corners)
     foot = (0.0, 1.0, plane._foot)
     for corner, x, y in zip(corners, foot, (0.0, 0.0, 1.0)):
-        assert torch.equal(plane.point(x, y), corner)
+        assert torch.equal(at(plane, x, y), corner)
 
 
 def test_coordinates_are_those_of_points_and_of_the_foot_of_what_lies_beside(corners):
@@ -46,7 +47,7 @@ def test_coordinates_are_those_of_points_and_of_the_foot_of_what_lies_beside(cor
     np.testing.assert_allclose([x for x, _ in places[:5]], [-0.05, 0.95 / 3, 2.05 / 3, 1.05, -0.05])
     np.testing.assert_allclose([y for _, y in places[::4]], [-0.1, 1.3 / 3, 2.9 / 3, 1.5])
     assert len(places) == 16
-    vectors = torch.stack([plane.point(x, y) for x, y in places])
+    vectors = torch.stack([at(plane, x, y) for x, y in places])
     np.testing.assert_allclose(plane.coordinates(vectors).numpy(), places, atol=1e-12)
     beside = torch.randn(200, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     edges = (corners[1:] - corners[0]).double().T
@@ -61,7 +62,7 @@ def test_a_bezier_curve_lies_in_the_plane_through_its_middle(corners):
     for t in (0.1, 0.4, 0.9):
         (point,) = curves.weights_at(corners[None].double(), "bezier", t)
         ((x, y),) = plane.coordinates(point[None]).tolist()
-        torch.testing.assert_close(plane.point(x, y), point)
+        torch.testing.assert_close(at(plane, x, y), point)
         assert y == pytest.approx(4 * t * (1 - t))
 
 
@@ -155,7 +156,7 @@ def test_the_plane_of_a_curve_has_the_curve_drawn_on_it(evaluate, made, tiny_dat
     control = torch.stack([vectors[0], bend, vectors[2]])
     plane = Plane(torch.stack([vectors[0], vectors[2], curves.weights_at(control[None], "bezier", 0.5)[0]]))
     for row in rows.itertuples():
-        expected = loss_of(functional, plane.point(row.x, row.y), tiny_dataset)
+        expected = loss_of(functional, at(plane, row.x, row.y), tiny_dataset)
         assert (row.loss, row.accuracy) == pytest.approx(expected, rel=1e-5)
 
 

@@ -271,3 +271,64 @@ def test_a_block_that_is_read_and_written_changed_is_whole(population, tmp_path)
     artifacts.save(tmp_path / "twice", {name: 2 * tensor for name, tensor in tensors.items()}, metadata)
     lane = artifacts.load_lane(tmp_path / "twice", 1)
     assert all(torch.equal(lane[name], 2 * tensors[name][1]) for name in lane)
+
+
+def test_the_average_of_a_pair_is_measured_too(population, tiny_dataset, tmp_path, monkeypatch):
+    """Of two networks a job has the name of a pair."""
+    files, values, states = population
+    names = {name: value for name, value in values["names"].items() if name != "population"} | {"pair": "1-2"}
+    settings = {"sizes": [1, 2], "draws": 1, "batch": 16, "recalibration": RECALIBRATION}
+    job = values | {"names": names, "members": [1, 2], "averages": settings}
+    run_program(monkeypatch, "evaluate_averages", job, **files, output=tmp_path / "a.csv")
+    row = pd.read_csv(tmp_path / "a.csv").query("split == 'test' and mark == 'average' and size == 2").iloc[0]
+    assert row["loss"] == pytest.approx(loss_of(mean_of(states[:2]), tiny_dataset)[0], rel=1e-5)
+
+
+def test_a_signature_without_a_permutation_is_one_line(population, tmp_path, monkeypatch):
+    files, values, _ = population
+    job = values | {"members": [1, 2], "alignment": {"method": "weight", "seed": 0}}
+    with pytest.raises(SystemExit) as caught:
+        run_program(monkeypatch, "evaluate_signature", job, **files, output=tmp_path / "s.csv")
+    assert caught.value.code == "evaluate_signature.py: a signature is that of a permutation: give its --permutation"
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_lanes_with_batch_normalization_keep_the_statistics_of_the_network_alone(tiny_dataset, exact):
+    """Also of a CPU's networks without convolutions, which are computed at once."""
+    values = NETWORK | {"norm": "batch", "hidden": [6, 5], "exact": exact}
+    functional = Functional(networks.of(values, tiny_dataset))
+    states = [networks.of(values, tiny_dataset, seed).state_dict() for seed in SEEDS]
+    images = tiny_dataset.train_images.float() / 255
+
+    def step(states):
+        vectors, buffers = functional.stack(states)
+        vectors.requires_grad_(True)
+        logits = functional(vectors, buffers, images.expand(len(states), *images.shape), train=True)
+        (gradient,) = torch.autograd.grad(logits.square().sum(), vectors)
+        return gradient, buffers
+
+    gradients, buffers = step(states)
+    for lane, state in enumerate(states):
+        gradient, alone = step([state])
+        torch.testing.assert_close(gradients[lane], gradient[0], rtol=1e-4, atol=1e-5)
+        for name in alone:
+            torch.testing.assert_close(buffers[name][lane], alone[name][0], rtol=1e-5, atol=1e-6)
+        assert not torch.equal(
+            buffers["network.layers.0.norm.running_mean"][lane], state["network.layers.0.norm.running_mean"]
+        )
+
+
+def test_permutations_of_other_networks_are_refused(population, tmp_path, monkeypatch):
+    """A permutation found for three of the four networks is no permutation of all, nor of other three."""
+    files, values, _ = population
+    found, settings = (
+        tmp_path / "found.safetensors",
+        {"sizes": [2], "draws": 1, "batch": 16, "recalibration": RECALIBRATION},
+    )
+    alignment = {"method": "weight", "seed": 0}
+    run_program(monkeypatch, "align", values | {"members": [1, 2, 3], "alignment": alignment}, **files, output=found)
+    for members in ([1, 2, 4], [1, 2, 3, 4]):
+        job = values | {"members": members, "averages": settings}
+        with pytest.raises(SystemExit) as caught:
+            run_program(monkeypatch, "evaluate_averages", job, **files, permutation=found, output=tmp_path / "a.csv")
+        assert "is of other networks than this job" in caught.value.code and not (tmp_path / "a.csv").exists()

@@ -1,4 +1,4 @@
-"""A curve as tests look at it, point by point."""
+"""Curves and planes as tests look at them, point by point."""
 
 from modeconn import connectivity, measuring
 
@@ -7,3 +7,8 @@ def along(points, kind, count):
     """(t, length, vectors (1, D)) of each point of `connectivity.along`."""
     for look in connectivity.along(points, kind, count):
         yield look.place["t"], look.place["length"], measuring.combine(points, look.networks)
+
+
+def at(plane, x, y):
+    """Vector (D,) at the coordinates x, y of a plane."""
+    return measuring.combine(plane.corners, [plane.at(x, y)])[0]

@@ -34,8 +34,8 @@ SOURCE_EDITS = {
     "progress of reading data": (ROOM + "datasets/progress.py", " of {total:,} ", "/{total:,} ", {}),
     "the tolerance of the proof": (
         ROOM + "permutation/verdict.py",
-        "LARGEST_CHANGE = 1e-5",
-        "LARGEST_CHANGE = 1e-4",
+        "LARGEST_CHANGE = 1e-7",
+        "LARGEST_CHANGE = 1e-6",
         {},
     ),
     "how long Snakemake has to end": (ROOM + "stopping.py", "GRACE = 20", "GRACE = 30", {}),

@@ -5,7 +5,7 @@ rule align:
     input:
         **inputs("align"),
     output:
-        **plan.outputs("align"),
+        **plan.patterns("align"),
     log:
         log("align"),
     wildcard_constraints:
@@ -28,7 +28,7 @@ rule refine:
     input:
         **inputs("refine"),
     output:
-        **plan.outputs("refine"),
+        **plan.patterns("refine"),
     log:
         log("refine"),
     wildcard_constraints:

@@ -5,7 +5,7 @@ rule fit_curve:
     input:
         **inputs("fit_curve"),
     output:
-        **plan.outputs("fit_curve"),
+        **plan.patterns("fit_curve"),
     log:
         log("fit_curve"),
     cache: True
@@ -30,7 +30,7 @@ rule evaluate_curve:
     input:
         **inputs("evaluate_curve"),
     output:
-        **plan.outputs("evaluate_curve"),
+        **plan.patterns("evaluate_curve"),
     log:
         log("evaluate_curve"),
     conda:
@@ -54,7 +54,7 @@ rule select_network:
     input:
         **inputs("select_network"),
     output:
-        **plan.outputs("select_network"),
+        **plan.patterns("select_network"),
     log:
         log("select_network"),
     conda:

@@ -3,7 +3,7 @@
 
 rule prepare_data:
     output:
-        **plan.outputs("prepare_data"),
+        **plan.patterns("prepare_data"),
     log:
         log("prepare_data"),
     cache: True

@@ -5,7 +5,7 @@ rule evaluate_signature:
     input:
         **inputs("evaluate_signature"),
     output:
-        **plan.outputs("evaluate_signature"),
+        **plan.patterns("evaluate_signature"),
     log:
         log("evaluate_signature"),
     conda:
@@ -28,7 +28,7 @@ rule evaluate_activations:
     input:
         **inputs("evaluate_activations"),
     output:
-        **plan.outputs("evaluate_activations"),
+        **plan.patterns("evaluate_activations"),
     log:
         log("evaluate_activations"),
     conda:
@@ -52,7 +52,7 @@ rule evaluate_plane:
     input:
         **inputs("evaluate_plane"),
     output:
-        **plan.outputs("evaluate_plane"),
+        **plan.patterns("evaluate_plane"),
     log:
         log("evaluate_plane"),
     wildcard_constraints:
@@ -78,7 +78,7 @@ rule evaluate_averages:
     input:
         **inputs("evaluate_averages"),
     output:
-        **plan.outputs("evaluate_averages"),
+        **plan.patterns("evaluate_averages"),
     log:
         log("evaluate_averages"),
     conda:
@@ -99,7 +99,7 @@ rule evaluate_barriers:
     input:
         **inputs("evaluate_barriers"),
     output:
-        **plan.outputs("evaluate_barriers"),
+        **plan.patterns("evaluate_barriers"),
     log:
         log("evaluate_barriers"),
     conda:

@@ -10,7 +10,7 @@ rule train:
     input:
         **inputs("train"),
     output:
-        **plan.outputs("train"),
+        **plan.patterns("train"),
     log:
         log("train"),
     cache: True

@@ -16,7 +16,7 @@ PANELS = {
 def draw(rows, title):
     """A figure from the rows of one data set, recipe and split (`tables.BARRIERS`)."""
     rows = rows.assign(error_barrier_linear=100 * rows["error_barrier_linear"])
-    networks = rows.drop_duplicates("network").sort_values(["width", "network"])
+    networks = drawing.by_width(rows)
     places = {name: place for place, name in enumerate(networks["network"])}
     known = drawing.styles(rows["alignment"])
     figure, axes = drawing.stack(len(PANELS), 1.4 + 0.7 * len(places))

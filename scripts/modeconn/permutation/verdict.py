@@ -5,7 +5,7 @@ It decides whether a job fails and what it prints, never what it makes: what pin
 
 from modeconn.permutation.spec import freedom
 
-LARGEST_CHANGE = 1e-5
+LARGEST_CHANGE = 1e-7
 LEAST_FREEDOM = 0.5
 
 
