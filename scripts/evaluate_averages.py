@@ -13,10 +13,11 @@ def main(arguments, job):
     values = arguments.job
     population = populations.load(arguments, job.device)
     settings = values["averages"]
+    vectors = population.vectors()
     looks = list(averages.looks(len(values["members"]), settings["sizes"], settings["draws"]))
     rows, _ = measuring.measure(
         job,
-        population.vectors(),
+        vectors,
         looks,
         lambda look: [View("train"), View("test")],
         functional=population.functional,
@@ -25,6 +26,7 @@ def main(arguments, job):
         statistics=batchnorm.recalibrating(population, settings["recalibration"], values),
         what=f"average {values['names']['network']}",
         total=len(looks),
+        corrections=populations.corrections(population, vectors, settings),
         ensembles=True,
     )
     for row in rows:

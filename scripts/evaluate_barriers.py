@@ -26,6 +26,7 @@ def main(arguments, job):
         what=f"measure the barriers of {values['names']['network']}",
         total=lines.number_of_looks(len(seeds), settings["points"]),
         together=functional.together(settings["batch"]),
+        corrections=populations.corrections(population, vectors, settings),
     )
     width = functional.width
     rows = ({**row, "width": width} for row in lines.rows(measured, vectors, seeds))

@@ -284,10 +284,35 @@ def _check_values(config):
     ]:
         if "\0" in path:
             raise ValueError(f"config, {where}: {path!r} cannot be a path")
+    _check_fused(config)
     for study, entries in config["studies"].items():
         for position, entry in enumerate(entries):
             for recipe in entry.get("recipes", [entry.get("recipe")]):
                 _check_images(config, entry, recipe, f"studies.{study}.{position}")
+
+
+def _check_fused(config):
+    """What is fused has batch normalization, and what is corrected are linear layers without it."""
+    for name, network in config["networks"].items():
+        if network.get("fused") and network["norm"] != "batch":
+            raise ValueError(f"config, networks.{name}.fused: with norm {network['norm']} there is none to fuse: use batch")
+    fused = {name for name, network in config["networks"].items() if network.get("fused")}
+    for position, entry in enumerate(config["studies"].get("alignment", [])):
+        if entry["network"] in fused:
+            raise ValueError(
+                f"config, studies.alignment.{position}.network: {entry['network']} is fused, which only averaging takes: "
+                "leave fused out"
+            )
+    corrected = [section for section in ("barriers", "averages") if config[section]["corrections"]]
+    for position, entry in enumerate(config["studies"].get("averaging", []) if corrected else []):
+        for name in entry["networks"]:
+            network = config["networks"].get(name, {"family": "mlp", "norm": "none"})  # a missing one is said elsewhere
+            if network["family"] != "mlp" or (network["norm"] == "batch" and not network["fused"]):
+                raise ValueError(
+                    f"config, {corrected[0]}.corrections: they are of fully connected networks whose statistics are not "
+                    f"re-estimated, and studies.averaging.{position} has {name}: take family mlp with norm none or "
+                    "layer, or fused, or leave corrections out"
+                )
 
 
 def _check_models(config):

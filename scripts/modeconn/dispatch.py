@@ -90,6 +90,10 @@ def modules(values):
         found.append(f"networks.{FAMILIES[values['network']['family']][0]}")
         if values["network"].get("exact"):
             found.append("normalization")
+        if values["network"].get("fused") and "members" in values:
+            found.append("fusing")
+    if any("corrections" in values.get(kind, {}) for kind in ("barriers", "averages")):
+        found.append("corrections")
     alignment = values.get("alignment", {})
     if "recipe" in values:  # a job that trains: a curve, a permutation (which names no optimizer: sgd) or networks
         trained = values.get("curve") or alignment or values["recipe"]

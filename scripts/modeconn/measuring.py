@@ -4,7 +4,7 @@ What is looked at is a sequence of `Look`, which a module of its own gives for e
 planes measures planes anew and no curves.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -72,6 +72,7 @@ def measure(
     what: str,
     total: int,
     together: int = 1,
+    corrections: Mapping[str, Callable[[Sequence[Combination], torch.Tensor], torch.Tensor]] | None = None,
     ensembles: bool = False,
     keep: bool = False,
     measured: list[dict] | None = None,
@@ -80,8 +81,9 @@ def measure(
 
     rows: (K, D) parameters that are combined. looks: `total` of them, in an order that is the same in every run; they
     may read `measured`, the rows so far. statistics: (looks, vectors (L, D)) -> buffers, name -> (L, ...), that go with
-    the vectors. together: looks that are combined and measured at once, of one view list. ensembles: the networks of a
-    look answer together, one look at a time. keep: whether the statistics are returned, name -> (total, ...).
+    the vectors. together: looks that are combined and measured at once, of one view list. corrections: name -> function
+    (L combinations, vectors (L, D)) -> vectors that are measured too; rows say by which they were corrected then, and
+    ensembles are measured as they are. ensembles: the networks of a look answer together, one look at a time. keep: whether the statistics are returned, name -> (total, ...).
     The work is resumed after the last look that `job.state` has saved.
     Returns (rows of a table as dicts: the job's names, the look's place, split, attack, loss, accuracy; statistics).
     """
@@ -93,7 +95,8 @@ def measure(
         measured.extend(facts["rows"])
         done = facts["looks"]
     for chunk in _chunks(job.points(looks, total, what, done), together):
-        vectors = combine(rows, [network for look in chunk for network in look.networks])
+        combinations = [network for look in chunk for network in look.networks]
+        vectors = combine(rows, combinations)
         buffers = statistics(chunk, vectors)
         if keep:
             kept = {name: torch.cat([kept[name], b]) if done else b for name, b in buffers.items()}
@@ -101,15 +104,23 @@ def measure(
         if ensembles:
             model, networks = Ensemble(functional), vectors[None]
             state = {name: buffer[None] for name, buffer in buffers.items()}
-        found = []
-        for view in views(chunk[0]):
-            images, labels = dataset.split(view.split)
-            numbers = classification.evaluate(model, networks, state, images, labels, batch, view.values)
-            found.append((view, numbers))
+
+        def evaluated(networks, chunk=chunk, model=model, state=state):
+            for view in views(chunk[0]):
+                images, labels = dataset.split(view.split)
+                yield view, classification.evaluate(model, networks, state, images, labels, batch, view.values)
+
+        found = [({"correction": "none"} if corrections else {}, list(evaluated(networks)))]
+        if corrections and len(combinations) == len(chunk):
+            for name, correct in corrections.items():
+                corrected = correct(combinations, vectors)
+                found.append(({"correction": name}, list(evaluated(corrected[None] if ensembles else corrected))))
         for lane, look in enumerate(chunk):
-            for view, (loss, accuracy) in found:
-                place = {**job.values["names"], **look.place, "split": view.split, "attack": view.attack}
-                measured.append({**place, "loss": loss[lane].item(), "accuracy": accuracy[lane].item()})
+            for correction, numbers in found:
+                for view, (loss, accuracy) in numbers:
+                    place = {**job.values["names"], **look.place, **correction}
+                    place |= {"split": view.split, "attack": view.attack}
+                    measured.append({**place, "loss": loss[lane].item(), "accuracy": accuracy[lane].item()})
         done += len(chunk)
         job.state.offer(lambda: (kept, {"rows": measured, "looks": done}))  # noqa: B023, it is called at once
     return measured, kept

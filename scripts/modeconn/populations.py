@@ -88,8 +88,22 @@ def unaligned(arguments, device) -> Population:
     values = arguments.job
     tensors, metadata = artifacts.load(arguments.data, rule="prepare_data")
     dataset = Dataset.of(tensors, metadata, device)
-    functional = Functional(networks.of(values["network"], dataset).to(device))
-    return Population(dataset, functional, tuple(_read(arguments.networks, values["members"], device)))
+    network, states = values["network"], _read(arguments.networks, values["members"], device)
+    if network.get("fused"):
+        from modeconn import fusing  # here, so that its source decides only the jobs of such networks
+
+        network, states = fusing.fused(network, states)
+    return Population(dataset, Functional(networks.of(network, dataset).to(device)), tuple(states))
+
+
+def corrections(population: Population, vectors: torch.Tensor, settings: dict) -> dict | None:
+    """The corrections that `settings` ask for, as `measuring.measure` takes them; vectors: (N, D), the members."""
+    if "corrections" not in settings:
+        return None
+    from modeconn import corrections  # here, so that its source decides only the jobs that correct
+
+    images = settings["recalibration"]["images"]
+    return corrections.of(settings["corrections"], population.functional, vectors, population.dataset, images)
 
 
 def curve_points(arguments, pair: Population, device) -> torch.Tensor:

@@ -18,10 +18,12 @@ WORDS = frozenset(
     [
         *["kind", "dataset", "network", "recipe", "seeds", "pair", "alignment", "curve", "split", "attack", "group"],
         *["site", "images", "mark", "candidate", "other", "members"],
-        *["quantity", "claim", "statement", "source", "unit", "table", "formula"],
+        *["quantity", "correction", "claim", "statement", "source", "unit", "table", "formula"],
         *["paper_network", "paper_dataset", "paper_curve", "setting", "within_spread"],
     ]
 )
+# Columns that a file need not have, and what it means then: measurements of networks as they are do not name it.
+LEFT_OUT = {"correction": "none"}
 # Columns that may be empty: a standard deviation needs two values.
 OPTIONAL = frozenset(["std"])
 # Least and most of what stands in a column of this name. Correlations are rounded, and so may exceed 1 by a little.
@@ -88,35 +90,35 @@ PERMUTATIONS = Table(
     key=[*ALIGNMENT, "other", "position"],
 )
 LINES = Table(  # between all pairs of a population; width: units or channels of the first layer
-    columns=[*STUDY, "width", "alignment", "pair", "t", "length", "split", "attack", "loss", "accuracy"],
-    key=[*STUDY, "alignment", "split", "attack", "pair", "t"],
+    columns=[*STUDY, "width", "alignment", "correction", "pair", "t", "length", "split", "attack", "loss", "accuracy"],
+    key=[*STUDY, "alignment", "correction", "split", "attack", "pair", "t"],
 )
-_OF_POPULATION = [*STUDY, "alignment", "split", "attack"]
+_OF_POPULATION = [*STUDY, "alignment", "correction", "split", "attack"]
 _BARRIERS = [name for name in barriers.QUANTITIES if "barrier" in name]
 BARRIERS = Table(
-    columns=[*STUDY, "width", "alignment", "split", "attack", "pair", "distance", *_BARRIERS],
+    columns=[*STUDY, "width", "alignment", "correction", "split", "attack", "pair", "distance", *_BARRIERS],
     key=[*_OF_POPULATION, "pair"],
 )
 BARRIER_SUMMARY = Table(
     columns=[
-        *[*STUDY, "width", "alignment", "split", "attack", "quantity"],
+        *[*STUDY, "width", "alignment", "correction", "split", "attack", "quantity"],
         *["mean", "std", "least", "lower", "median", "upper", "most", "n"],
     ],
     key=[*_OF_POPULATION, "quantity"],
 )
 INTERPOLATIONS = Table(
-    columns=[*STUDY, "width", "alignment", "split", "attack", "t", "quantity", "lower", "median", "upper", "n"],
+    columns=[*STUDY, "width", "alignment", "correction", "split", "attack", "t", "quantity", "lower", "median", "upper", "n"],
     key=[*_OF_POPULATION, "t", "quantity"],
 )
 TOPOLOGY = Table(  # of networks that are joined where their barrier is at most the threshold (nats)
     columns=[
-        *[*STUDY, "width", "alignment", "split", "attack", "networks", "threshold"],
+        *[*STUDY, "width", "alignment", "correction", "split", "attack", "networks", "threshold"],
         *["edges", "triangles", "maximal_cliques", "largest_clique", "betti_0", "betti_1"],
     ],
     key=[*_OF_POPULATION, "threshold"],
 )
 AVERAGES = Table(  # of `size` networks each, and the same ones as an ensemble
-    columns=[*STUDY, "width", "alignment", "size", "draw", "mark", "split", "attack", "loss", "accuracy"],
+    columns=[*STUDY, "width", "alignment", "correction", "size", "draw", "mark", "split", "attack", "loss", "accuracy"],
     key=[*_OF_POPULATION, "mark", "size", "draw"],
 )
 PUBLISHED = Table(  # numbers of a paper: what it calls the cell, its names in the paper's config, the number
@@ -169,6 +171,7 @@ def _read_one(path, table):
         rows = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
     except ValueError as error:
         raise ValueError(f"{path} is not a readable CSV table: {str(error).strip()}") from error
+    rows = rows.assign(**{name: value for name, value in LEFT_OUT.items() if name in table.columns and name not in rows})
     missing = [name for name in table.columns if name not in rows]
     if missing:
         raise ValueError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(rows)}")

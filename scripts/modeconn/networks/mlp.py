@@ -8,9 +8,12 @@ from modeconn.networks.layers import VECTOR_NORMS, scaled
 
 
 class MLP(nn.Module):
-    """Fully connected network with ReLU; `hidden` units a layer, times `width` (Kalaivanan 2023)."""
+    """Fully connected network with ReLU; `hidden` units a layer, times `width` (Kalaivanan 2023).
 
-    def __init__(self, inputs, classes=10, hidden=(512, 512, 512), width=1, norm="none"):
+    fused: of no meaning in training. Once trained, its batch normalization is made part of the linear layers (`fusing`).
+    """
+
+    def __init__(self, inputs, classes=10, hidden=(512, 512, 512), width=1, norm="none", fused=False):
         super().__init__()
         layers = []
         for units in hidden:
