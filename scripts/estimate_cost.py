@@ -75,7 +75,9 @@ def passes(rule, job, dataset, sizes):
         candidates = alignment["samples"] + 2
         return train * (alignment["epochs"] * (1 + _crafted(attack)) + candidates * (FORWARD + _crafted(attack)))
     evaluation = next((job[kind] for kind in configuration.MEASURES if kind in job), None)
-    recalibrated = (FORWARD + _crafted(attack)) * (evaluation["recalibration"]["images"] or train) if evaluation else 0
+    recalibrated = 0
+    if evaluation and rule != "evaluate_boundary":
+        recalibrated = (FORWARD + _crafted(attack)) * (evaluation["recalibration"]["images"] or train)
     if rule == "evaluate_curve":
         attacked = sum(map(_measured, job.get("attacks", {}).values()))
         return evaluation["points"] * (recalibrated + FORWARD * (train + test) + test * attacked)
@@ -90,6 +92,8 @@ def passes(rule, job, dataset, sizes):
             # The average, and each member of the ensemble.
             networks += choices * (1 + (size if size > 1 else 0))
         return networks * (recalibrated + FORWARD * (train + test))
+    if rule == "evaluate_boundary":
+        return 3 * FORWARD * evaluation["points"] ** 2
     if rule == "evaluate_barriers":
         members = len(job["members"])
         looks = members + members * (members - 1) // 2 * (evaluation["points"] - 2)

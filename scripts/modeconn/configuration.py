@@ -44,13 +44,14 @@ CLAIMED = {
 
 # Folders of results/ that all configs share: no run can have their names.
 SHARED_FOLDERS = (
-    *["activations", "alignments", "archive", "averages", "barriers", "benchmarks", "best", "curves", "data"],
-    *["downloads", "evaluations", "logs", "measures", "networks", "planes", "populations", "report", "signatures"],
+    *["activations", "alignments", "archive", "averages", "barriers", "benchmarks", "best", "boundaries", "curves"],
+    *["data", "downloads", "evaluations", "logs", "measures", "networks", "planes", "populations", "report"],
+    "signatures",
 )
 # Sources of points in the plane: they have no pixels.
 POINTS = ("moons", "blobs", "gaussian_quantiles")
 # Kinds of measurement: of each a section of the config says how it is made, and the first one what all share.
-MEASURES = ("evaluation", "plane", "activations", "barriers", "averages")
+MEASURES = ("evaluation", "plane", "activations", "barriers", "averages", "boundary")
 LEAST_NU = 1e-6  # of a proximal term; what is below overflows
 
 
@@ -287,6 +288,8 @@ def _check_values(config):
     _check_fused(config)
     for study, entries in config["studies"].items():
         for position, entry in enumerate(entries):
+            if "boundaries" in entry["measures"]:
+                _check_plane(config, entry, f"studies.{study}.{position}.measures")
             for recipe in entry.get("recipes", [entry.get("recipe")]):
                 _check_images(config, entry, recipe, f"studies.{study}.{position}")
 
@@ -295,24 +298,30 @@ def _check_fused(config):
     """What is fused has batch normalization, and what is corrected are linear layers without it."""
     for name, network in config["networks"].items():
         if network.get("fused") and network["norm"] != "batch":
-            raise ValueError(f"config, networks.{name}.fused: with norm {network['norm']} there is none to fuse: use batch")
+            raise ValueError(
+                f"config, networks.{name}.fused: with norm {network['norm']} there is none to fuse: use batch"
+            )
     fused = {name for name, network in config["networks"].items() if network.get("fused")}
     for position, entry in enumerate(config["studies"].get("alignment", [])):
         if entry["network"] in fused:
             raise ValueError(
-                f"config, studies.alignment.{position}.network: {entry['network']} is fused, which only averaging takes: "
-                "leave fused out"
+                f"config, studies.alignment.{position}.network: {entry['network']} is fused, which only averaging "
+                "takes: leave fused out"
             )
-    corrected = [section for section in ("barriers", "averages") if config[section]["corrections"]]
-    for position, entry in enumerate(config["studies"].get("averaging", []) if corrected else []):
-        for name in entry["networks"]:
-            network = config["networks"].get(name, {"family": "mlp", "norm": "none"})  # a missing one is said elsewhere
-            if network["family"] != "mlp" or (network["norm"] == "batch" and not network["fused"]):
-                raise ValueError(
-                    f"config, {corrected[0]}.corrections: they are of fully connected networks whose statistics are not "
-                    f"re-estimated, and studies.averaging.{position} has {name}: take family mlp with norm none or "
-                    "layer, or fused, or leave corrections out"
-                )
+    for section in ("barriers", "averages"):
+        for entry in config["studies"].get("averaging", []) if config[section]["corrections"] else []:
+            _check_statistics(config, entry, f"{section}.corrections")
+
+
+def _check_statistics(config, entry, where):
+    """What takes fully connected networks, without statistics that are re-estimated."""
+    for name in entry["networks"]:
+        network = config["networks"].get(name, {"family": "mlp", "norm": "none"})  # what is missing is said elsewhere
+        if network["family"] != "mlp" or (network["norm"] == "batch" and not network["fused"]):
+            raise ValueError(
+                f"config, {where}: {name} is no fully connected network, or one whose statistics are re-estimated: "
+                "take family mlp, with norm none or layer, or fused"
+            )
 
 
 def _check_models(config):
@@ -344,6 +353,16 @@ def _check_images(config, entry, named, where):
             f"config, {where}: recipe {named} shifts by {augmentation['shift']} pixels, and images of "
             f"{entry['dataset']} have {size} along a side"
         )
+
+
+def _check_plane(config, entry, where):
+    """Answers in the plane are those of fully connected networks to points."""
+    if config["datasets"].get(entry["dataset"], {"source": "moons"})["source"] not in POINTS:
+        raise ValueError(
+            f"config, {where}: boundaries are of points in the plane, and {entry['dataset']} are none: take a data set "
+            f"with source {', '.join(POINTS)}, or leave boundaries out"
+        )
+    _check_statistics(config, entry, where)
 
 
 def _check_splits(config):
@@ -546,7 +565,7 @@ def meanings(config, schema):
     resolved["alignment"] = {name: _alignment(config, alignment) for name, alignment in config["alignments"].items()}
     resolved["evaluation"] = {"evaluation": config["evaluation"]}
     for measure in MEASURES[1:]:
-        taken = {key: config["evaluation"][key] for key in ("batch", "recalibration")}
+        taken = {key: config["evaluation"][key] for key in ("batch", "recalibration") if measure != "boundary"}
         if measure == "activations":  # in batches of the matching
             del taken["batch"]
         resolved[measure] = {measure: config[measure] | taken}

@@ -1,7 +1,7 @@
 """What is done to a sum of networks before it is measured, beside nothing: statistics restored, or logits calibrated.
 
-    repair        REPAIR (Jordan et al. 2023, arXiv 2211.08403): layer by layer, mean and standard deviation of what each
-                  unit's linear map gives on training images become the sum of the members' own
+    repair        REPAIR (Jordan et al. 2023, arXiv 2211.08403): layer by layer, mean and standard deviation of what
+                  each unit's linear map gives on training images become the sum of the members' own
     closed_form   the same without computing the sum: as if its layers gave the sum of what the members' layers give
     temperature   the logits are divided by the number that makes the loss on training images least (Guo et al. 2017);
                   without permutation, the baseline of arXiv 2510.08023
@@ -80,11 +80,13 @@ def moments(functional: Functional, rows: Tensor, inputs: Tensor) -> tuple[list[
     means = [total / len(inputs) for total in sums]
     covariances = [product / len(inputs) - mean[:, None] * mean for product, mean in zip(products, means)]
     deviations = [covariance.diagonal().T.clamp(min=0).sqrt() for covariance in covariances]
-    return tuple([value.to(rows.dtype) for value in found] for found in (means, deviations, covariances))
+    return _rounded(means, rows), _rounded(deviations, rows), _rounded(covariances, rows)
 
 
 @torch.no_grad()
-def repaired(functional: Functional, vectors: Tensor, inputs: Tensor, targets: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+def repaired(
+    functional: Functional, vectors: Tensor, inputs: Tensor, targets: Sequence[tuple[Tensor, Tensor]]
+) -> Tensor:
     """The networks `vectors` (L, D) with `targets`, of each hidden layer mean and deviation of its units, (L, n) each.
 
     From the first layer on, each corrected on what the corrected ones before it give. A unit that gives the same for
@@ -165,6 +167,10 @@ def _shares(networks, rows):
     for lane, network in enumerate(networks):
         shares[lane, list(network.members)] = shares.new_tensor(network.coefficients)
     return shares
+
+
+def _rounded(values, rows):
+    return [value.to(rows.dtype) for value in values]
 
 
 def _unless_member(networks, vectors, corrected):

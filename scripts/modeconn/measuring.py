@@ -81,9 +81,10 @@ def measure(
 
     rows: (K, D) parameters that are combined. looks: `total` of them, in an order that is the same in every run; they
     may read `measured`, the rows so far. statistics: (looks, vectors (L, D)) -> buffers, name -> (L, ...), that go with
-    the vectors. together: looks that are combined and measured at once, of one view list. corrections: name -> function
-    (L combinations, vectors (L, D)) -> vectors that are measured too; rows say by which they were corrected then, and
-    ensembles are measured as they are. ensembles: the networks of a look answer together, one look at a time. keep: whether the statistics are returned, name -> (total, ...).
+    the vectors. together: looks that are combined and measured at once, of one view list. ensembles: the networks of a
+    look answer together, one look at a time. keep: whether the statistics are returned, name -> (total, ...).
+    corrections: name -> function (L combinations, vectors (L, D)) -> vectors, which are measured too; rows have a
+    column `correction` then. Ensembles are measured as they are.
     The work is resumed after the last look that `job.state` has saved.
     Returns (rows of a table as dicts: the job's names, the look's place, split, attack, loss, accuracy; statistics).
     """
@@ -104,23 +105,21 @@ def measure(
         if ensembles:
             model, networks = Ensemble(functional), vectors[None]
             state = {name: buffer[None] for name, buffer in buffers.items()}
-
-        def evaluated(networks, chunk=chunk, model=model, state=state):
+        corrected = {"none": networks}
+        if corrections and len(combinations) == len(chunk):  # no ensembles
+            for name, correct in corrections.items():
+                changed = correct(combinations, vectors)
+                corrected[name] = changed[None] if ensembles else changed
+        found = []
+        for name, parameters in corrected.items():
             for view in views(chunk[0]):
                 images, labels = dataset.split(view.split)
-                yield view, classification.evaluate(model, networks, state, images, labels, batch, view.values)
-
-        found = [({"correction": "none"} if corrections else {}, list(evaluated(networks)))]
-        if corrections and len(combinations) == len(chunk):
-            for name, correct in corrections.items():
-                corrected = correct(combinations, vectors)
-                found.append(({"correction": name}, list(evaluated(corrected[None] if ensembles else corrected))))
+                numbers = classification.evaluate(model, parameters, state, images, labels, batch, view.values)
+                found.append(({"correction": name} if corrections else {}, view, numbers))
         for lane, look in enumerate(chunk):
-            for correction, numbers in found:
-                for view, (loss, accuracy) in numbers:
-                    place = {**job.values["names"], **look.place, **correction}
-                    place |= {"split": view.split, "attack": view.attack}
-                    measured.append({**place, "loss": loss[lane].item(), "accuracy": accuracy[lane].item()})
+            for correction, view, (loss, accuracy) in found:
+                place = {**job.values["names"], **look.place, **correction, "split": view.split, "attack": view.attack}
+                measured.append({**place, "loss": loss[lane].item(), "accuracy": accuracy[lane].item()})
         done += len(chunk)
         job.state.offer(lambda: (kept, {"rows": measured, "looks": done}))  # noqa: B023, it is called at once
     return measured, kept

@@ -116,6 +116,13 @@ RULES = {
     "evaluate_barriers": Rule(
         f"barriers/{BETWEEN}/{{barriers}}", {"points": ".csv"}, PAIR, ("network", "barriers"), RECALIBRATED
     ),
+    "evaluate_boundary": Rule(
+        f"boundaries/{BETWEEN}/{{boundary}}",
+        {"points": ".csv", "units": ".units.csv"},
+        PAIR,
+        ("network", "boundary"),
+        ("members",),
+    ),
 }
 
 # Wildcards that are no name of a job, or that its values say already.
@@ -433,8 +440,9 @@ class Plan:
     def measured(self, cell: dict) -> list[Made]:
         """What one cell measures."""
         if cell["study"] == "averaging":
-            averages = [made("evaluate_averages", "points", cell)] if "averages" in cell["measures"] else []
-            return [made("evaluate_barriers", "points", cell), *averages]
+            besides = {"averages": "evaluate_averages", "boundaries": "evaluate_boundary"}
+            rules = ["evaluate_barriers", *(rule for name, rule in besides.items() if name in cell["measures"])]
+            return [made(rule, "points", cell) for rule in rules]
         found = [self.evaluation(cell)]
         if cell["alignment"] != NONE:
             found.append(made("evaluate_signature", "signature", cell))

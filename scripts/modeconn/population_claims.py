@@ -1,7 +1,7 @@
 """Judge claims on all pairs of many networks, by the table of barriers, and say it in a few lines.
 
-A name in a formula is <alignment>_<quantity> or <alignment>_<correction>_<quantity>: none_loss_barrier_max_endpoint,
-none_temperature_loss_barrier_max_endpoint, say. The margin of a claim is the mean of
+A name in a formula is <alignment>_<quantity>, none_loss_barrier_max_endpoint say, or, of corrected networks,
+<alignment>_<correction>_<quantity>: none_temperature_loss_barrier_max_endpoint. The margin of a claim is the mean of
 its formula over all pairs of a network by a recipe. Pairs share networks, so they are not independent: the standard
 error of that mean is the jackknife's over networks, each left out with all of its pairs. With m the margin plus the
 tolerance, a claim shows if m is above RESOLUTION standard errors, does not show if it is as far below zero, and is too
@@ -27,12 +27,11 @@ def judge(claims: pd.DataFrame, barriers: pd.DataFrame) -> pd.DataFrame:
     verdicts = []
     for claim in claims[claims["table"] == "barriers"].to_dict("records"):
         pattern = rf"\w+_({'|'.join(QUANTITIES)})"
-        names = names_of(claim, pattern, f"<alignment>_<quantity> or <alignment>_<correction>_<quantity>, with a quantity of {', '.join(QUANTITIES)}")
+        meant = "<alignment>_<quantity> or <alignment>_<correction>_<quantity>, with a quantity of"
+        names = names_of(claim, pattern, f"{meant} {', '.join(QUANTITIES)}")
         rows = barriers[(barriers["split"] == claim["split"]) & (barriers["attack"] == claim["attack"])]
         for group, of_network in rows.groupby(STUDY):
-            corrected = of_network["correction"].map(lambda name: "" if name == "none" else f"_{name}")
-            of_network = of_network.assign(alignment=of_network["alignment"] + corrected)
-            wide = of_network.pivot(index="pair", columns="alignment", values=list(QUANTITIES))
+            wide = tables.corrected(of_network, "_").pivot(index="pair", columns="alignment", values=list(QUANTITIES))
             wide = wide.set_axis([f"{alignment}_{quantity}" for quantity, alignment in wide.columns], axis=1)
             missing = [name for name in names if name not in wide]
             margin = wide.reindex(columns=names).eval(claim["formula"], engine="python").dropna()
@@ -74,11 +73,11 @@ def text(barriers: pd.DataFrame, verdicts: pd.DataFrame) -> str:
     for (dataset, recipe), rows in barriers[barriers["split"] == "test"].groupby(["dataset", "recipe"]):
         title = f"{dataset} / {recipe}"
         lines: list[list[str]] = [["network", "alignment", "units", "loss barrier", "error barrier", "connected", "n"]]
-        for (_, network, alignment, correction), pairs in rows.groupby(["width", "network", "alignment", "correction"]):
+        for (_, network, alignment), pairs in tables.corrected(rows, " + ").groupby(["width", "network", "alignment"]):
             loss, error = pairs["loss_barrier_max_endpoint"], pairs["error_barrier_linear"]
             lines.append(
                 [
-                    *[str(network), " + ".join([str(alignment), str(correction)][: 1 + (correction != "none")]), f"{pairs['width'].iloc[0]:.0f}"],
+                    *[str(network), str(alignment), f"{pairs['width'].iloc[0]:.0f}"],
                     *[number(loss.mean(), loss.std(), 1, 3), number(error.mean(), error.std(), 100, 1)],
                     *[f"{(error < CONNECTED).mean():.0%}", str(len(pairs))],
                 ]

@@ -107,7 +107,10 @@ BARRIER_SUMMARY = Table(
     key=[*_OF_POPULATION, "quantity"],
 )
 INTERPOLATIONS = Table(
-    columns=[*STUDY, "width", "alignment", "correction", "split", "attack", "t", "quantity", "lower", "median", "upper", "n"],
+    columns=[
+        *[*STUDY, "width", "alignment", "correction", "split", "attack", "t", "quantity"],
+        *["lower", "median", "upper", "n"],
+    ],
     key=[*_OF_POPULATION, "t", "quantity"],
 )
 TOPOLOGY = Table(  # of networks that are joined where their barrier is at most the threshold (nats)
@@ -118,8 +121,19 @@ TOPOLOGY = Table(  # of networks that are joined where their barrier is at most 
     key=[*_OF_POPULATION, "threshold"],
 )
 AVERAGES = Table(  # of `size` networks each, and the same ones as an ensemble
-    columns=[*STUDY, "width", "alignment", "correction", "size", "draw", "mark", "split", "attack", "loss", "accuracy"],
+    columns=[
+        *[*STUDY, "width", "alignment", "correction", "size", "draw", "mark", "split", "attack"],
+        *["loss", "accuracy"],
+    ],
     key=[*_OF_POPULATION, "mark", "size", "draw"],
+)
+BOUNDARIES = Table(  # of two networks, their average, and points of the data, whose probability is their class
+    columns=[*STUDY, "width", "alignment", "mark", "x", "y", "probability"],
+    key=[*STUDY, "alignment", "mark", "x", "y", "probability"],
+)
+UNITS = Table(  # of the first layer of two networks; of equal number are those that are matched
+    columns=[*STUDY, "width", "alignment", "mark", "unit", "angle", "offset", "outgoing"],
+    key=[*STUDY, "alignment", "mark", "unit"],
 )
 PUBLISHED = Table(  # numbers of a paper: what it calls the cell, its names in the paper's config, the number
     columns=[
@@ -171,7 +185,8 @@ def _read_one(path, table):
         rows = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
     except ValueError as error:
         raise ValueError(f"{path} is not a readable CSV table: {str(error).strip()}") from error
-    rows = rows.assign(**{name: value for name, value in LEFT_OUT.items() if name in table.columns and name not in rows})
+    left_out = [name for name in LEFT_OUT if name in table.columns and name not in rows]
+    rows = rows.assign(**{name: LEFT_OUT[name] for name in left_out})
     missing = [name for name in table.columns if name not in rows]
     if missing:
         raise ValueError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(rows)}")
@@ -224,6 +239,12 @@ def _empty(table):
 def _some(paths):
     paths = [str(path) for path in paths]
     return paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+
+
+def corrected(rows, joint):
+    """Rows of a population with the correction, where there is one, named behind the alignment: "weight_repair"."""
+    named = rows["correction"].map(lambda name: "" if name == "none" else f"{joint}{name}")
+    return rows.assign(alignment=rows["alignment"] + named)
 
 
 def ordered(rows, table):

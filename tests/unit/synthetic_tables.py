@@ -198,6 +198,31 @@ def averages():
     return pd.DataFrame(rows)
 
 
+def boundaries():
+    """Answers of two networks and their average on a grid of three by three points, and two points of data."""
+    rows = []
+    for (network, width), alignment in itertools.product({"mlp2": 2, "mlp16": 16}.items(), ("none", "weight")):
+        names = STUDY | {"network": network, "width": width, "alignment": alignment}
+        for mark, x, y in itertools.product(("first", "second", "average"), (0, 1, 2), (0, 1, 2)):
+            probability = 0.5 if mark == "average" and alignment == "none" else 0.2 + 0.3 * x
+            rows.append(names | {"mark": mark, "x": x, "y": y, "probability": probability})
+        rows += [names | {"mark": "data", "x": 1, "y": 0.5 + label, "probability": label} for label in (0, 1)]
+    return pd.DataFrame(rows)
+
+
+def units():
+    """Units of the first layer of two networks, as they are and matched."""
+    rows = []
+    for (network, width), alignment, mark in itertools.product(
+        {"mlp2": 2, "mlp16": 16}.items(), ("none", "weight"), ("first", "second")
+    ):
+        names = STUDY | {"network": network, "width": width, "alignment": alignment, "mark": mark}
+        for unit in range(width):
+            angle = -3 + 6 * (unit if alignment == "weight" or mark == "first" else width - 1 - unit) / width
+            rows.append(names | {"unit": unit, "angle": angle, "offset": 0.1 * unit, "outgoing": unit - 1.0})
+    return pd.DataFrame(rows)
+
+
 # Study -> what its tables are made from, as functions.
 MEASURED = {
     "runs": {"histories": histories},
@@ -210,7 +235,7 @@ MEASURED = {
         "scores": scores,
         "selections": selections,
     },
-    "averaging": {"barriers": lines, "averages": averages},
+    "averaging": {"barriers": lines, "averages": averages, "boundaries": boundaries, "units": units},
 }
 TABLES = {study: list(STUDIES[study].tables) for study in MEASURED}
 

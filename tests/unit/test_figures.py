@@ -46,6 +46,10 @@ OPTIONS = {
     "barriers": [],
     "interpolations": [],
     "averages": [],
+    "matrices": [],
+    "corrections": [],
+    "boundaries": [],
+    "units": [],
     "topology": [],
 }
 CAPTIONS = sorted((Path(__file__).parents[2] / "workflow" / "report").glob("*.rst"))

@@ -146,7 +146,7 @@ def test_a_population_reads_the_blocks_that_hold_it():
 def test_moons_is_a_job_a_width_and_kind_of_work():
     config = configuration.read(ROOT / "config/moons.yaml")
     jobs = Counter(job.rule for job in planned(config).jobs)
-    assert jobs == {"prepare_data": 1, "train": 9, "align": 9, "evaluate_barriers": 18}
+    assert jobs == {"prepare_data": 1, "train": 9, "align": 9, "evaluate_barriers": 18, "evaluate_boundary": 4}
 
 
 def test_the_plan_is_made_without_torch_or_snakemake():

@@ -68,6 +68,27 @@ def test_all_pairs_are_measured_as_a_loop_over_state_dicts_measures_them(
         assert rows.loc[(pair, 1.0), "length"] == pytest.approx(distance.item(), rel=1e-6)
 
 
+def test_corrected_networks_stand_beside_those_as_they_are(population, tmp_path, monkeypatch):
+    """Rows without correction are those of a job that asks for none; at the ends REPAIR changes nothing."""
+    files, values, _ = population
+    settings = {"points": 3, "splits": ["test"], "batch": 16, "recalibration": RECALIBRATION}
+    more = settings | {"corrections": ["repair", "temperature"]}
+    run_program(monkeypatch, "evaluate_barriers", values | {"barriers": settings}, **files, output=tmp_path / "b.csv")
+    run_program(monkeypatch, "evaluate_barriers", values | {"barriers": more}, **files, output=tmp_path / "c.csv")
+    plain, corrected = (pd.read_csv(tmp_path / name, dtype=str) for name in ("b.csv", "c.csv"))
+    rows = {name: of.drop(columns="correction").reset_index(drop=True) for name, of in corrected.groupby("correction")}
+    assert set(rows) == {"none", "repair", "temperature"} and "correction" not in plain
+    pd.testing.assert_frame_equal(rows["none"][plain.columns], plain)
+    ends = plain["t"].isin(["0", "1"])
+    pd.testing.assert_frame_equal(rows["repair"][ends], rows["none"][ends])
+    assert not rows["repair"][~ends].equals(rows["none"][~ends])
+    assert rows["temperature"]["accuracy"].equals(plain["accuracy"])
+    settings = {"sizes": [1, 2], "draws": 1, "batch": 16, "recalibration": RECALIBRATION, "corrections": ["repair"]}
+    run_program(monkeypatch, "evaluate_averages", values | {"averages": settings}, **files, output=tmp_path / "a.csv")
+    marks = pd.read_csv(tmp_path / "a.csv").query("split == 'test'").groupby(["mark", "correction"])["size"].count()
+    assert marks.to_dict() == {("average", "none"): 5, ("average", "repair"): 5, ("ensemble", "none"): 1}
+
+
 def test_averages_of_k_are_those_of_a_loop_over_state_dicts(population, tiny_dataset, tmp_path, monkeypatch):
     files, values, states = population
     settings = {"sizes": [1, 2, 4], "draws": 2, "batch": 16, "recalibration": RECALIBRATION}
@@ -196,7 +217,15 @@ def test_barriers_and_their_graph_worked_by_hand():
     for pair, ends, middle in (("1-2", (1.0, 2.0), 2.0), ("1-3", (1.0, 3.0), 3.3), ("2-3", (2.0, 3.0), 3.9)):
         for t, loss in zip((0, 0.5, 1), (ends[0], middle, ends[1])):
             names = {"dataset": "d", "network": "n", "recipe": "r", "width": 2.0, "alignment": "none", "pair": pair}
-            numbers = {"t": t, "length": t, "split": "test", "attack": "none", "loss": loss, "accuracy": 1 - loss / 10}
+            numbers = {
+                "correction": "none",
+                "t": t,
+                "length": t,
+                "split": "test",
+                "attack": "none",
+                "loss": loss,
+                "accuracy": 1 - loss / 10,
+            }
             rows.append(names | numbers)
     found = averaging.pair_table(pd.DataFrame(rows)).set_index("pair")
     assert found["loss_barrier_max_endpoint"].tolist() == pytest.approx([0, 0.3, 0.9])
@@ -212,7 +241,7 @@ def test_barriers_and_their_graph_worked_by_hand():
 def test_quartiles_of_a_line_do_not_hang_on_its_direction():
     rows = [
         {"dataset": "d", "network": "n", "recipe": "r", "width": 2.0, "alignment": "none", "pair": pair, "t": t}
-        | {"length": t, "split": "test", "attack": "none", "loss": loss, "accuracy": 0.5}
+        | {"correction": "none", "length": t, "split": "test", "attack": "none", "loss": loss, "accuracy": 0.5}
         for pair, losses in {"1-2": (0, 1, 4), "1-3": (0, 3, 8)}.items()
         for t, loss in zip((0.0, 0.5, 1.0), losses)
     ]

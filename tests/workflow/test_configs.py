@@ -89,7 +89,9 @@ JOBS = {
         "evaluate_averages": 9 * 3 * 4,
     },
     # A job a width: fifty networks trained, matched, and measured as they are and matched.
-    "moons": {"prepare_data": 1, "train": 9, "align": 9, "evaluate_barriers": 2 * 9},
+    "moons": {"prepare_data": 1, "train": 9, "align": 9, "evaluate_barriers": 2 * 9, "evaluate_boundary": 2 * 2},
+    # REPAIR's networks by depth, and Git Re-Basin's by learning rate.
+    "mlp": {"prepare_data": 1, "train": 4 + 10, "align": 4 + 10, "evaluate_barriers": 2 * (4 + 10)},
 }
 # What Linux allows one argument of a command to be, and bash gets a job's command as one.
 LONGEST = 128 * 1024

@@ -17,6 +17,7 @@ COMPUTING = {
     "evaluate_signature",
     "evaluate_barriers",
     "evaluate_averages",
+    "evaluate_boundary",
     "evaluate_plane",
     "evaluate_activations",
     "select_network",
@@ -28,12 +29,20 @@ def checkout(tmp_path):
     return Checkout(tmp_path / "project")
 
 
+def with_points(config):
+    """Two threads, and answers in the plane, which the small config does not measure."""
+    config["threads"] = 2
+    config["datasets"]["moons"] = {"source": "moons"}
+    entry = config["studies"]["averaging"][0]
+    config["studies"]["averaging"].append({**entry, "dataset": "moons", "measures": ["boundaries"]})
+
+
 def asked(checkout):
     """Rule -> what its first attempt asks for, gpu, mem_mb, runtime and threads, of each job that computes."""
     # A job with a message shows that alone.
     for path in (checkout.path / "workflow/rules").glob("*.smk"):
         path.write_text(re.sub(r"^    message:\n.*\n", "", path.read_text(), flags=re.MULTILINE))
-    with checkout.configured(lambda c: c.update(threads=2)):
+    with checkout.configured(with_points):
         done = checkout.run("--dry-run", "--cores", "2", "--resources", "gpu=1", "--quiet", "host")
     found = {}
     for block in (done.stdout + done.stderr).split("\nrule ")[1:]:

@@ -114,3 +114,26 @@ rule evaluate_barriers:
         "measure the barriers of {wildcards.population} of {wildcards.recipe}, aligned by {wildcards.alignment}"
     shell:
         call("--networks {input.networks:q} {params.permutation} --output {output.points:q} > {log:q} 2>&1")
+
+
+rule evaluate_boundary:
+    input:
+        **inputs("evaluate_boundary"),
+    output:
+        **plan.patterns("evaluate_boundary"),
+    log:
+        log("evaluate_boundary"),
+    conda:
+        "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=60),
+    params:
+        **job_params("evaluate_boundary"),
+        permutation=option("--permutation", "permutation"),
+    message:
+        "measure answers in the plane of {wildcards.population} of {wildcards.recipe}, aligned by {wildcards.alignment}"
+    shell:
+        call(
+            "--networks {input.networks:q} {params.permutation} --output {output.points:q} --units {output.units:q} > {log:q} 2>&1"
+        )

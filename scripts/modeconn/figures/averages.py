@@ -10,6 +10,7 @@ ENSEMBLE = {"label": "ensemble of the same networks", "color": "0.3", "linewidth
 
 def draw(rows, title):
     """A figure from the rows of one data set, recipe and split (`tables.AVERAGES`)."""
+    rows = rows[rows["correction"] == "none"]
     known = drawing.styles(rows["alignment"])
     figure, panels = drawing.of_networks(rows, "networks that are averaged", "loss (nats)")
     for axis, of_network in panels:

@@ -15,6 +15,7 @@ PANELS = {
 
 def draw(rows, title):
     """A figure from the rows of one data set, recipe and split (`tables.BARRIERS`)."""
+    rows = rows[rows["correction"] == "none"]
     rows = rows.assign(error_barrier_linear=100 * rows["error_barrier_linear"])
     networks = drawing.by_width(rows)
     places = {name: place for place, name in enumerate(networks["network"])}

@@ -9,7 +9,7 @@ BY = ["split"]
 
 def draw(rows, title):
     """A figure from the rows of one data set, recipe and split (`tables.INTERPOLATIONS`)."""
-    rows = rows[rows["quantity"] == "loss"]
+    rows = rows[(rows["quantity"] == "loss") & (rows["correction"] == "none")]
     known = drawing.styles(rows["alignment"])
     figure, panels = drawing.of_networks(rows, "position $t$ on the line", "loss (nats)")
     for axis, of_network in panels:

@@ -65,11 +65,14 @@ class Populations(NamedTuple):
 
     averaged: bool
     splits: list[str]  # on which barriers are measured
+    corrected: bool
+    bounded: bool  # whether answers in the plane are measured
 
 
 def population(config: dict, entry: dict) -> Populations:
     """The `Populations` of one entry of the averaging study of a complete config."""
-    return Populations("averages" in entry["measures"], config["barriers"]["splits"])
+    measures, about = entry["measures"], config["barriers"]
+    return Populations("averages" in measures, about["splits"], bool(about["corrections"]), "boundaries" in measures)
 
 
 class Figure(NamedTuple):
@@ -129,6 +132,18 @@ FIGURES = {
     "topology": Figure(
         "connected networks", ["topology"], ["split"], lambda entry: _each(sorted(entry.splits)[:1]), "averaging"
     ),
+    "matrices": Figure(
+        "barriers as matrices", ["barriers"], ["split"], lambda entry: _each(sorted(entry.splits)[:1]), "averaging"
+    ),
+    "corrections": Figure(
+        "barriers of corrected networks",
+        ["barriers"],
+        ["split"],
+        lambda entry: _each(entry.splits if entry.corrected else []),
+        "averaging",
+    ),
+    "boundaries": Figure("answers in the plane", ["boundaries"], [], lambda entry: _once(entry.bounded), "averaging"),
+    "units": Figure("units of the first layer", ["units"], [], lambda entry: _once(entry.bounded), "averaging"),
     "averages": Figure(
         "averages of many", ["averages"], ["split"], lambda entry: SPLITS if entry.averaged else [], "averaging"
     ),
@@ -139,11 +154,7 @@ def of(config: dict) -> list[str]:
     """Every figure of a complete config, by its path without folder and ending: <dataset>-<network>-<recipe>/<name>."""
     found: dict[str, None] = {}
     for study, entry in ((study, entry) for study, entries in config["studies"].items() for entry in entries):
-        shown: Any = (
-            pairs(config, entry)
-            if study == "alignment"
-            else Populations("averages" in entry["measures"], config["barriers"]["splits"])
-        )
+        shown: Any = pairs(config, entry) if study == "alignment" else population(config, entry)
         for recipe in entry.get("recipes", [entry.get("recipe")]):
             studied = "-".join([entry["dataset"], entry.get("network", ALL), recipe])
             for name, figure in FIGURES.items():

@@ -10,6 +10,7 @@ LINES = {"betti_0": ("components", "-"), "largest_clique": ("largest clique", (0
 
 def draw(rows, title):
     """A figure from the rows of one data set, recipe and split (`tables.TOPOLOGY`)."""
+    rows = rows[rows["correction"] == "none"]
     known = drawing.styles(rows["alignment"])
     figure, panels = drawing.of_networks(
         rows, "threshold of the loss barrier (nats)", "number of networks or components"

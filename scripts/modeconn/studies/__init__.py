@@ -88,6 +88,8 @@ STUDIES = {
         {
             "barriers": lambda plan: plan.outputs("evaluate_barriers", "points"),
             "averages": lambda plan: plan.outputs("evaluate_averages", "points"),
+            "boundaries": lambda plan: plan.outputs("evaluate_boundary", "points"),
+            "units": lambda plan: plan.outputs("evaluate_boundary", "units"),
         },
         {
             "barriers": "a pair of networks: its barriers",
@@ -95,6 +97,8 @@ STUDIES = {
             "interpolations": "a point t of a network: quartiles over pairs",
             "topology": "a threshold of a network: the graph of pairs whose barrier is below it",
             "averages": "an average of several networks, or their ensemble",
+            "boundaries": "a network or average of two, and a point in the plane",
+            "units": "a unit of the first layer of one of two networks",
         },
         {"barrier_summary": "Tables"},
         ("barriers",),

@@ -20,6 +20,8 @@ def tabulate(measured: dict[str, list[str]]) -> dict[str, pd.DataFrame]:
         "interpolations": interpolation_table(points),
         "topology": topology_table(found),
         "averages": tables.joined(measured["averages"], tables.AVERAGES),
+        "boundaries": tables.joined(measured["boundaries"], tables.BOUNDARIES),
+        "units": tables.joined(measured["units"], tables.UNITS),
     }
 
 

@@ -1,0 +1,47 @@
+"""Draw the units of the first layer of two networks as points, and which are matched (Kalaivanan 2023, polar plots)."""
+
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from modeconn import drawing, tables
+
+TABLES = [tables.UNITS]
+SCOPE = ["dataset", "recipe"]
+BY: list[str] = []
+NETWORKS = {
+    "first": {"marker": "o", "s": 14, "linewidths": 0.4, "edgecolors": "0.2"},
+    "second": {"marker": "x", "s": 12, "linewidths": 0.8},
+}
+
+
+def draw(rows, title):
+    """A figure from the rows of one data set and recipe (`tables.UNITS`).
+
+    Colour is the outgoing weight, in units of the largest of a network of that size.
+    """
+    networks = drawing.by_width(rows)
+    known = drawing.styles(rows["alignment"])
+    figure = Figure(figsize=(max(drawing.LEAST_WIDTH, 0.8 + 3 * len(known)), 0.9 + 2 * len(networks)))
+    axes = figure.subplots(len(networks), len(known), sharex=True, sharey="row", squeeze=False)
+    for line, network, width in zip(axes, networks["network"], networks["width"]):
+        line[0].set_ylabel(f"{width:.0f} units:\nbias / norm of the weights")
+        for axis, (alignment, style) in zip(line, known.items()):
+            units = rows[(rows["network"] == network) & (rows["alignment"] == alignment)]
+            points = {mark: of_mark.sort_values("unit") for mark, of_mark in units.groupby("mark")}
+            ends = [points[mark][["angle", "offset"]].to_numpy() for mark in NETWORKS]
+            axis.add_collection(LineCollection(list(zip(*ends)), colors="0.6", linewidths=0.5, zorder=0))
+            largest = units["outgoing"].abs().max() or 1
+            for mark, look in NETWORKS.items():
+                of_mark = points[mark]
+                shade = {"c": of_mark["outgoing"] / largest, "cmap": "PuOr_r", "vmin": -1, "vmax": 1}
+                axis.scatter(of_mark["angle"], of_mark["offset"], **look, **shade)
+            if line is axes[0]:
+                axis.set_title(style["label"])
+    figure.supxlabel("angle of the incoming weights (radians)", fontsize=8)
+    handles = [
+        {"label": f"{mark} network", "marker": look["marker"], "color": "0.3", "linestyle": "none", "markersize": 4}
+        for mark, look in NETWORKS.items()
+    ]
+    matched = {"label": "averaged with each other", "color": "0.6", "linewidth": 0.8}
+    drawing.legend(figure, f"{title}; colour: outgoing weight", [*handles, matched])
+    return figure
