@@ -61,6 +61,11 @@ def completed(*changes):
 # path of the change, its value, words of the message: where, what, and what would be right
 MISTAKES = {
     "unknown key at the top": ("datsets", {}, ["top level", "'datsets'", "did you mean datasets?"]),
+    "a correction of another kind": (
+        "barriers.corrections",
+        ["reset"],
+        ["barriers.corrections", "'reset'", "temperature"],
+    ),
     "missing section": ("networks", DELETED, ["top level", "'networks'", "required"]),
     "no curves": ("curves", DELETED, ["studies.alignment.0", "no curves", "define some"]),
     "unknown key of a recipe": ("recipes.standard.epoch", 5, ["recipes.standard", "'epoch'", "did you mean epochs?"]),
