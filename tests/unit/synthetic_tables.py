@@ -172,13 +172,15 @@ def selections():
 
 
 def lines():
-    """Points between all pairs of three networks of two widths, as they are and matched."""
+    """Points between all pairs of three networks of two widths, as they are, matched, and corrected."""
     rows = []
-    for (network, width), alignment, pair, split in itertools.product(
-        {"mlp2": 2, "mlp16": 16}.items(), ("none", "weight"), ("1-2", "1-3", "2-3"), ("train", "test")
+    left = {"none": 1, "repair": 0.5, "temperature": 0.8}  # of the barrier
+    for (network, width), alignment, correction, pair, split in itertools.product(
+        {"mlp2": 2, "mlp16": 16}.items(), ("none", "weight"), left, ("1-2", "1-3", "2-3"), ("train", "test")
     ):
-        rise = (1.0 if alignment == "none" else 2 / width) * (1 + 0.1 * int(pair[2]))
+        rise = (1.0 if alignment == "none" else 2 / width) * (1 + 0.1 * int(pair[2])) * left[correction]
         names = STUDY | {"network": network, "width": width, "alignment": alignment, "pair": pair, "split": split}
+        names["correction"] = correction
         for t in (0, 0.5, 1):
             loss, accuracy = 0.2 + rise * (t == 0.5), 0.9 - 0.3 * rise * (t == 0.5)
             rows.append(names | {"t": t, "length": 4 * t, "attack": "none", "loss": loss, "accuracy": accuracy})

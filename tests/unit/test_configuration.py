@@ -525,6 +525,24 @@ def test_completing_twice_changes_nothing():
     assert twice == once
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ([("barriers", {"corrections": ["repair"]})], ["barriers.corrections", "tinyten", "family mlp"]),
+        ([("studies.averaging.0.measures", ["boundaries"])], ["studies.averaging.0.measures", "digits", "moons"]),
+        ([("networks.tinyten", {"family": "mlp", "norm": "none", "fused": True})], ["tinyten.fused", "norm batch"]),
+        (
+            [("networks.tinyten", {"family": "mlp", "fused": True})],
+            ["studies.alignment.0.network", "tinyten is fused", "leave fused out"],
+        ),
+    ],
+)
+def test_what_is_of_fully_connected_networks_is_refused_of_others(one_line, changes, words):
+    entry = {"dataset": "digits", "networks": ["tinyten"], "recipes": ["standard"], "seeds": 3}
+    with one_line(ValueError, *words):
+        completed(("studies.averaging", [entry]), *changes)
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
 def test_the_configs_of_the_project_are_complete(path):
     config = yaml.safe_load(path.read_text())
