@@ -85,12 +85,14 @@ def passes(rule, job, dataset, sizes):
         return evaluation["points"] ** 2 * (recalibrated + FORWARD * test)
     if rule == "evaluate_activations":  # at each point with both ends, at two sites, two networks each
         return evaluation["points"] * (recalibrated + 8 * FORWARD * matched)
+    # A correction measures the network again, and takes about as many training images as statistics do.
+    corrected = 1 + len((evaluation or {}).get("corrections", []))
     if rule == "evaluate_averages":
         members, networks = len(job["members"]), 0
         for size in (size for size in evaluation["sizes"] if size <= members):
             choices = members if size == 1 else 1 if size == members else evaluation["draws"]
             # The average, and each member of the ensemble.
-            networks += choices * (1 + (size if size > 1 else 0))
+            networks += choices * (corrected + (size if size > 1 else 0))
         return networks * (recalibrated + FORWARD * (train + test))
     if rule == "evaluate_boundary":
         return 3 * FORWARD * evaluation["points"] ** 2
@@ -98,7 +100,7 @@ def passes(rule, job, dataset, sizes):
         members = len(job["members"])
         looks = members + members * (members - 1) // 2 * (evaluation["points"] - 2)
         images = sum({"train": train, "test": test}[split] for split in evaluation["splits"])
-        return looks * (recalibrated + FORWARD * images)
+        return looks * corrected * (recalibrated + FORWARD * images)
     if rule == "select_network":
         attacks, selection = job["tested"], job["selection"]
         selecting = sum(_measured(attacks[name]) for name in {"none", selection})

@@ -59,6 +59,16 @@ SELECT = {"evaluation": EVALUATION, "selection": "none", "ensemble": 5}
             {"members": [1, 2, 3], "barriers": EVALUATION | {"points": 11, "splits": ["test"]}},
             30 * (900 + 300) / 3,
         ),
+        # The same, and twice corrected.
+        (
+            "evaluate_barriers",
+            {
+                "members": [1, 2, 3],
+                "barriers": EVALUATION | {"points": 11, "splits": ["test"], "corrections": ["repair", "temperature"]},
+            },
+            3 * 30 * (900 + 300) / 3,
+        ),
+        ("evaluate_boundary", {"boundary": {"points": 7}}, 3 * 49 / 3),
         # An attempt ends with a forward pass: in training to take the best of several, in measuring because all count.
         ("train", {"seeds": [1], "recipe": {"epochs": 10, "attack": STRONG}}, 10 * 900 * (1 + 4 * 50 + 4 / 3)),
         (

@@ -61,3 +61,19 @@ def test_the_published_numbers_are_those_of_eight_pairs_of_the_default_config():
     assert default == published
     numbers = pd.read_csv(PROJECT / "config/published/mnist.csv", keep_default_na=False)
     assert set(numbers["n"]) == {8}
+
+
+def test_published_numbers_of_networks_on_mnist_are_of_cells_that_their_config_measures():
+    config = yaml.safe_load((PROJECT / "config/mlp.yaml").read_text(encoding="utf-8"))
+    measured = {
+        (entry["dataset"], network, recipe, alignment, correction)
+        for entry in config["studies"]["averaging"]
+        for network in entry["networks"]
+        for recipe in entry["recipes"]
+        for alignment in entry["alignments"]
+        for correction in ("none", *config["barriers"]["corrections"])
+    }
+    cells = pd.read_csv(PROJECT / "config/papers/mnist_mlp.csv", keep_default_na=False)
+    names = ["dataset", "network", "recipe", "alignment", "correction"]
+    assert set(cells[names].itertuples(index=False, name=None)) <= measured
+    assert not cells.duplicated([*names, "t", "quantity"]).any() and set(cells["t"]) == {0, 0.5}

@@ -78,6 +78,12 @@ SOURCE_EDITS = {
         "PATIENCE = 10",
         {},
     ),
+    "corrections of averaged networks, which nobody uses here": (
+        ROOM + "corrections.py",
+        "STEPS = 30",
+        "STEPS = 20",
+        {},
+    ),
     "refinement: only PAM and what follows": (
         ROOM + "refinement.py",
         "LEAST_ENTRY = 5e-4",
