@@ -41,7 +41,7 @@ def of(names: Sequence[str], functional: Functional, rows: Tensor, dataset: Data
         return _unless_member(networks, vectors, repaired(functional, vectors, inputs, targets))
 
     def closed_form(networks, vectors):
-        shares, tensors = _shares(networks, rows), functional.named(vectors, {})
+        shares, tensors = _shares(networks, rows), named(functional, vectors)
         for place, (mean, deviation, covariance) in enumerate(zip(means, deviations, covariances)):
             spread = torch.einsum("li,lj,ijn->ln", shares, shares, covariance).clamp(min=0).sqrt()
             centre = shares @ mean
@@ -92,7 +92,7 @@ def repaired(
     From the first layer on, each corrected on what the corrected ones before it give. A unit that gives the same for
     all images keeps its weights, and gets the mean.
     """
-    tensors = functional.named(vectors, {})
+    tensors = named(functional, vectors)
     for place, (mean, deviation) in enumerate(targets):
         *_, given = _linear_outputs(functional, packed(functional, tensors), inputs, place)
         _rescale(tensors, place, given.mean(1), given.std(1, correction=0), mean, deviation)
@@ -123,20 +123,26 @@ def temperatures(logits: Tensor, labels: Tensor) -> Tensor:
 
 def tempered(functional: Functional, vectors: Tensor, temperature: Tensor) -> Tensor:
     """The networks `vectors` (L, D) with the weights of their last layer divided by `temperature` (L,)."""
-    tensors = functional.named(vectors, {})
+    tensors = named(functional, vectors)
     for name in (f"{LAST}.weight", f"{LAST}.bias"):
         tensors[name] = tensors[name] / temperature.to(vectors.dtype).view(-1, *[1] * (tensors[name].ndim - 1))
     return packed(functional, tensors)
 
 
+def named(functional: Functional, vectors: Tensor) -> dict[str, Tensor]:
+    """Name -> tensors with a leading axis of lanes, views of the vectors (L, D)."""
+    parts = vectors.split(functional.sizes, 1)
+    return {name: part.view(-1, *shape) for (name, shape), part in zip(functional.shapes.items(), parts)}
+
+
 def packed(functional: Functional, tensors: dict[str, Tensor]) -> Tensor:
-    """(L, D) from tensors with a leading axis of lanes."""
+    """(L, D): the inverse of `named`."""
     return torch.cat([tensors[name].flatten(1) for name in functional.shapes], 1)
 
 
 def _linear_outputs(functional, vectors, inputs, last=None):
     """What the linear map of each hidden layer gives (L, N, n), up to the layer `last`, for images (N, C, H, W)."""
-    whole, tensors = functional.network, functional.named(vectors, {})
+    whole, tensors = functional.network, named(functional, vectors)
     passed = ((inputs - whole.mean) / whole.std).flatten(1).expand(len(vectors), len(inputs), -1)
     for place, layer in enumerate(whole.network.layers):
         weight, bias = (tensors[_name(place, part)] for part in ("weight", "bias"))
