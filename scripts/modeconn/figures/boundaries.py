@@ -24,11 +24,11 @@ def draw(rows, title):
     for line, network, width in zip(axes, networks["network"], networks["width"]):
         line[0].set_ylabel(f"{width:.0f} units")
         of_network = rows[rows["network"] == network]
-        for axis, (alignment, mark, label) in zip(line, columns):
+        for axis, (alignment, mark, _) in zip(line, columns):
             shown = of_network[of_network["alignment"] == alignment]
             answers(axis, shown[shown["mark"] == mark], shown[shown["mark"] == "data"])
-            if line is axes[0]:
-                axis.set_title(label)
+    for axis, (*_, label) in zip(axes[0], columns):
+        axis.set_title(label)
     drawing.legend(figure, f"{title}; colour: probability of a class, line: where both are equal", [])
     return figure
 

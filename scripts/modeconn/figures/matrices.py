@@ -25,7 +25,7 @@ def draw(rows, title):
         line[0].set_ylabel(f"{network}: {width:.0f} units")
         for axis, alignment in zip(line, known):
             pairs = rows[(rows["network"] == network) & (rows["alignment"] == alignment)]
-            shown = axis.imshow(clustered(matrix(pairs)), vmin=0, vmax=highest, cmap="magma_r", interpolation="none")
+            shown = axis.imshow(clustered(matrix(pairs)), vmin=0, vmax=highest, cmap="magma_r", interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             axis.grid(visible=False)
     for axis, style in zip(axes[0], known.values()):

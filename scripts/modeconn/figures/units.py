@@ -25,18 +25,18 @@ def draw(rows, title):
     axes = figure.subplots(len(networks), len(known), sharex=True, sharey="row", squeeze=False)
     for line, network, width in zip(axes, networks["network"], networks["width"]):
         line[0].set_ylabel(f"{width:.0f} units:\nbias / norm of the weights")
-        for axis, (alignment, style) in zip(line, known.items()):
+        for axis, alignment in zip(line, known):
             units = rows[(rows["network"] == network) & (rows["alignment"] == alignment)]
             points = {mark: of_mark.sort_values("unit") for mark, of_mark in units.groupby("mark")}
             ends = [points[mark][["angle", "offset"]].to_numpy() for mark in NETWORKS]
-            axis.add_collection(LineCollection(list(zip(*ends)), colors="0.6", linewidths=0.5, zorder=0))
+            axis.add_collection(LineCollection(list(zip(*ends)), colors="0.6", linewidths=0.5, zorder=1))
             largest = units["outgoing"].abs().max() or 1
             for mark, look in NETWORKS.items():
                 of_mark = points[mark]
                 shade = {"c": of_mark["outgoing"] / largest, "cmap": "PuOr_r", "vmin": -1, "vmax": 1}
-                axis.scatter(of_mark["angle"], of_mark["offset"], **look, **shade)
-            if line is axes[0]:
-                axis.set_title(style["label"])
+                axis.scatter(of_mark["angle"], of_mark["offset"], zorder=2, **look, **shade)
+    for axis, style in zip(axes[0], known.values()):
+        axis.set_title(style["label"])
     figure.supxlabel("angle of the incoming weights (radians)", fontsize=8)
     handles = [
         {"label": f"{mark} network", "marker": look["marker"], "color": "0.3", "linestyle": "none", "markersize": 4}
