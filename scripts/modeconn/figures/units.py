@@ -33,7 +33,7 @@ def draw(rows, title):
             largest = units["outgoing"].abs().max() or 1
             for mark, look in NETWORKS.items():
                 of_mark = points[mark]
-                shade = {"c": of_mark["outgoing"] / largest, "cmap": "PuOr_r", "vmin": -1, "vmax": 1}
+                shade = {"c": of_mark["outgoing"] / largest, "cmap": "coolwarm", "vmin": -1, "vmax": 1}
                 axis.scatter(of_mark["angle"], of_mark["offset"], zorder=2, **look, **shade)
     for axis, style in zip(axes[0], known.values()):
         axis.set_title(style["label"])
