@@ -85,11 +85,14 @@ def load(arguments, device) -> Population:
 
 def unaligned(arguments, device) -> Population:
     """The population as it was trained. Errors: `load`."""
-    values = arguments.job
-    tensors, metadata = artifacts.load(arguments.data, rule="prepare_data")
-    dataset = Dataset.of(tensors, metadata, device)
-    functional = Functional(networks.of(values["network"], dataset).to(device))
-    return Population(dataset, functional, tuple(_read(arguments.networks, values["members"], device)))
+    dataset, functional = architecture(arguments, device)
+    return Population(dataset, functional, tuple(_read(arguments.networks, arguments.job["members"], device)))
+
+
+def architecture(arguments, device) -> tuple[Dataset, Functional]:
+    """The data set, and the network of the job as a function of its parameters."""
+    dataset = Dataset.of(*artifacts.load(arguments.data, rule="prepare_data"), device)
+    return dataset, Functional(networks.of(arguments.job["network"], dataset).to(device))
 
 
 def curve_points(arguments, pair: Population, device) -> torch.Tensor:

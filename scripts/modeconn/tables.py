@@ -19,16 +19,18 @@ WORDS = frozenset(
         *["kind", "dataset", "network", "recipe", "seeds", "pair", "alignment", "curve", "split", "attack", "group"],
         *["site", "images", "mark", "candidate", "other", "members"],
         *["quantity", "claim", "statement", "source", "unit", "table", "formula"],
-        *["paper_network", "paper_dataset", "paper_curve", "setting", "within_spread"],
+        *["paper_network", "paper_dataset", "paper_curve", "setting", "within_spread", "along", "permutation"],
     ]
 )
 # Columns that may be empty: a standard deviation needs two values.
 OPTIONAL = frozenset(["std"])
 # Least and most of what stands in a column of this name. Correlations are rounded, and so may exceed 1 by a little.
 RANGES = {
-    **dict.fromkeys(["t", "differ"], (0, 1)),
+    **dict.fromkeys(["t", "differ", "share"], (0, 1)),
     **dict.fromkeys(["before", "after"], (-1.001, 1.001)),
-    **dict.fromkeys(["loss", "length", "distance_before", "distance_after", "amplitude", "position"], (0, np.inf)),
+    **dict.fromkeys(
+        ["loss", "length", "distance_before", "distance_after", "amplitude", "position", "moment"], (0, np.inf)
+    ),
     **dict.fromkeys(["epoch", "wave", "size", "width"], (1, np.inf)),
     **{name: (0, 1) for name in ("accuracy", *barriers.QUANTITIES) if "accuracy" in name},
 }
@@ -118,6 +120,31 @@ TOPOLOGY = Table(  # of networks that are joined where their barrier is at most 
 AVERAGES = Table(  # of `size` networks each, and the same ones as an ensemble
     columns=[*STUDY, "width", "alignment", "size", "draw", "mark", "split", "attack", "loss", "accuracy"],
     key=[*_OF_POPULATION, "mark", "size", "draw"],
+)
+GRID = Table(  # along: what moments are, epochs or levels of pruning; permutation: the moment it was found at, or none
+    columns=[
+        *[*STUDY, "width", "alignment", "pair", "along", "permutation", "moment", "t", "length", "split", "attack"],
+        *["loss", "accuracy"],
+    ],
+    key=[*ALIGNMENT, "along", "split", "attack", "permutation", "moment", "t"],
+)
+SIMULTANEOUS = Table(
+    columns=[
+        *[*STUDY, "width", "alignment", "pair", "along", "permutation", "moment", "split", "attack", "distance"],
+        *["endpoint_accuracy", *_BARRIERS],
+    ],
+    key=[*ALIGNMENT, "along", "split", "attack", "permutation", "moment"],
+)
+SIMULTANEOUS_SUMMARY = Table(
+    columns=[
+        *[*STUDY, "width", "alignment", "along", "permutation", "moment", "split", "attack", "quantity"],
+        *["mean", "std", "n"],
+    ],
+    key=[*STUDY, "alignment", "along", "split", "attack", "permutation", "moment", "quantity"],
+)
+FIXED_POINTS = Table(  # share: of the group's channels, those that the permutations of both moments place alike
+    columns=[*ALIGNMENT, "along", "group", "position", "size", "moment", "other", "share"],
+    key=[*ALIGNMENT, "along", "moment", "other", "position"],
 )
 PUBLISHED = Table(  # numbers of a paper: what it calls the cell, its names in the paper's config, the number
     columns=[
@@ -210,7 +237,8 @@ def _planned(job, table):
     if table == PLANE and "plane" in job:
         return ["x", "y"], job["plane"]["points"] ** 2
     if table == HISTORY and "recipe" in job:  # a job that trains: a curve, a permutation or networks
-        return ["epoch"], (job.get("curve") or job.get("alignment") or job["recipe"])["epochs"]
+        epochs = (job.get("curve") or job.get("alignment") or job["recipe"])["epochs"]
+        return ["epoch"], epochs - (job["recipe"]["pruning"]["rewind"] if "level" in job else 0)
     return None
 
 
