@@ -69,6 +69,8 @@ def main():
     verdicts = claims.judge(rows, pairs, best, signatures, splits)
     of_populations = population_claims.judge(rows, barriers)
     of_moments = simultaneous_claims.judge(rows, simultaneous)
+    of_widths = simultaneous_claims.judge_widths(rows, barriers)
+    of_moments = pd.concat([v for v in (of_moments, of_widths) if len(v)] or [of_moments])
     published = tables.read([arguments.published] if arguments.published else [], tables.SUMMARY)
     comparison = claims.compare(published, summary)
     parts = [population_claims.text(barriers, of_populations), simultaneous_claims.text(simultaneous, of_moments)]

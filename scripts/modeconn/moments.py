@@ -28,7 +28,8 @@ def read(paths: Iterable[str], moments: Iterable[Moment], device="cpu") -> list[
         if (along, at, seed) not in places:
             word = "epoch" if along == "epochs" else "level"
             raise ValueError(f"no network of seed {seed} at {word} {at} in {', '.join(map(str, paths))}")
-        found.append(artifacts.load_lane(*places[along, at, seed], device, ("train", "prune")))
+        path, lane = places[along, at, seed]
+        found.append(artifacts.load_lane(path, lane, device, ("train", "prune")))
     return found
 
 

@@ -91,7 +91,8 @@ def unaligned(arguments, device) -> Population:
 
 def architecture(arguments, device) -> tuple[Dataset, Functional]:
     """The data set, and the network of the job as a function of its parameters."""
-    dataset = Dataset.of(*artifacts.load(arguments.data, rule="prepare_data"), device)
+    tensors, metadata = artifacts.load(arguments.data, rule="prepare_data")
+    dataset = Dataset.of(tensors, metadata, device)
     return dataset, Functional(networks.of(arguments.job["network"], dataset).to(device))
 
 

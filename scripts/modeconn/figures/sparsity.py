@@ -10,10 +10,11 @@ from modeconn import drawing, tables
 TABLES = [tables.SIMULTANEOUS]
 SCOPE = ["dataset", "recipe"]
 BY = ["split"]
-STYLES = {
-    "none": drawing.STYLES["none"] | {"label": "unaligned"},
-    "first": drawing.STYLES["activation"] | {"label": "permutation of the dense networks"},
-    "own": drawing.STYLES["weight"] | {"label": "permutation of the pruned networks"},
+# Line -> the alignment whose colour it has, and what it is.
+LINES = {
+    "none": ("none", "unaligned"),
+    "first": ("activation", "permutation of the dense networks"),
+    "own": ("weight", "permutation of the pruned networks"),
 }
 
 
@@ -25,6 +26,7 @@ def draw(rows, title):
     own = rows[(origin == "none") | (origin == rows["moment"])]
     own = own.assign(permutation=own["permutation"].where(own["permutation"] == "none", "own"))
     rows = pd.concat([own, rows[origin == first].assign(permutation="first")])
-    figure = drawing.over_moments(rows, STYLES, "level of pruning", singles=tuple(STYLES))
-    drawing.legend(figure, f"{title}, n = {own['pair'].nunique()} pairs", [*drawing.thick(STYLES), drawing.SINGLE])
+    styles = {line: drawing.STYLES[colour] | {"label": label} for line, (colour, label) in LINES.items()}
+    figure = drawing.over_moments(rows, styles, "level of pruning", singles=tuple(styles))
+    drawing.legend(figure, f"{title}, n = {own['pair'].nunique()} pairs", [*drawing.thick(styles), drawing.SINGLE])
     return figure
