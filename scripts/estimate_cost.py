@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from modeconn import configuration, cost, errors, own_data, provenance
-from modeconn.plan import Made, Plan
+from modeconn.plan import NONE, Made, Plan
 from modeconn.text import aligned
 
 FORWARD = Fraction(1, 3)
@@ -60,15 +60,19 @@ def passes(rule, job, dataset, sizes):
         return None
     if rule == "train":
         return len(job["seeds"]) * job["recipe"]["epochs"] * train * (1 + _crafted(attack))
+    if rule == "prune":
+        epochs = job["recipe"]["epochs"] - job["recipe"]["pruning"]["rewind"]
+        return len(job["seeds"]) * epochs * train * (1 + _crafted(attack))
     if rule == "fit_curve":
         return job["curve"]["epochs"] * train * (1 + _crafted(attack))
     alignment = job.get("alignment")
     matched = dataset["alignment_fraction"] * train
-    if rule == "align":
+    if rule in ("align", "align_moments"):
         # Weights are matched without an image.
         if alignment["method"] != "activation":
             return 0
-        return 2 * (len(job["members"]) - 1) * matched * (FORWARD + _crafted(alignment.get("attack")))
+        moments = len(job["moments"]["at"]) if rule == "align_moments" else 1
+        return moments * 2 * (len(job["members"]) - 1) * matched * (FORWARD + _crafted(alignment.get("attack")))
     if rule == "evaluate_signature":
         return 2 * (FORWARD * (matched + test) + matched * _crafted(alignment.get("attack")))
     if rule == "refine":
@@ -101,6 +105,12 @@ def passes(rule, job, dataset, sizes):
         looks = members + members * (members - 1) // 2 * (evaluation["points"] - 2)
         images = sum({"train": train, "test": test}[split] for split in evaluation["splits"])
         return looks * corrected * (recalibrated + FORWARD * images)
+    if rule == "evaluate_grid":
+        moments = len(job["moments"]["at"])
+        cells = moments**2 if job["moments"]["along"] == "epochs" else 2 * moments - 1
+        cells = cells if job["names"]["alignment"] != NONE else moments
+        images = sum({"train": train, "test": test}[split] for split in evaluation["splits"])
+        return (2 * moments + cells * (evaluation["points"] - 2)) * (recalibrated + FORWARD * images)
     if rule == "select_network":
         attacks, selection = job["tested"], job["selection"]
         selecting = sum(_measured(attacks[name]) for name in {"none", selection})

@@ -10,7 +10,7 @@ import argparse
 import textwrap
 from pathlib import Path
 
-from modeconn import claims, cost, errors, manifests, population_claims, provenance, tables
+from modeconn import claims, cost, errors, manifests, population_claims, provenance, simultaneous_claims, tables
 
 # isort: split
 import pandas as pd  # after ours, which answers Ctrl-C
@@ -22,6 +22,7 @@ TABLES = {
     "summary": tables.SUMMARY,
     "signatures": tables.SIGNATURE,
     "barriers": tables.BARRIERS,
+    "simultaneous": tables.SIMULTANEOUS,
 }
 
 
@@ -61,16 +62,20 @@ def main():
 
     given = {name: getattr(arguments, f"{name}_table") for name in TABLES}
     found = {name: tables.read([path] if path else [], TABLES[name]) for name, path in given.items()}
-    pairs, best, summary, signatures, barriers = found.values()
+    pairs, best, summary, signatures, barriers, simultaneous = found.values()
     # A data set is called as its file is, but for the digits of its meaning.
     splits = {Path(path).stem.rpartition("-")[0]: provenance.splits(path) for path in arguments.data}
     rows = tables.read([arguments.claims], tables.CLAIMS)
     verdicts = claims.judge(rows, pairs, best, signatures, splits)
     of_populations = population_claims.judge(rows, barriers)
+    of_moments = simultaneous_claims.judge(rows, simultaneous)
+    of_widths = simultaneous_claims.judge_widths(rows, barriers)
+    of_moments = pd.concat([v for v in (of_moments, of_widths) if len(v)] or [of_moments])
     published = tables.read([arguments.published] if arguments.published else [], tables.SUMMARY)
     comparison = claims.compare(published, summary)
-    text = population_claims.text(barriers, of_populations)
-    if len(pairs) or not len(barriers):
+    parts = [population_claims.text(barriers, of_populations), simultaneous_claims.text(simultaneous, of_moments)]
+    text = "\n".join(part for part in parts if part)
+    if len(pairs) or not text:
         text += claims.text(summary, verdicts, comparison)
     if arguments.partial is not None:
         text = f"PARTIAL: {arguments.partial} curves are whole, since jobs failed.\n\n{text}"
@@ -81,7 +86,7 @@ def main():
     outputs = {
         # An empty frame would turn the other's numbers into objects, which are not rounded.
         arguments.verdicts_table: tables.csv(
-            pd.concat([v for v in (verdicts, of_populations) if len(v)] or [verdicts])
+            pd.concat([v for v in (verdicts, of_populations, of_moments) if len(v)] or [verdicts])
         ),
         arguments.comparison_table: tables.csv(comparison),
         arguments.text: text.encode(),

@@ -2,8 +2,11 @@
 
 import math
 
-from modeconn import artifacts, classification, datasets, manifests, networks, optimization, programs
+from modeconn import artifacts, classification, datasets, manifests, networks, optimization, programs, training
 from modeconn.functional import Functional
+
+# isort: split
+import torch  # after ours, which answers Ctrl-C
 
 parser = programs.parser(__doc__)
 parser.add_argument("--data", required=True, **artifacts.INPUT, help="the data set, from prepare_data")
@@ -21,17 +24,8 @@ def main(arguments, job):
     vectors, buffers = functional.stack(network.state_dict() for network in population)
     vectors.requires_grad_(True)
 
-    history = optimization.minimize(
-        classification.objective_of(functional, vectors, buffers, recipe["attack"]),
-        [vectors],
-        lambda epoch, step: datasets.batches(dataset, seeds, epoch, step, recipe["batch"], recipe["augmentation"]),
-        recipe,
-        lanes=[f"seed {seed}" for seed in seeds],
-        report=job.progress(recipe["epochs"], f"train {values['names']['recipe']}"),
-        state=job.state,
-        buffers=buffers,
-        steps_per_epoch=datasets.steps_per_epoch(dataset, recipe["batch"]),
-    )
+    keep, what = recipe.get("keep", []), f"train {values['names']['recipe']}"
+    history, kept = training.fit(job, dataset, functional, vectors, buffers, what, keep=keep)
 
     images, labels = dataset.split("test")
     _, accuracy = classification.evaluate(functional, vectors.detach(), buffers, images, labels, recipe["batch"])
@@ -39,9 +33,12 @@ def main(arguments, job):
     for seed, value in zip(seeds, accuracy.tolist(), strict=True):
         learned = "" if value > chance else ", no better than always answering the most frequent class"
         print(f"seed {seed}: test accuracy {value:.2%}{learned}")
+    # The networks as they were trained come first, then those of each kept epoch (`moments`).
+    of_all = [(vectors, buffers), *(kept[epoch] for epoch in keep)]
+    stacked = {name: torch.cat([of_moment[name] for _, of_moment in of_all]) for name in buffers}
     artifacts.save(
         arguments.output,
-        functional.named(vectors, buffers),
+        functional.named(torch.cat([of_moment for of_moment, _ in of_all]), stacked),
         job.provenance("train"),
         lanes=True,
     )

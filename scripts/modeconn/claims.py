@@ -43,7 +43,8 @@ ARITHMETIC = (
     *[ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub],
 )
 WIDTH = 100
-TABLES = ("pairs", "best", "barriers")  # of which claims speak; of the last `population_claims`
+# Of which claims speak; of those on populations `population_claims`, of the last `simultaneous_claims`.
+TABLES = ("pairs", "best", "barriers", "widths", "simultaneous")
 
 
 def judge(claims, pairs, best, signatures, splits=None):

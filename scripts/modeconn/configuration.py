@@ -45,13 +45,13 @@ CLAIMED = {
 # Folders of results/ that all configs share: no run can have their names.
 SHARED_FOLDERS = (
     *["activations", "alignments", "archive", "averages", "barriers", "benchmarks", "best", "boundaries", "curves"],
-    *["data", "downloads", "evaluations", "logs", "measures", "networks", "planes", "populations", "report"],
-    "signatures",
+    *["data", "downloads", "evaluations", "grids", "logs", "measures", "moments", "networks", "planes", "populations"],
+    *["pruned", "report", "signatures"],
 )
 # Sources of points in the plane: they have no pixels.
 POINTS = ("moons", "blobs", "gaussian_quantiles")
 # Kinds of measurement: of each a section of the config says how it is made, and the first one what all share.
-MEASURES = ("evaluation", "plane", "activations", "barriers", "averages", "boundary")
+MEASURES = ("evaluation", "plane", "activations", "barriers", "averages", "boundary", "grid")
 LEAST_NU = 1e-6  # of a proximal term; what is below overflows
 
 
@@ -190,6 +190,7 @@ def complete(config, schema):
     _check_models(config)
     _check_splits(config)
     _check_schedules(config)
+    _check_kept(config)
     _check_names(config)
 
 
@@ -302,12 +303,13 @@ def _check_fused(config):
                 f"config, networks.{name}.fused: with norm {network['norm']} there is none to fuse: use batch"
             )
     fused = {name for name, network in config["networks"].items() if network.get("fused")}
-    for position, entry in enumerate(config["studies"].get("alignment", [])):
-        if entry["network"] in fused:
-            raise ValueError(
-                f"config, studies.alignment.{position}.network: {entry['network']} is fused, which only averaging "
-                "takes: leave fused out"
-            )
+    for study in config["studies"].keys() - {"averaging"}:
+        for position, entry in enumerate(config["studies"][study]):
+            if taken := fused & {*entry.get("networks", []), entry.get("network")}:
+                raise ValueError(
+                    f"config, studies.{study}.{position}: {min(taken)} is fused, which only averaging takes: "
+                    "leave fused out"
+                )
     for section in ("barriers", "averages"):
         for entry in config["studies"].get("averaging", []) if config[section]["corrections"] else []:
             _check_statistics(config, entry, f"{section}.corrections")
@@ -391,6 +393,41 @@ def _check_schedules(config):
             raise ValueError(f"config, {where}.warmup: one_cycle has a warm-up of its own: leave one of them out")
 
 
+def _check_kept(config):
+    """Epochs that are kept are those of the training, and one of them is what pruned networks go back to."""
+    for name, recipe in config["recipes"].items():
+        keep, epochs, pruning = recipe["keep"], recipe["epochs"], recipe["pruning"]
+        if keep != sorted(keep) or (keep and keep[-1] >= epochs):
+            raise ValueError(
+                f"config, recipes.{name}.keep: {keep} must ascend, and stay below epochs, {epochs}, whose end is kept "
+                "always"
+            )
+        if pruning is not None and pruning["rewind"] not in keep:
+            raise ValueError(
+                f"config, recipes.{name}.pruning.rewind: epoch {pruning['rewind']} is not kept: add it to keep, {keep}"
+            )
+
+
+def epochs_of(entry, recipe):
+    """The epochs at which an entry of the simultaneous study looks at networks of a recipe, 0 for untrained ones."""
+    return entry.get("epochs", [*recipe.get("keep", []), recipe["epochs"]])
+
+
+def _check_moments(config, entry, where):
+    """What the simultaneous study looks at has to be kept, or pruned, by each of its recipes."""
+    if entry["levels"] != sorted(entry["levels"]):
+        raise ValueError(f"config, {where}.levels: {entry['levels']} have to ascend")
+    for name in entry["recipes"]:
+        recipe = config["recipes"][name]
+        found, kept = epochs_of(entry, recipe), [*recipe["keep"], recipe["epochs"]]
+        if found != sorted(found) or not set(found) <= set(kept):
+            raise ValueError(
+                f"config, {where}.epochs: {found} have to ascend, and be kept by recipe {name}, which keeps {kept}"
+            )
+        if entry["levels"] and recipe["pruning"] is None:
+            raise ValueError(f"config, {where}.levels: recipe {name} does not prune: give it pruning, or no levels")
+
+
 def _check_names(config):
     """Every name that a recipe or a study uses has to be defined."""
     for section in ("recipes", "alignments"):
@@ -432,10 +469,12 @@ def _check_names(config):
             if entry.get("best") is not None:
                 _check_best(config, entry, f"{where}.best")
             for name in entry["alignments"]:
-                if study == "averaging" and name != "none" and config["alignments"][name]["method"] == "pam":
+                if study != "alignment" and name != "none" and config["alignments"][name]["method"] == "pam":
                     raise ValueError(
                         f"config, {where}.alignments: {name!r} is pam, which refines pairs: take a method that matches"
                     )
+            if study == "simultaneous":
+                _check_moments(config, entry, where)
     _check_cells(config)
     _check_shown(config)
     _check_claimed(config)

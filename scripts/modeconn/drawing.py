@@ -107,6 +107,50 @@ def stack(rows, width):
     return figure, list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
 
 
+def matrix(rows, columns, size):
+    """A figure of `rows` by `columns` panels that share their axes, `size` inches each: (figure, axes, 2-D)."""
+    figure = Figure(figsize=(max(LEAST_WIDTH, 1.6 + size * columns), 0.6 + size * rows))
+    return figure, figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+
+
+def over_moments(rows, lines, x, singles):
+    """Error and loss barriers over moments (`tables.SIMULTANEOUS`): a row of panels a network and alignment.
+
+    lines: `permutation` -> label, colour and line style; those in `singles` are drawn pair by pair too, as thin lines.
+    Unaligned pairs are drawn in the panels of each alignment.
+    """
+    unaligned = rows["permutation"] == "none"
+    networks, alignments = by_width(rows)["network"].tolist(), in_order(rows["alignment"][~unaligned], STYLES)
+    places = [(network, alignment) for network in networks for alignment in alignments or ["none"]]
+    moments = sorted(set(rows["moment"]))
+    figure = Figure(figsize=(max(LEAST_WIDTH, 7), 1.2 + 1.8 * len(places)))
+    axes = figure.subplots(len(places), 2, sharex=True, squeeze=False)
+    for (network, alignment), panels in zip(places, axes):
+        here = rows[(rows["network"] == network) & (unaligned | (rows["alignment"] == alignment))]
+        for panel, (quantity, scale) in zip(panels, (("error_barrier_linear", 100), ("loss_barrier_linear", 1))):
+            for name, style in lines.items():
+                of_line = here[here["permutation"] == name]
+                wide = scale * of_line.pivot(index="moment", columns="pair", values=quantity)
+                wide.index = [moments.index(moment) for moment in wide.index]
+                if name in singles:
+                    draw_lines(panel, wide, style)
+                else:
+                    panel.plot(wide.mean(axis=1), **style | THICK)
+            panel.set_ylim(bottom=0)
+            panel.set_xticks(range(len(moments)), [f"{moment:.0f}" for moment in moments])
+            panel.set_title(network if alignment == "none" else f"{network}, {LABELS.get(alignment, alignment)}")
+        panels[0].set_ylabel("error barrier (points)")
+        panels[1].set_ylabel("loss barrier (nats)")
+    for panel in axes[-1]:
+        panel.set_xlabel(x)
+    return figure
+
+
+def thick(lines):
+    """The handles of a legend of such lines (name -> label, colour and line style)."""
+    return [style | THICK for style in lines.values()]
+
+
 def by_width(rows):
     """One row for each network of a table of populations, the narrowest first."""
     return rows.drop_duplicates("network").sort_values(["width", "network"])

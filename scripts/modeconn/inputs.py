@@ -45,9 +45,9 @@ def _check_job(path, maker, argument, made, wanted):
                 f"{path} is of {kind} {names[kind]}, and this job of {here[kind]}: run rule {maker} again, or give the "
                 "file that belongs to it"
             )
-    for kind in ("members", "network", "recipe"):
+    for kind in ("members", "moments", "network", "recipe"):
         if kind in made and kind in wanted and made[kind] != wanted[kind]:
-            other = "other networks" if kind == "members" else f"another {kind}"
+            other = {"members": "other networks", "moments": "other moments"}.get(kind, f"another {kind}")
             raise ValueError(
                 f"{path} is of {other} than this job, by its values: run rule {maker} again, or give the file "
                 "that belongs to it"

@@ -20,6 +20,7 @@ def minimize(
     buffers=None,
     after_step=None,
     steps_per_epoch=1,
+    first=0,
 ):
     """Minimize a sum of losses, one a lane, and return the history.
 
@@ -32,6 +33,7 @@ def minimize(
     buffers: tensors by name that the objective changes in place.
     after_step: called with the learning rate after each step, to change the variables in place (`nearness`).
     steps_per_epoch: how many batches an epoch has, for schedules that go step by step.
+    first: the epoch to begin with, counted from 0, of those that `training` has.
     Returns rows {"epoch", "learning_rate", "loss" and "accuracy" per lane, "images"}.
     Raises Hopeless, where the loss is not finite, with epoch, step, learning rate and lane.
     """
@@ -50,7 +52,7 @@ def minimize(
         steps = list(tensors.pop("steps").to(variables[0].device)) if "steps" in tensors else []
         for name, tensor in changing.items():
             tensor.copy_(tensors[name])
-        print(f"resumed after epoch {len(history)}, step {len(steps)}", flush=True)
+        print(f"resumed after epoch {first + len(history)}, step {len(steps)}", flush=True)
 
     def rate_in(epoch, step):
         return settings["learning_rate"] * schedules.learning_rate_factor(training, epoch, step, steps_per_epoch)
@@ -58,7 +60,7 @@ def minimize(
     def snapshot():
         return changing | ({"steps": torch.stack(steps)} if steps else {}), {"history": history, "images": images}
 
-    for epoch in range(len(history), training["epochs"]):
+    for epoch in range(first + len(history), training["epochs"]):
         for batch in epoch_batches(epoch, len(steps)):
             rate, momentum = (
                 rate_in(epoch, len(steps)),

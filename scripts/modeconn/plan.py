@@ -3,7 +3,8 @@
 Free of Snakemake and torch, so that thousands of jobs are planned, counted and tested in moments; the rules of the
 workflow ask it. A job is a rule and its wildcards. Wildcards are identities (a name and eight hex digits of its
 meaning), but {block}, the seeds that are trained together (1-4, or 1 alone), {population}, the seeds of the networks
-that are compared (1-2, a pair; 1to50), {attacks} (identities joined by +, or none) and {ensemble}, a number.
+that are compared (1-2, a pair; 1to50), {attacks} (identities joined by +, or none), {ensemble} and {level}, numbers,
+and {moments}, the epochs or levels of pruning that networks are taken at (epochs1-10-30, levels0-1-2).
 """
 
 import os
@@ -123,10 +124,31 @@ RULES = {
         ("network", "boundary"),
         ("members",),
     ),
+    "prune": Rule(
+        f"pruned/{SCOPE}/seeds{{block}}-level{{level}}",
+        {"networks": ".safetensors", "history": ".history.csv"},
+        ("data", "ancestors"),
+        ("network", "recipe"),
+        ("seeds", "level"),
+    ),
+    "align_moments": Rule(
+        f"moments/{BETWEEN}/{{moments}}",
+        {"permutation": ".safetensors"},
+        ("data", "checkpoints"),
+        ("network", "alignment"),
+        ("members", "moments"),
+    ),
+    "evaluate_grid": Rule(
+        f"grids/{BETWEEN}/{{moments}}/{{grid}}",
+        {"points": ".csv"},
+        ("data", "checkpoints", "permutation"),
+        ("network", "grid"),
+        (*RECALIBRATED, "moments"),
+    ),
 }
 
 # Wildcards that are no name of a job, or that its values say already.
-HIDDEN = frozenset(["block", "attacks", "attack", "strong", "ensemble", *configuration.MEASURES])
+HIDDEN = frozenset([*["block", "attacks", "attack", "strong", "ensemble", "level", "moments"], *configuration.MEASURES])
 
 
 class Job(NamedTuple):
@@ -239,6 +261,20 @@ class Plan:
             scope |= {"alignment": self.identity("alignment", alignment), "measures": entry["measures"]}
             yield {**scope, "population": seeds}
 
+    def _simultaneous(self, entry):
+        """Cells of pairs at the moments of their training and, where levels are asked for, of their pruning."""
+        for network, recipe in product(entry["networks"], entry["recipes"]):
+            scope = self._scope(entry, network, recipe)
+            along = {
+                "epochs": configuration.epochs_of(entry, self.config["recipes"][recipe]),
+                "levels": entry["levels"],
+            }
+            for pair, alignment, (kind, at) in product(entry["pairs"], entry["alignments"], along.items()):
+                if at:
+                    moments = f"{kind}{'-'.join(map(str, at))}"
+                    between = {"alignment": self.identity("alignment", alignment), "moments": moments}
+                    yield {**scope, "population": named(pair), **between}
+
     def of(self, study: str) -> list[dict]:
         """The cells of a study."""
         return [cell for cell in self.cells if cell["study"] == study]
@@ -316,10 +352,26 @@ class Plan:
         blocks = dict.fromkeys(block_of(seed, size) for seed in seeds_in(wildcards["population"]))
         return [made("train", "networks", wildcards | {"block": block}) for block in blocks]
 
+    def ancestors_of(self, wildcards):
+        """Of a level of pruning, the trained networks, with a kept epoch of which it begins, and the level before."""
+        level = int(wildcards["level"])
+        before = [made("prune", "networks", wildcards | {"level": str(level - 1)})] if level > 1 else []
+        return [made("train", "networks", wildcards), *before]
+
+    def checkpoints_of(self, wildcards):
+        """The networks of a population at its moments."""
+        trained, moments = self.networks_of(wildcards), self.moments_of(wildcards)
+        levels = [level for level in moments["at"] if level] if moments["along"] == "levels" else []
+        blocks = [dict(one.job.wildcards)["block"] for one in trained]
+        pruned = [wildcards | {"block": block, "level": str(level)} for level, block in product(levels, blocks)]
+        return trained + [made("prune", "networks", one) for one in pruned]
+
     def permutation_of(self, wildcards):
         """The permutation of a population, nothing where it is not aligned."""
         if wildcards["alignment"] == NONE:
             return []
+        if "moments" in wildcards:
+            return [made("align_moments", "permutation", wildcards)]
         maker = "refine" if self.is_refined(wildcards["alignment"]) else "align"
         return [made(maker, "permutation", wildcards)]
 
@@ -344,6 +396,14 @@ class Plan:
 
     def members_of(self, wildcards):
         return seeds_in(wildcards["population"])
+
+    def level_of(self, wildcards):
+        return int(wildcards["level"])
+
+    def moments_of(self, wildcards):
+        """Along what networks are taken, epochs of training or levels of pruning, and at which of them."""
+        along = "levels" if wildcards["moments"].startswith("levels") else "epochs"
+        return {"along": along, "at": [int(at) for at in wildcards["moments"].removeprefix(along).split("-")]}
 
     def augmentation_of(self, wildcards):
         augmented = self.config["evaluation"]["recalibration"]["augmented"]
@@ -443,6 +503,8 @@ class Plan:
             besides = {"averages": "evaluate_averages", "boundaries": "evaluate_boundary"}
             rules = ["evaluate_barriers", *(rule for name, rule in besides.items() if name in cell["measures"])]
             return [made(rule, "points", cell) for rule in rules]
+        if cell["study"] == "simultaneous":
+            return [made("evaluate_grid", "points", cell)]
         found = [self.evaluation(cell)]
         if cell["alignment"] != NONE:
             found.append(made("evaluate_signature", "signature", cell))

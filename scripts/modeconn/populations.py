@@ -85,15 +85,21 @@ def load(arguments, device) -> Population:
 
 def unaligned(arguments, device) -> Population:
     """The population as it was trained. Errors: `load`."""
-    values = arguments.job
-    tensors, metadata = artifacts.load(arguments.data, rule="prepare_data")
-    dataset = Dataset.of(tensors, metadata, device)
-    network, states = values["network"], _read(arguments.networks, values["members"], device)
+    dataset, functional = architecture(arguments, device)
+    network, states = arguments.job["network"], _read(arguments.networks, arguments.job["members"], device)
     if network.get("fused"):
         from modeconn import fusing  # here, so that its source decides only the jobs of such networks
 
         network, states = fusing.fused(network, states)
-    return Population(dataset, Functional(networks.of(network, dataset).to(device)), tuple(states))
+        functional = Functional(networks.of(network, dataset).to(device))
+    return Population(dataset, functional, tuple(states))
+
+
+def architecture(arguments, device) -> tuple[Dataset, Functional]:
+    """The data set, and the network of the job as a function of its parameters, as it is trained."""
+    tensors, metadata = artifacts.load(arguments.data, rule="prepare_data")
+    dataset = Dataset.of(tensors, metadata, device)
+    return dataset, Functional(networks.of(arguments.job["network"], dataset).to(device))
 
 
 def corrections(population: Population, vectors: torch.Tensor, settings: dict) -> dict | None:

@@ -33,6 +33,17 @@ def prunable(network: nn.Module, exclude: Sequence[str] = ()) -> list[str]:
     return left
 
 
+def output_of(network: nn.Module, classes: int) -> str:
+    """Name of the weight of the output layer, the last in the network's order, to exclude it from pruning.
+
+    Raises ValueError where that layer does not answer with a number for each of the `classes`.
+    """
+    name = prunable(network)[-1]
+    if len(network.get_parameter(name)) != classes:
+        raise ValueError(f"tensor {name}: the last layer has not {classes} outputs: set keep_output to false")
+    return name
+
+
 def full(tensors: Mapping[str, torch.Tensor], names: Iterable[str]) -> Mask:
     """The mask that keeps all weights `names` of a state dict: level 0."""
     return {name: torch.ones_like(tensors[name], dtype=torch.bool) for name in names}

@@ -19,7 +19,7 @@ WORDS = frozenset(
         *["kind", "dataset", "network", "recipe", "seeds", "pair", "alignment", "curve", "split", "attack", "group"],
         *["site", "images", "mark", "candidate", "other", "members"],
         *["quantity", "correction", "claim", "statement", "source", "unit", "table", "formula"],
-        *["paper_network", "paper_dataset", "paper_curve", "setting", "within_spread"],
+        *["paper_network", "paper_dataset", "paper_curve", "setting", "within_spread", "along", "permutation"],
     ]
 )
 # Columns that a file need not have, and what it means then: measurements of networks as they are do not name it.
@@ -28,9 +28,11 @@ LEFT_OUT = {"correction": "none"}
 OPTIONAL = frozenset(["std"])
 # Least and most of what stands in a column of this name. Correlations are rounded, and so may exceed 1 by a little.
 RANGES = {
-    **dict.fromkeys(["t", "differ"], (0, 1)),
+    **dict.fromkeys(["t", "differ", "share"], (0, 1)),
     **dict.fromkeys(["before", "after"], (-1.001, 1.001)),
-    **dict.fromkeys(["loss", "length", "distance_before", "distance_after", "amplitude", "position"], (0, np.inf)),
+    **dict.fromkeys(
+        ["loss", "length", "distance_before", "distance_after", "amplitude", "position", "moment"], (0, np.inf)
+    ),
     **dict.fromkeys(["epoch", "wave", "size", "width"], (1, np.inf)),
     **{name: (0, 1) for name in ("accuracy", *barriers.QUANTITIES) if "accuracy" in name},
 }
@@ -135,6 +137,31 @@ UNITS = Table(  # of the first layer of two networks; of equal number are those 
     columns=[*STUDY, "width", "alignment", "mark", "unit", "angle", "offset", "outgoing"],
     key=[*STUDY, "alignment", "mark", "unit"],
 )
+GRID = Table(  # along: what moments are, epochs or levels of pruning; permutation: the moment it was found at, or none
+    columns=[
+        *[*STUDY, "width", "alignment", "pair", "along", "permutation", "moment", "t", "length", "split", "attack"],
+        *["loss", "accuracy"],
+    ],
+    key=[*ALIGNMENT, "along", "split", "attack", "permutation", "moment", "t"],
+)
+SIMULTANEOUS = Table(
+    columns=[
+        *[*STUDY, "width", "alignment", "pair", "along", "permutation", "moment", "split", "attack", "distance"],
+        *["endpoint_accuracy", *_BARRIERS],
+    ],
+    key=[*ALIGNMENT, "along", "split", "attack", "permutation", "moment"],
+)
+SIMULTANEOUS_SUMMARY = Table(
+    columns=[
+        *[*STUDY, "width", "alignment", "along", "permutation", "moment", "split", "attack", "quantity"],
+        *["mean", "std", "n"],
+    ],
+    key=[*STUDY, "alignment", "along", "split", "attack", "permutation", "moment", "quantity"],
+)
+FIXED_POINTS = Table(  # share: of the group's channels, those that the permutations of both moments place alike
+    columns=[*ALIGNMENT, "along", "group", "position", "size", "moment", "other", "share"],
+    key=[*ALIGNMENT, "along", "moment", "other", "position"],
+)
 PUBLISHED = Table(  # numbers of a paper: what it calls the cell, its names in the paper's config, the number
     columns=[
         *["paper_network", "paper_dataset", "paper_curve", "dataset", "network", "alignment", "curve", "quantity"],
@@ -228,7 +255,8 @@ def _planned(job, table):
     if table == PLANE and "plane" in job:
         return ["x", "y"], job["plane"]["points"] ** 2
     if table == HISTORY and "recipe" in job:  # a job that trains: a curve, a permutation or networks
-        return ["epoch"], (job.get("curve") or job.get("alignment") or job["recipe"])["epochs"]
+        epochs = (job.get("curve") or job.get("alignment") or job["recipe"])["epochs"]
+        return ["epoch"], epochs - (job["recipe"]["pruning"]["rewind"] if "level" in job else 0)
     return None
 
 

@@ -49,3 +49,26 @@ rule refine:
         call(
             "--networks {input.networks:q} {params.start} --output {output.permutation:q} --history {output.history:q} --scores {output.scores:q} > {log:q} 2>&1"
         )
+
+
+rule align_moments:
+    input:
+        **inputs("align_moments"),
+    output:
+        **plan.patterns("align_moments"),
+    log:
+        log("align_moments"),
+    wildcard_constraints:
+        alignment=PLAN.identities("alignment", keep=PLAN.is_matched),
+    cache: True
+    conda:
+        "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=120),
+    params:
+        **job_params("align_moments"),
+    message:
+        "align {wildcards.population} of {wildcards.recipe} by {wildcards.alignment} at {wildcards.moments}"
+    shell:
+        call("--networks {input.checkpoints:q} --output {output.permutation:q} > {log:q} 2>&1")

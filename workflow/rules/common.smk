@@ -149,6 +149,8 @@ wildcard_constraints:
     strong=PLAN.identities("attack") + "|none",
     attacks=f"({PLAN.identities('attack')})(\\+({PLAN.identities('attack')}))*|none",
     ensemble=r"\d+",
+    level=r"\d+",
+    moments=r"(epochs|levels)\d+(-\d+)*",
     block=r"\d+(-\d+)?",
     population=r"\d+(-\d+)+|\d+to\d+",
 

@@ -137,3 +137,26 @@ rule evaluate_boundary:
         call(
             "--networks {input.networks:q} {params.permutation} --output {output.points:q} --units {output.units:q} > {log:q} 2>&1"
         )
+
+
+rule evaluate_grid:
+    input:
+        **inputs("evaluate_grid"),
+    output:
+        **plan.patterns("evaluate_grid"),
+    log:
+        log("evaluate_grid"),
+    conda:
+        "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=240),
+    params:
+        **job_params("evaluate_grid"),
+        permutation=option("--permutation", "permutation"),
+    message:
+        "measure {wildcards.population} of {wildcards.recipe} at {wildcards.moments}, aligned by {wildcards.alignment}"
+    shell:
+        call(
+            "--networks {input.checkpoints:q} {params.permutation} --output {output.points:q} > {log:q} 2>&1"
+        )

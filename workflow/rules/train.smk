@@ -33,3 +33,27 @@ rule train:
         " --recalibration {resources.recalibration:q}"
         " --output results/logs/check_network/{wildcards.dataset}/{wildcards.network}.json > {log:q} 2>&1\n"
         + call("--output {output.networks:q} --history {output.history:q} >> {log:q} 2>&1")
+
+
+rule prune:
+    input:
+        **inputs("prune"),
+    output:
+        **plan.patterns("prune"),
+    log:
+        log("prune"),
+    cache: True
+    priority: 10
+    conda:
+        "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=240),
+    params:
+        **job_params("prune"),
+    message:
+        "prune {wildcards.network} by {wildcards.recipe}, seeds {wildcards.block}, level {wildcards.level}"
+    shell:
+        call(
+            "--networks {input.ancestors:q} --output {output.networks:q} --history {output.history:q} > {log:q} 2>&1"
+        )

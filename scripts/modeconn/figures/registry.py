@@ -6,7 +6,7 @@ To add a figure is its module in this package, its entry in `FIGURES`, and its c
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from modeconn.configuration import shown_as
+from modeconn.configuration import epochs_of, shown_as
 
 ALL = "all"  # alignments over one another, in place of the name of one
 
@@ -75,12 +75,36 @@ def population(config: dict, entry: dict) -> Populations:
     return Populations("averages" in measures, about["splits"], bool(about["corrections"]), "boundaries" in measures)
 
 
+class Moments(NamedTuple):
+    """What one entry of the simultaneous study shows."""
+
+    epochs: bool  # whether there is more than one
+    levels: bool
+    matched: bool  # whether there is an alignment
+    splits: list[str]  # on which barriers are measured
+
+
+def moments(config: dict, entry: dict) -> Moments:
+    """The `Moments` of one entry of the simultaneous study of a complete config."""
+    several = any(len(epochs_of(entry, config["recipes"][recipe])) > 1 for recipe in entry["recipes"])
+    matched = any(name != "none" for name in entry["alignments"])
+    return Moments(several, len(entry["levels"]) > 1, matched, config["grid"]["splits"])
+
+
+SHOWN: dict[str, Callable[[dict, dict], Any]] = {
+    "alignment": pairs,
+    "averaging": population,
+    "simultaneous": moments,
+}
+
+
 class Figure(NamedTuple):
     """A figure: its label in the report, the tables it is drawn from, and for which parts of a study it is drawn.
 
     tables: of `studies`. by: what tells several of an entry apart, in the order in which it stands in the name of the
     file. parts: `Pairs` of an entry -> the values of `by`, a tuple a figure; () alone is one figure, no tuple is none.
-    study: whose entries have it; of averaging it is drawn for a data set and a recipe, and `parts` gets `Populations`.
+    study: whose entries have it; of others than alignment it is drawn for a data set and a recipe, and `parts` gets
+    what `SHOWN` makes of an entry.
     """
 
     label: str
@@ -147,6 +171,34 @@ FIGURES = {
     "averages": Figure(
         "averages of many", ["averages"], ["split"], lambda entry: SPLITS if entry.averaged else [], "averaging"
     ),
+    "trajectories": Figure(
+        "permutations at other epochs",
+        ["simultaneous"],
+        ["split"],
+        lambda entry: _each(entry.splits if entry.epochs and entry.matched else []),
+        "simultaneous",
+    ),
+    "checkpoints": Figure(
+        "barriers over epochs",
+        ["simultaneous"],
+        ["split"],
+        lambda entry: _each(entry.splits if entry.epochs else []),
+        "simultaneous",
+    ),
+    "sparsity": Figure(
+        "barriers over levels of pruning",
+        ["simultaneous"],
+        ["split"],
+        lambda entry: _each(entry.splits if entry.levels else []),
+        "simultaneous",
+    ),
+    "settling": Figure(
+        "when permutations settle",
+        ["fixed_points"],
+        [],
+        lambda entry: _once((entry.epochs or entry.levels) and entry.matched),
+        "simultaneous",
+    ),
 }
 
 
@@ -154,7 +206,7 @@ def of(config: dict) -> list[str]:
     """Every figure of a complete config, by its path without folder and ending: <dataset>-<network>-<recipe>/<name>."""
     found: dict[str, None] = {}
     for study, entry in ((study, entry) for study, entries in config["studies"].items() for entry in entries):
-        shown: Any = pairs(config, entry) if study == "alignment" else population(config, entry)
+        shown = SHOWN[study](config, entry)
         for recipe in entry.get("recipes", [entry.get("recipe")]):
             studied = "-".join([entry["dataset"], entry.get("network", ALL), recipe])
             for name, figure in FIGURES.items():

@@ -103,4 +103,17 @@ STUDIES = {
         {"barrier_summary": "Tables"},
         ("barriers",),
     ),
+    "simultaneous": Study(
+        {
+            "grids": lambda plan: plan.outputs("evaluate_grid", "points"),
+            "permutations": lambda plan: plan.outputs("align_moments", "permutation"),
+        },
+        {
+            "simultaneous": "a pair, permutation and moment: its barriers",
+            "simultaneous_summary": "a quantity of a permutation and moment: mean, std and n over pairs",
+            "fixed_points": "a group and two moments: what their permutations share",
+        },
+        {"simultaneous_summary": "Tables"},
+        ("grids",),
+    ),
 }

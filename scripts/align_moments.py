@@ -1,0 +1,32 @@
+"""Find the permutation that brings the second network of a pair to the first, at each of several moments.
+
+One job for all moments: programs start, and prove the network, for as long as weights are matched, and a checkpoint is
+read once. What is found is, group -> (P, 2, n), the permutation of both networks at each of the P moments.
+"""
+
+from modeconn import artifacts, matching, moments, permutation, populations, programs
+from modeconn.permutation import proof, verdict
+from modeconn.randomness import generator
+
+# isort: split
+import torch  # after ours, which answers Ctrl-C
+
+parser = populations.parser(__doc__, permuted=False)
+
+
+def main(arguments, job):
+    alignment = arguments.job["alignment"]
+    found = moments.of_population(arguments, job.device)
+    network, whole = found[0].functional.network, found[0].spec()
+    spec, _ = proof.prove(network, whole, found[0].dataset.example(), generator("verify"))
+    print(verdict.report(spec, network), flush=True)
+    match = matching.method_of(alignment["method"])
+    still = permutation.identity(whole)
+    matched = [permutation.stacked([still, still | match(pair, 0, 1, spec, alignment)]) for pair in found]
+    orders = {group: torch.stack([of_moment[group] for of_moment in matched]) for group in whole.groups}
+    # Files have their tensors by the alphabet.
+    artifacts.save(arguments.output, orders, job.provenance("align_moments") | {"groups": list(whole.groups)})
+
+
+if __name__ == "__main__":
+    programs.run(parser, main)

@@ -1,0 +1,163 @@
+"""Judge the claims of Sharma et al. 2024: one permutation for many moments, and for several networks, by width.
+
+Claims on the table simultaneous are judged pair by pair. A name in their formula is
+<alignment>_<along>_<origin>_<quantity>, weight_epochs_last_error_barrier_linear, say: the mean
+over moments (the levels of pruning, the epochs of training) of a barrier under the permutation that was found at the
+first of them, at the last, or at each moment itself (own). Without an alignment, none, it is always own. What the
+permutation was found at does not count among the moments: there every origin is own. Of levels level 0, the dense
+networks, is no level of pruning, and does not count.
+
+Claims on the table widths compare the narrowest and the widest of the networks in the table barriers, which differ in
+width alone: <narrowest or widest>_<alignment>_<quantity>. Of all pairs those count that are matched by way of the first
+network: among three networks, each with one permutation, the pair of the other two.
+
+With m the mean of the margin plus the tolerance, a claim shows if m is above RESOLUTION standard errors, does not show
+if it is as far below zero, and is too close to say otherwise. The standard error is that of independent pairs at many
+moments, and of widths the jackknife's over networks (`population_claims`).
+"""
+
+import numpy as np
+import pandas as pd
+
+from modeconn import population_claims, tables
+from modeconn.claims import RESOLUTION, STUDY, VERDICT_COLUMNS, names_of, verdict_row
+from modeconn.text import aligned, number
+
+QUANTITIES = tuple(name for name in tables.SIMULTANEOUS.columns if "barrier" in name)
+ORIGINS = ("first", "last", "own")
+ALONG = {"epochs": "training", "levels": "pruning"}
+
+
+def judge(claims: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """The verdict on each claim on `found` (`tables.SIMULTANEOUS`) for each network and recipe, with VERDICT_COLUMNS.
+
+    `std` is the standard deviation over pairs, `n` their number. Raises ValueError naming the claim whose formula is
+    wrong.
+    """
+    verdicts = []
+    for claim in claims[claims["table"] == "simultaneous"].to_dict("records"):
+        pattern = rf"\w+_({'|'.join(ALONG)})_({'|'.join(ORIGINS)})_({'|'.join(QUANTITIES)})"
+        known = f"<alignment>_<epochs or levels>_<{', '.join(ORIGINS)}>_<quantity>, with {', '.join(QUANTITIES)}"
+        names = names_of(claim, pattern, known)
+        rows = found[(found["split"] == claim["split"]) & (found["attack"] == claim["attack"])]
+        for group, of_network in rows.groupby(STUDY):
+            wide = by_origin(of_network)
+            margin, missing = _margin(claim, names, wide)
+            error = margin.std() / np.sqrt(len(margin)) if len(margin) > 1 else np.nan
+            verdicts.append(_verdict(claim, group, margin, missing, error, len(margin)))
+        if rows.empty and len(found):
+            verdicts.append(_verdict(claim, ("", "", "", ""), pd.Series(dtype=np.float64), names, np.nan, 0))
+    return pd.DataFrame(verdicts, columns=VERDICT_COLUMNS)
+
+
+def judge_widths(claims: pd.DataFrame, barriers: pd.DataFrame) -> pd.DataFrame:
+    """The verdict on each claim on widths, from `barriers` (`tables.BARRIERS`), by data set and recipe.
+
+    `std` is the jackknife standard error, `n` the number of networks of a width, the first among them. Of networks of
+    one width nothing is judged. Raises ValueError naming the claim whose formula is wrong.
+    """
+    verdicts = []
+    for claim in claims[claims["table"] == "widths"].to_dict("records"):
+        pattern = rf"(narrowest|widest)_\w+_({'|'.join(QUANTITIES)})"
+        names = names_of(claim, pattern, f"<narrowest or widest>_<alignment>_<quantity>, with {', '.join(QUANTITIES)}")
+        rows = barriers[(barriers["split"] == claim["split"]) & (barriers["attack"] == claim["attack"])]
+        for (dataset, recipe, attack), of_recipe in rows.groupby(["dataset", "recipe", "attack"]):
+            ends = {"narrowest": of_recipe["width"].min(), "widest": of_recipe["width"].max()}
+            if ends["narrowest"] == ends["widest"]:
+                continue
+            wide = pd.concat(
+                [_by_alignment(of_recipe[of_recipe["width"] == w], end) for end, w in ends.items()], axis=1
+            )
+            margin, missing = _margin(claim, names, wide)
+            error, n = population_claims.standard_error(margin) if len(margin) else (np.nan, -1)
+            between = f"{ends['narrowest']:.0f} to {ends['widest']:.0f} units"
+            verdicts.append(_verdict(claim, (dataset, between, recipe, attack), margin, missing, error, n + 1))
+    return pd.DataFrame(verdicts, columns=VERDICT_COLUMNS)
+
+
+def _margin(claim, names, wide):
+    """(the formula's value for each pair that has all of its names, those that no pair has); wide: a row a pair."""
+    margin = wide.reindex(columns=names).eval(claim["formula"], engine="python").dropna()
+    return margin, [name for name in names if name not in wide]
+
+
+def _by_alignment(rows, end):
+    """One row a pair without the first network, one column <end>_<alignment>_<quantity>, the mean of its networks."""
+    ends = rows["pair"].str.split("-", expand=True)
+    first = ends[0].iloc[0] if len(ends) else ""
+    rows = rows[(ends[0] != first) & (ends[1] != first)]
+    wide = rows.pivot_table(index="pair", columns="alignment", values=list(QUANTITIES))
+    return wide.set_axis([f"{end}_{alignment}_{quantity}" for quantity, alignment in wide.columns], axis=1)
+
+
+def by_origin(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a pair, one column <alignment>_<along>_<origin>_<quantity>, the mean over moments that count.
+
+    rows: of one network, recipe and split (`tables.SIMULTANEOUS`).
+    """
+    columns: dict[str, pd.Series] = {}
+    for (alignment, along), cells in rows.groupby(["alignment", "along"]):
+        unpermuted = (cells["permutation"] == "none").all()
+        found_at = cells["moment"] if unpermuted else cells["permutation"].astype(float)
+        moments = sorted(set(cells["moment"]))
+        origins = {"first": found_at == moments[0], "last": found_at == moments[-1], "own": found_at == cells["moment"]}
+        # Epochs count but the last, which a permutation for all of training is taken from; levels but the first.
+        counts = cells["moment"] != (moments[-1] if along == "epochs" else moments[0])
+        for origin in ["own"] if unpermuted else ORIGINS:
+            means = cells[counts & origins[origin]].groupby("pair")[list(QUANTITIES)].mean()
+            columns |= {f"{alignment}_{along}_{origin}_{name}": means[name] for name in QUANTITIES if len(means)}
+    return pd.DataFrame(columns)
+
+
+def _verdict(claim, group, margin, missing, error, n):
+    supported = margin.mean() + claim["tolerance"]
+    if n == 0:
+        verdict = "not run"
+    elif n < claim["least_pairs"] or np.isnan(error):
+        verdict = "too few to say"
+    elif abs(supported) <= RESOLUTION * error:
+        verdict = "too close to say"
+    else:
+        verdict = "shows" if supported > 0 else "does not show"
+    found = {
+        "std": error if claim["table"] == "widths" else margin.std(),
+        "resolution": RESOLUTION * error,
+        "n": n,
+        "verdict": verdict,
+    }
+    return verdict_row(claim, group, margin, missing) | found
+
+
+def text(found: pd.DataFrame, verdicts: pd.DataFrame) -> str:
+    """For a terminal: of each network and recipe the barriers by where the permutation was found, and the claims.
+
+    verdicts: of `judge` and `judge_widths`.
+    """
+    blocks = []
+    for (dataset, network, recipe), rows in found[found["split"] == "test"].groupby(tables.STUDY):
+        title = f"{dataset} / {network} / {recipe}: one permutation for many moments"
+        wide = by_origin(rows)
+        lines: list[list[str]] = [["along", "alignment", "found at", "loss barrier", "error barrier", "n"]]
+        for along, word in ALONG.items():
+            ending = "_loss_barrier_linear"
+            names = [name.removesuffix(ending) for name in map(str, wide.columns) if name.endswith(ending)]
+            for name in (name for name in names if f"_{along}_" in name):
+                alignment, _, origin = name.rpartition(f"_{along}_")
+                loss, error = wide[f"{name}_loss_barrier_linear"], wide[f"{name}_error_barrier_linear"]
+                shown = [number(loss.mean(), loss.std(), 1, 3), number(error.mean(), error.std(), 100, 1)]
+                lines.append([word, alignment, "" if alignment == "none" else origin, *shown, str(error.count())])
+        head = (
+            "Test barriers above the endpoints' interpolant (loss: nats, error: points): mean over epochs before the\n"
+            "last, or levels of pruning, then mean and deviation over n pairs, by where the permutation was found: at\n"
+            "the first moment, at the last, or at each itself (own)"
+        )
+        blocks += [f"{title}\n{'=' * len(title)}", f"{head}\n\n{aligned(lines, left=3)}"]
+        own = verdicts[(verdicts[tables.STUDY] == [dataset, network, recipe]).all(axis=1)]
+        said = [f"{row['verdict']}: {row['statement']}" for row in own.to_dict("records")]
+        blocks += ["\n".join(said)] if said else []
+    widths = verdicts[verdicts["network"].str.endswith(" units")]
+    said = [
+        f"{row['verdict']}, {row['dataset']} / {row['recipe']}, {row['network']}" for row in widths.to_dict("records")
+    ]
+    blocks += [f"{statement}\n    {line}" for statement, line in zip(widths["statement"], said)]
+    return "\n\n".join(blocks) + "\n" if blocks else ""

@@ -1,0 +1,57 @@
+"""Networks trained by a recipe: what train, from their initialization, and prune, from a kept epoch, do alike."""
+
+from collections.abc import Callable, Collection
+
+import torch
+
+from modeconn import classification, datasets, optimization
+
+
+def fit(
+    job,
+    dataset: datasets.Dataset,
+    functional,
+    vectors: torch.Tensor,
+    buffers: dict[str, torch.Tensor],
+    what: str,
+    *,
+    first: int = 0,
+    keep: Collection[int] = (),
+    after_step: Callable[[float], None] | None = None,
+) -> tuple[list[dict], dict[int, tuple[torch.Tensor, dict[str, torch.Tensor]]]]:
+    """Train networks, in place, by the recipe of `job` to its last epoch: its history and what was kept on the way.
+
+    vectors: (L, D), a network for each of the job's seeds, a leaf that wants gradients; buffers: name -> (L, ...).
+    first: epochs that are done already, of which the schedule and the order of images count, as for rewound networks
+    (Frankle et al. 2020). keep: epochs -> their (vectors, buffers); 0 is before the first step. after_step: as of
+    `optimization.minimize`. The work is resumed where `job.state` has saved it, what was kept included.
+    """
+    recipe, seeds = job.values["recipe"], job.values["seeds"]
+    kept = {epoch: (vectors.detach().clone(), {name: b.clone() for name, b in buffers.items()}) for epoch in keep}
+    saved = {f"kept {epoch}": of_epoch for epoch, (of_epoch, _) in kept.items()}
+    saved |= {f"kept {epoch} {name}": b for epoch, (_, of_epoch) in kept.items() for name, b in of_epoch.items()}
+    progress = job.progress(recipe["epochs"], what)
+
+    @torch.no_grad()
+    def report(row):
+        if row["epoch"] in kept:
+            of_epoch, of_buffers = kept[row["epoch"]]
+            of_epoch.copy_(vectors)
+            for name, buffer in of_buffers.items():
+                buffer.copy_(buffers[name])
+        progress(row)
+
+    history = optimization.minimize(
+        classification.objective_of(functional, vectors, buffers, recipe["attack"]),
+        [vectors],
+        lambda epoch, step: datasets.batches(dataset, seeds, epoch, step, recipe["batch"], recipe["augmentation"]),
+        recipe,
+        lanes=[f"seed {seed}" for seed in seeds],
+        report=report,
+        state=job.state,
+        buffers=buffers | saved,
+        after_step=after_step,
+        steps_per_epoch=datasets.steps_per_epoch(dataset, recipe["batch"]),
+        first=first,
+    )
+    return history, kept

@@ -1,0 +1,413 @@
+"""Kept epochs, levels of pruning, and grids of permutations, on a small data set, by facts worked by hand."""
+
+import copy
+import signal
+
+import pandas as pd
+import pytest
+import torch
+from test_plan import digests, planned
+from test_programs import run_program
+
+from modeconn import (
+    artifacts,
+    configuration,
+    grids,
+    moments,
+    networks,
+    permutation,
+    pruning,
+    resume,
+    simultaneous_claims,
+    tables,
+    training,
+)
+from modeconn.functional import Functional
+from modeconn.studies import simultaneous
+
+NETWORK = {"family": "mlp", "width": 1, "hidden": [8, 6], "norm": "layer"}
+OUTPUT = "network.dense.weight"
+NAMES = {"dataset": "tiny", "network": "mlp", "recipe": "plain"}
+PRUNING = {"fraction": 0.25, "rewind": 1, "keep_output": True}
+RECIPE = {
+    "epochs": 2,
+    "batch": 16,
+    "schedule": "constant",
+    "optimizer": {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
+    "augmentation": {"shift": 0, "flip": False},
+    "attack": None,
+    "keep": [0, 1],
+    "pruning": PRUNING,
+}
+GRID = {"points": 3, "splits": ["test"], "batch": 64, "recalibration": {"images": 0, "batch": 512}}
+SEEDS = [3, 4]
+
+
+@pytest.fixture(scope="module")
+def data(tiny_dataset, tmp_path_factory):
+    path = tmp_path_factory.mktemp("moments") / "data.safetensors"
+    fields = vars(tiny_dataset)
+    tensors = {name: value for name, value in fields.items() if isinstance(value, torch.Tensor)}
+    facts = {name: value for name, value in fields.items() if name not in tensors}
+    artifacts.save(path, tensors, {"rule": "prepare_data", **facts})
+    return path
+
+
+def job(**values):
+    return {"names": NAMES, "network": NETWORK, "recipe": RECIPE, "seeds": SEEDS} | values
+
+
+@pytest.fixture
+def work(data, tmp_path, monkeypatch):
+    """Runs train or prune: the path of the networks that it makes, named by `name`."""
+
+    def work(program, name, values, **options):
+        output = tmp_path / f"{name}.safetensors"
+        files = {"data": data, "output": output, "history": tmp_path / f"{name}.history.csv"}
+        run_program(monkeypatch, program, values, **files, **options)
+        return output
+
+    return work
+
+
+def states(path, along, at):
+    return moments.read([path], [(along, at, seed) for seed in SEEDS])
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_kept_epochs_are_the_networks_of_shorter_trainings_and_the_end_is_as_without(work, tiny_dataset):
+    kept = work("train", "kept", job())
+    plain = {name: value for name, value in RECIPE.items() if name not in ("keep", "pruning")}
+    for epochs in (1, 2):
+        short = work("train", f"short{epochs}", job(recipe=plain | {"epochs": epochs}))
+        for found, expected in zip(states(kept, "epochs", epochs), states(short, "epochs", epochs)):
+            assert same(found, expected)
+        whole, _ = artifacts.load(short)
+    ends, _ = artifacts.load(kept)
+    assert all(torch.equal(ends[name][:2], whole[name]) for name in whole) and len(ends[OUTPUT]) == 2 * 3
+    for seed, found in zip(SEEDS, states(kept, "epochs", 0)):
+        assert same(found, networks.of(NETWORK, tiny_dataset, seed).state_dict())
+    with pytest.raises(ValueError, match=r"no network of seed 3 at epoch 5 in .*kept\.safetensors"):
+        states(kept, "epochs", 5)
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4])  # of an epoch's three steps the first and the last, and the next
+def test_what_is_killed_goes_on_to_the_same_bytes(work, monkeypatch, stop):
+    whole = work("train", "whole", job())
+    pruned = work("prune", "pruned", job(level=1), networks=whole)
+    offer, left = resume.State.offer, []
+
+    def killed(state, snapshot):
+        left.append(state)
+        if len(left) == stop:
+            state.signal = signal.SIGTERM
+        offer(state, snapshot)
+
+    for program, expected, values, options in (
+        ("train", whole, job(), {}),
+        ("prune", pruned, job(level=1), {"networks": whole}),
+    ):
+        left.clear()
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as caught:
+            patch.setattr(resume.State, "offer", killed)
+            # Pruned networks have one epoch less.
+            stop = min(stop, 3) if program == "prune" else stop
+            work(program, f"{program}-again", values, **options)
+        assert caught.value.code == 128 + signal.SIGTERM
+        assert work(program, f"{program}-again", values, **options).read_bytes() == expected.read_bytes()
+
+
+def test_each_level_prunes_its_share_of_the_rest_rewinds_and_keeps_to_it(work, monkeypatch, tiny_dataset):
+    dense, begun = work("train", "dense", job()), []
+    fit = training.fit
+
+    def spy(job, dataset, functional, vectors, *rest, **options):
+        begun.append((vectors.detach().clone(), options["first"]))
+        return fit(job, dataset, functional, vectors, *rest, **options)
+
+    monkeypatch.setattr(training, "fit", spy)
+    names = pruning.prunable(networks.of(NETWORK, tiny_dataset), [OUTPUT])
+    total = 144 * 8 + 8 * 6
+    left = [total - 300, total - 300 - 225]  # a quarter of 1,200, and of 900
+    before, files = states(dense, "levels", 0), [dense]
+    for level, expected in zip((1, 2), left):
+        files.append(work("prune", f"level{level}", job(level=level), networks=[dense, *files[1:][-1:]]))
+        after = states(files[-1], "levels", level)
+        start, first = begun[-1]
+        assert first == 1
+        for lane, (old, new, early) in enumerate(zip(before, after, states(dense, "epochs", 1))):
+            mask = moments.masks(new)
+            assert list(mask) == names and pruning.remaining(mask) == expected
+            assert all((new[name] == 0).sum() >= (~mask[name]).sum() for name in names)
+            assert all(not new[name][~mask[name]].any() for name in names)
+            # The smallest go, of those that were left.
+            was = moments.masks(old) or pruning.full(old, names)
+            gone = torch.cat([old[name][was[name] & ~mask[name]].abs() for name in names])
+            stays = torch.cat([old[name][mask[name]].abs() for name in names])
+            assert gone.max() <= stays.min() and all(not (mask[name] & ~was[name]).any() for name in names)
+            # Training begins with the bytes of the kept epoch.
+            functional = Functional(networks.of(NETWORK, tiny_dataset))
+            assert torch.equal(start[lane], functional.pack(pruning.apply(mask, early))[0])
+        before = after
+    history = pd.read_csv(files[-1].with_suffix(".history.csv"))
+    assert set(history["epoch"]) == {2} and set(history["kind"]) == {"level 2"}
+
+
+def test_the_output_layer_is_found_or_refused(tiny_dataset):
+    network = networks.of(NETWORK, tiny_dataset)
+    assert pruning.output_of(network, 3) == OUTPUT
+    with pytest.raises(ValueError, match=r"the last layer has not 4 outputs: set keep_output to false"):
+        pruning.output_of(network, 4)
+
+
+@pytest.fixture
+def permuted(tiny_dataset, tmp_path):
+    """A file of a network at three epochs and of the same one in another order, and that order."""
+    network = networks.of(NETWORK, tiny_dataset, 1)
+    spec = permutation.discover(network, tiny_dataset.example())
+    order = permutation.random(spec, torch.Generator().manual_seed(0))
+    first = [networks.of(NETWORK, tiny_dataset, seed).state_dict() for seed in (1, 2, 3)]
+    second = [permutation.apply(spec, permutation.invert(order), state) for state in first]
+    lanes = [state for moment in (2, 0, 1) for state in (first[moment], second[moment])]
+    tensors = {name: torch.stack([state[name] for state in lanes]) for name in lanes[0]}
+    path = tmp_path / "networks.safetensors"
+    artifacts.save(path, tensors, {"rule": "train", "job": {"seeds": SEEDS, "recipe": RECIPE}}, lanes=True)
+    return path, order, first
+
+
+def pair_job(name, **values):
+    names = NAMES | {"pair": "3-4", "alignment": name}
+    at = {"along": "epochs", "at": [0, 1, 2]}
+    return {"names": names, "network": NETWORK, "members": SEEDS, "moments": at} | values
+
+
+def test_a_sequence_in_another_order_is_given_back_at_each_moment_by_the_order_of_any(
+    permuted, data, tmp_path, monkeypatch, tiny_dataset
+):
+    path, order, first = permuted
+    found = tmp_path / "permutation.safetensors"
+    files = {"data": data, "networks": path}
+    alignment = {"method": "weight", "seed": 0}
+    run_program(monkeypatch, "align_moments", pair_job("weight", alignment=alignment), **files, output=found)
+    orders, metadata = artifacts.load(found)
+    assert metadata["groups"] == list(order)
+    for group, expected in order.items():
+        assert torch.equal(orders[group], torch.stack([torch.stack([torch.arange(len(expected)), expected])] * 3))
+
+    values = {"grid": GRID}
+    grid = tmp_path / "grid.csv"
+    run_program(monkeypatch, "evaluate_grid", pair_job("weight", **values), **files, permutation=found, output=grid)
+    cells = simultaneous.cell_table(tables.read([grid], tables.GRID))
+    assert len(cells) == 9 and set(cells["width"]) == {8} and set(cells["pair"]) == {"3-4"}
+    assert cells["loss_barrier_linear"].abs().max() < 1e-6 and cells["distance"].max() == 0
+    shared = simultaneous.fixed_point_table([str(found)])
+    assert len(shared) == 3 * len(order) and (shared["share"] == 1).all()
+    assert shared["size"].tolist()[:2] == [8, 6] and shared["group"].tolist()[:2] == list(order)
+
+    # As they are, the middle of a line is the network of the mean weights.
+    plain = tmp_path / "plain.csv"
+    run_program(monkeypatch, "evaluate_grid", pair_job("none", **values), **files, output=plain)
+    rows = tables.read([plain], tables.GRID)
+    assert set(rows["permutation"]) == {"none"} and len(rows) == 3 * 3
+    spec = permutation.discover(networks.of(NETWORK, tiny_dataset), tiny_dataset.example())
+    for moment, state in enumerate(first):
+        other = permutation.apply(spec, permutation.invert(order), state)
+        mean = networks.of(NETWORK, tiny_dataset)
+        mean.load_state_dict({name: (state[name] + other[name]) / 2 for name in state})
+        with torch.no_grad():
+            logits = mean.eval()(tiny_dataset.test_images.float() / 255)
+        loss = torch.nn.functional.cross_entropy(logits, tiny_dataset.test_labels).item()
+        (row,) = rows[(rows["moment"] == moment) & (rows["t"] == 0.5)].to_dict("records")
+        assert row["loss"] == pytest.approx(loss, rel=1e-5)
+
+    # Permutations of other moments are another job's.
+    values["moments"] = {"along": "epochs", "at": [0, 2]}
+    with pytest.raises(SystemExit) as caught:
+        run_program(monkeypatch, "evaluate_grid", pair_job("weight", **values), **files, permutation=found, output=grid)
+    assert "is of other moments than this job" in caught.value.code
+
+
+def test_each_permutation_meets_each_epoch_and_each_level_its_own_and_the_dense_one():
+    assert grids.cells("epochs", [1, 5], True) == [(1, 1), (5, 1), (1, 5), (5, 5)]
+    assert grids.cells("levels", [0, 1, 3], True) == [(0, 0), (0, 1), (1, 1), (0, 3), (3, 3)]
+    assert grids.cells("levels", [0, 1], False) == [(None, 0), (None, 1)]
+    looks = list(grids.looks([1, 5], grids.cells("epochs", [1, 5], True), 4))
+    assert len(looks) == grids.number_of_looks([1, 5], [None] * 4, 4) == 4 + 4 * 2
+    # The last cell is the second row of epoch 5 against the fourth permuted row.
+    assert looks[-1].networks[0].members == (2, 4 + 3) and looks[-1].place["cell"] == [5, 5]
+
+
+def barriers_of(cells):
+    """`tables.SIMULTANEOUS` of two pairs: (alignment, along, permutation, moment) -> the barriers of each pair."""
+    rows = []
+    for (alignment, along, origin, moment), values in cells.items():
+        for pair, value in zip(("1-2", "3-4"), values):
+            names = {"dataset": "d", "network": "n", "recipe": "r", "width": 8, "split": "test", "attack": "none"}
+            place = {"alignment": alignment, "along": along, "permutation": origin, "moment": moment, "pair": pair}
+            rows.append(names | place | dict.fromkeys(simultaneous_claims.QUANTITIES, value))
+    return pd.DataFrame(rows)
+
+
+def claim(formula, table="simultaneous", tolerance=0.0, least_pairs=2):
+    about = {"claim": "c", "statement": "It is so.", "source": "s", "unit": "points", "table": table}
+    row = {"split": "test", "attack": "none", "formula": formula, "tolerance": tolerance, "least_pairs": least_pairs}
+    return pd.DataFrame([about | row])
+
+
+def test_a_claim_on_moments_is_the_mean_over_those_that_count():
+    cells = {("none", "epochs", "none", epoch): (0.5, 0.7) for epoch in (1, 2, 9)}
+    cells |= {("weight", "epochs", "1", epoch): (0.2, 0.2) for epoch in (1, 2, 9)}
+    cells |= {("weight", "epochs", "2", epoch): (0.4, 0.4) for epoch in (1, 2, 9)}
+    cells |= {("weight", "epochs", "9", 1): (0.1, 0.3), ("weight", "epochs", "9", 2): (0.2, 0.2)}
+    cells |= {("weight", "epochs", "9", 9): (9.0, 9.0)}  # the last epoch does not count
+    cells |= {("weight", "levels", "0", level): (level, level + 0.1) for level in (0, 1, 2)}
+    cells |= {("weight", "levels", "1", 1): (3.0, 3.0), ("weight", "levels", "2", 2): (5.0, 5.0)}
+    found = barriers_of(cells)
+    wide = simultaneous_claims.by_origin(found)
+    columns = {
+        name.removesuffix("_error_barrier_linear"): wide[name].tolist() for name in wide if "error_barrier_lin" in name
+    }
+    assert columns == {
+        "none_epochs_own": [0.5, 0.7],
+        "weight_epochs_first": [0.2, 0.2],
+        "weight_epochs_last": pytest.approx([0.15, 0.25]),
+        "weight_epochs_own": pytest.approx([0.3, 0.3]),
+        "weight_levels_first": pytest.approx([1.5, 1.6]),
+        "weight_levels_last": [5.0, 5.0],
+        "weight_levels_own": [4.0, 4.0],
+    }
+    last, own = (f"weight_epochs_{origin}_error_barrier_linear" for origin in ("last", "own"))
+
+    def verdict(formula, **options):
+        (row,) = simultaneous_claims.judge(claim(formula, **options), found).to_dict("records")
+        return row["verdict"]
+
+    assert verdict(f"none_epochs_own_error_barrier_linear - {last}") == "shows"
+    assert verdict(f"{last} - {own}") == "does not show"
+    assert verdict(f"{last} - {own}", tolerance=0.12) == "too close to say"  # 0.02, and the standard error is 0.05
+    assert verdict(f"{own} - {last}", least_pairs=3) == "too few to say"
+    assert verdict(f"{own} - other_epochs_own_error_barrier_linear") == "not run"
+    with pytest.raises(ValueError, match="unknown name 'weight_epochs_error_barrier_linear'"):
+        verdict("weight_epochs_error_barrier_linear")
+    assert "training  weight     last" in simultaneous_claims.text(found, simultaneous_claims.judge(claim(own), found))
+
+
+def test_a_claim_on_widths_takes_pairs_that_are_matched_by_way_of_the_first_network():
+    rows = []
+    for width, rise in ((4, 0.5), (16, 0.1)):
+        for pair in ("1-2", "1-3", "1-4", "2-3", "2-4", "3-4"):
+            names = {"dataset": "d", "network": f"mlp{width}", "recipe": "r", "width": width, "alignment": "weight"}
+            value = 9.0 if "1" in pair else rise + 0.01 * int(pair[0])
+            rows.append(names | {"split": "test", "attack": "none", "pair": pair, "distance": 1.0})
+            rows[-1] |= dict.fromkeys(simultaneous_claims.QUANTITIES, value)
+    narrow, wide = (f"{end}_weight_error_barrier_linear" for end in ("narrowest", "widest"))
+    (row,) = simultaneous_claims.judge_widths(claim(f"{narrow} - {wide}", "widths"), pd.DataFrame(rows)).to_dict(
+        "records"
+    )
+    assert row["measured"] == pytest.approx(0.4) and row["verdict"] == "shows" and row["n"] == 4
+    assert row["network"] == "4 to 16 units"
+    (row,) = simultaneous_claims.judge_widths(claim(f"0.02 - {wide}", "widths"), pd.DataFrame(rows)).to_dict("records")
+    assert row["measured"] == pytest.approx(0.02 - 0.1 - 0.07 / 3) and row["verdict"] == "does not show"
+
+
+CONFIG = {
+    "name": "moments",
+    "datasets": {"digits": {"source": "digits"}},
+    "networks": {"mlp": {"family": "mlp", "hidden": [8]}},
+    "recipes": {"pruned": {"epochs": 4, "population": 2, "keep": [1, 2], "pruning": {"rewind": 1}}},
+    "alignments": {"weight": {"method": "weight"}},
+    "studies": {
+        "simultaneous": [
+            {
+                "dataset": "digits",
+                "networks": ["mlp"],
+                "recipes": ["pruned"],
+                "pairs": [[1, 2], [3, 4]],
+                "alignments": ["none", "weight"],
+                "levels": [0, 1, 2],
+            }
+        ]
+    },
+}
+
+
+def edited(change=lambda config: None):
+    config = copy.deepcopy(CONFIG)
+    change(config)
+    return planned(config)
+
+
+def rules_of(plan):
+    return {rule: sum(job.rule == rule for job in plan.jobs) for rule in {job.rule for job in plan.jobs}}
+
+
+def test_a_study_of_moments_plans_its_jobs():
+    plan = edited()
+    # Two blocks of seeds by two levels; two pairs along training and along pruning, as they are and matched.
+    assert rules_of(plan) == {"prepare_data": 1, "train": 2, "prune": 4, "align_moments": 4, "evaluate_grid": 8}
+    (grid, *_) = [
+        job for job in plan.jobs if job.rule == "evaluate_grid" and "levels0-1-2" in dict(job.wildcards).values()
+    ]
+    read = [one.path.rpartition("/")[2] for one in plan.jobs[grid]["checkpoints"]]
+    assert read == ["seeds1-2.safetensors", "seeds1-2-level1.safetensors", "seeds1-2-level2.safetensors"]
+    (level,) = [
+        job for job in plan.jobs if dict(job.wildcards).get("level") == "2" and "1-2" in dict(job.wildcards).values()
+    ]
+    assert [one.path.rpartition("/")[2] for one in plan.jobs[level]["ancestors"]] == read[:2]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        # One more level is pruned, and what is measured along pruning is another grid; training stays.
+        (lambda c: c["studies"]["simultaneous"][0].update(levels=[0, 1, 2, 3]), {"prune": 2, "align": 2, "grid": 4}),
+        (lambda c: c["studies"]["simultaneous"][0].update(epochs=[1, 4]), {"align": 2, "grid": 4}),
+        (lambda c: c.update(grid={"points": 11}), {"grid": 8}),
+        (lambda c: c["recipes"]["pruned"].update(keep=[1, 2, 3]), {"train": 2, "prune": 4, "align": 4, "grid": 8}),
+        # A key at its neutral value is no key.
+        (lambda c: c["alignments"].update(other={"method": "weight", "seed": 1}), {}),
+    ],
+    ids=["a level", "epochs", "points", "a kept epoch", "what nobody uses"],
+)
+def test_what_runs_again(change, expected):
+    before = set(digests(edited()).values())
+    again = [path for path, digest in digests(edited(change)).items() if digest not in before]
+    folders = {"train": "networks", "prune": "pruned", "align": "moments", "grid": "grids"}
+    counts = {rule: sum(path.split("/")[1] == folder for path in again) for rule, folder in folders.items()}
+    assert {rule: count for rule, count in counts.items() if count} == expected
+
+
+def test_recipes_without_kept_epochs_keep_their_identity():
+    def plain(config):
+        config["recipes"]["plain"] = {"epochs": 4}
+
+    def spelt_out(config):
+        config["recipes"]["plain"] = {"epochs": 4, "keep": [], "pruning": None}
+
+    one, two = edited(plain), edited(spelt_out)
+    assert one.identity("recipe", "plain") == two.identity("recipe", "plain")
+    assert not {"keep", "pruning"} & one.values[one.identity("recipe", "plain")].keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c["recipes"]["pruned"].update(keep=[2, 1]), "recipes.pruned.keep: [2, 1] must ascend"),
+        (lambda c: c["recipes"]["pruned"].update(keep=[1, 4]), "stay below epochs, 4"),
+        (lambda c: c["recipes"]["pruned"]["pruning"].update(rewind=3), "pruning.rewind: epoch 3 is not kept"),
+        (lambda c: c["studies"]["simultaneous"][0].update(epochs=[1, 3]), "recipe pruned, which keeps [1, 2, 4]"),
+        (lambda c: c["studies"]["simultaneous"][0].update(levels=[1, 0]), "levels: [1, 0] have to ascend"),
+        (lambda c: c["recipes"]["pruned"].update(pruning=None), "recipe pruned does not prune"),
+        (lambda c: c["alignments"].update(weight={"method": "pam"}), "take a method that matches"),
+        (lambda c: c["recipes"].update(other={"epochs": 1, "pruning": {"rewind": 0}}), "add it to keep, []"),
+        (lambda c: c.update(name="grids"), "holds what all configs share"),
+    ],
+)
+def test_mistakes_are_one_line(one_line, change, words):
+    config = copy.deepcopy(CONFIG)
+    change(config)
+    with one_line(ValueError, words):
+        configuration.complete(config, configuration.schema())
