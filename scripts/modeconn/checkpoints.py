@@ -93,9 +93,7 @@ def fitted(
     found = {name: tensors[prefix + name] for name in expected if prefix + name in tensors}
     missing = [name for name in expected if name not in found and not name.endswith(COUNTER)]
     if missing:
-        raise ValueError(
-            f"{path} has no tensor {_listed(missing)}, which the network has: give the network that it is a checkpoint of"
-        )
+        raise ValueError(f"{path} has no tensor {_listed(missing)}: give the network that it is a checkpoint of")
     if extra := [name for name in tensors if name.removeprefix(prefix) not in expected]:
         notes.append(f"left out, since the network has no such tensor: {_listed(extra)}")
     dtypes = {tensor.dtype for name, tensor in found.items() if expected[name].is_floating_point()}

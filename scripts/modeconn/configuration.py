@@ -523,7 +523,8 @@ def meanings(config, schema):
     An identity is the name and eight hex digits of its values, so two meanings of one name stand
     side by side on disk, and one meaning is shared by all configs that have it. The attacks that recipes
     and alignments name, and the start of an alignment, are replaced by their values; a network of one's own has the
-    digest of its source. Planes and activations and barriers are measured with the batches and the statistics of the evaluation.
+    digest of its source. Planes and activations and barriers are measured with the batches and the statistics of the
+    evaluation.
     """
     config = deciding(config, schema)
     resolved = {kind: dict(config[section]) for kind, section in KINDS.items()}

@@ -142,12 +142,11 @@ def dataset_of(
     (x, y), (x_test, y_test) = splits
     if x.shape[1:] != x_test.shape[1:]:
         raise ValueError(
-            f"training images have shape {tuple(x.shape[1:])}, test images {tuple(x_test.shape[1:])}: they have to agree"
+            f"training images have shape {tuple(x.shape[1:])}, test images {tuple(x_test.shape[1:])}: let them agree"
         )
     classes = classes or int(max(y.max(), y_test.max())) + 1
-    neutral = [0.0] * x.shape[1], [1.0] * x.shape[1]
-    tensors = (part.to(device) for part in (x, y, x_test, y_test, torch.arange(len(y))))
-    return Dataset(*tensors, *neutral, classes)
+    x, y, x_test, y_test, every = (part.to(device) for part in (x, y, x_test, y_test, torch.arange(len(y))))
+    return Dataset(x, y, x_test, y_test, every, [0.0] * x.shape[1], [1.0] * x.shape[1], classes)
 
 
 def profile(setting: Setting, a: State, b: State, points: int = 11, bends: torch.Tensor | None = None) -> Profile:
@@ -191,7 +190,7 @@ def fit_bends(
     curve["optimizer"] = {"learning_rate": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 0}
     functional, lanes = setting.functional, ["curve"]
     ends = _control_points(setting, a, b)[0]
-    bends = curves.midpoints(*ends, 1)[None].requires_grad_(True)
+    bends = curves.midpoints(ends[0], ends[1], 1)[None].requires_grad_(True)
     optimization.minimize(
         curves.objective_of(functional, ends[None], bends, curve, None),
         [bends],
@@ -399,7 +398,7 @@ def _signature(correlations, found: dict[str, dict[str, torch.Tensor]]) -> list[
 
 
 def _change(setting, b, permuted):
-    """By how much permuting b changes its logits, as a fraction of the largest; ValueError where that is no rounding."""
+    """By how much permuting b changes its logits, as a fraction of the largest; an error where that is no rounding."""
     images = setting.dataset.example(64)[None]
     logits = []
     for state in (b, permuted):

@@ -8,6 +8,7 @@ import numpy as np
 from modeconn.connecting import AS_THEY_ARE, CONNECTED, Connection
 
 COLOURS = ("#6b6b6b", "#0072b2", "#d55e00", "#009e73")  # told apart by the colour-blind (Okabe and Ito)
+DEFINITIONS = {"linear": "interpolant", "max_endpoint": "worse end", "mean_endpoint": "mean of ends"}
 WIDTH, HEIGHT, LEFT, BOTTOM = 420, 240, 58, 36
 STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; } td, th { padding: .2rem .8rem .2rem 0; text-align: right; }
@@ -66,12 +67,10 @@ def _barriers(found):
     rows = []
     for name, profile in found.profiles.items():
         numbers = profile.quantities
-        of = [
-            f"{kind}_barrier_{end}" for end in ("linear", "max_endpoint", "mean_endpoint") for kind in ("error", "loss")
-        ]
+        of = [f"{kind}_barrier_{end}" for end in DEFINITIONS for kind in ("error", "loss")]
         shown = [f"{numbers[key]:.1%}" if key.startswith("error") else f"{numbers[key]:.3f}" for key in of]
         rows.append([name, f"{numbers['minimum_accuracy']:.1%}", *shown])
-    ends = [f"{kind} above {end}" for end in ("interpolant", "worse end", "mean of ends") for kind in ("error", "loss")]
+    ends = [f"{kind} above {end}" for end in DEFINITIONS.values() for kind in ("error", "loss")]
     accuracies = ", ".join(f"{name} {value:.2%}" for name, value in found.accuracies.items())
     return _table(["", "lowest accuracy", *ends], rows) + f"<p>Accuracy with statistics of their own: {accuracies}.</p>"
 
@@ -91,11 +90,9 @@ def _signature(found):
     """Mean correlation of paired neurons, layer by layer."""
     names = list(found.signature[0][1])
     rows = [[group, *(f"{values[name]:.3f}" for name in names)] for group, values in found.signature]
-    series = {name: [values[name] for _, values in found.signature] for name in names}
     depth = np.linspace(0, 1, len(found.signature))
-    figure = _svg(
-        {name: (depth, np.array(column)) for name, column in series.items()}, "from inputs to logits", "correlation"
-    )
+    series = {name: (depth, np.array([values[name] for _, values in found.signature])) for name in names}
+    figure = _svg(series, "from inputs to logits", "correlation")
     return f"<p>Mean correlation of paired neurons on test images.</p>{figure}" + _table(["group", *names], rows)
 
 

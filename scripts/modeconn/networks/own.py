@@ -7,7 +7,7 @@ from modeconn import own_code
 
 
 def network(path, content, classes, channels, inputs, shape):
-    """What `file.py:function` returns, given what it asks for of classes, channels, inputs (numbers) and shape (C, H, W).
+    """What `path`, file.py:function, returns, given what it asks for of classes, channels, inputs and shape (C, H, W).
 
     content: the digest of the file that the job was planned with. Raises ValueError, one line, where the file is
     another one now, cannot be run, or returns no network for such images.
@@ -34,5 +34,5 @@ def build(function, path, **facts) -> nn.Module:
     if not isinstance(built, nn.Module):
         raise ValueError(f"network {path}: it returns a {type(built).__name__}: let it return a torch.nn.Module")
     if not hasattr(built, "auxiliary_weight"):
-        built.auxiliary_weight = 0.3
+        built.auxiliary_weight = 0.3  # type: ignore[assignment]  # a number, no module
     return built
