@@ -45,8 +45,9 @@ CLAIMED = {
 
 # Folders of results/ that all configs share: no run can have their names.
 SHARED_FOLDERS = (
-    *["activations", "alignments", "archive", "averages", "barriers", "benchmarks", "best", "curves", "data"],
-    *["downloads", "evaluations", "logs", "measures", "networks", "planes", "populations", "report", "signatures"],
+    *["activations", "alignments", "archive", "averages", "barriers", "benchmarks", "best", "connected", "curves"],
+    *["data", "downloads", "evaluations", "logs", "measures", "networks", "planes", "populations", "report"],
+    "signatures",
 )
 # Sources of points in the plane: they have no pixels.
 POINTS = ("moons", "blobs", "gaussian_quantiles")

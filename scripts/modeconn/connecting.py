@@ -25,6 +25,7 @@ from modeconn.randomness import generator
 State = Mapping[str, torch.Tensor]
 
 CONNECTED = 0.02  # rise of the error above the ends' interpolant (Sharma et al. 2024): above it two networks are apart
+LEAST_GAIN = 1e-3  # nats by which the line as they are has to have the lower barrier to be preferred to a matched one
 LARGEST_CHANGE = 1e-3  # of B's largest logit by permuting it, in float32; a thousand times what rounding leaves
 AS_THEY_ARE, BY_ACTIVATIONS, BY_WEIGHTS = "as they are", "matched by activations", "matched by weights"
 
@@ -92,8 +93,9 @@ class Profile:
 class Connection:
     """What `connect` finds.
 
-    profiles: name -> along the line or curve of that name. best: of the lines the name of that with the lowest loss
-    barrier, by which `aligned` and `merged` (its middle) are made. accuracies: of networks alone, by name.
+    profiles: name -> along the line or curve of that name. best: the name of the line with the lowest loss barrier, a
+    matched one where LEAST_GAIN does not tell them apart, by which `aligned` and `merged` (its middle) are made.
+    accuracies: of networks alone, by name.
     signature: (group, name of a line -> mean correlation of paired neurons on test images), in graph order.
     unpermuted: why no neuron could be permuted, where none could. pinned: what was not, and why, a line each.
     """
@@ -257,7 +259,8 @@ def connect(
             say(f"measure the line {name}")
             profiles[name] = profile(setting, a, networks[name], points)
         signature = _signature(_correlations(setting, spec, a, b, "test"), found)
-    best = min(profiles, key=lambda name: profiles[name].loss_barrier)
+    reordered = next((name for name in found if _is_close(setting, a, networks[name])), None)
+    best = reordered or min(profiles, key=lambda name: profiles[name].loss_barrier + LEAST_GAIN * (name == AS_THEY_ARE))
     merged = at(setting, a, networks[best], 0.5)
     accuracies["merged"] = accuracy(setting, merged)
     if curve_epochs:
@@ -266,7 +269,6 @@ def connect(
         bends = fit_bends(setting, *ends, curve_epochs, lambda row: say(f"epoch {row['epoch']} of {curve_epochs}"))
         profiles[f"Bézier curve, {best}"] = profile(setting, *ends, points, bends)
     aligned = {name: tensor.detach().cpu() for name, tensor in networks[best].items()}
-    reordered = next((name for name in found if _is_close(setting, a, networks[name])), None)
     return Connection(
         profiles,
         best,
