@@ -66,6 +66,7 @@ cost: $(VENV)/installed ## count jobs and image passes of CONFIG, and hours wher
 	@python scripts/estimate_cost.py --config "$(CONFIG)"
 
 connect: $(VENV)/installed ## say whether two networks of one's own, A and B, are connected: NETWORK=, DATA=, ARGS="--curve 10"
+	$(if $(and $(A),$(B),$(NETWORK),$(DATA)),,$(error give A=, B=, NETWORK= and DATA=, as in config/examples/own_network.py))
 	@python scripts/connect.py "$(A)" "$(B)" --network "$(NETWORK)" --data "$(DATA)" --output "$(OUTPUT)" $(ARGS)
 
 archive: $(VENV)/installed ## pack what CONFIG has made into one file to publish; WEIGHTS=1: with its networks

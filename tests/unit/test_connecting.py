@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 import modeconn
-from modeconn import checkpoints, command, connecting, permutation
+from modeconn import checkpoints, command, connecting, own_code, permutation
+from modeconn.permutation import proof
 
 ROOT = Path(__file__).parents[2]
 SOURCE = """
@@ -307,6 +308,38 @@ def test_a_mistake_is_one_line_before_anything_is_written(given, old, new, words
     with pytest.raises(SystemExit, match=words) as raised:
         command.main([new if word == old else word for word in given])
     assert "\n" not in str(raised.value) and not Path("connected").exists()
+
+
+# --- the examples ---
+
+
+def test_the_example_of_an_own_network_is_compared(tmp_path, monkeypatch, capsys):
+    """As its first lines say, but for the epochs; its residual blocks share groups."""
+    monkeypatch.chdir(ROOT)
+    name = "config/examples/own_network.py"
+    train = own_code.load(f"{name}:train")
+    for seed in (1, 2):
+        torch.save(train(seed, epochs=1).state_dict(), tmp_path / f"{seed}.pt")
+    given = [str(tmp_path / "1.pt"), str(tmp_path / "2.pt"), "--network", f"{name}:build", "--data", f"{name}:data"]
+    command.main(["connect", *given, "--output", str(tmp_path / "out"), "--points", "3"])
+    assert "barrier" in capsys.readouterr().out.splitlines()[-1]
+    numbers = json.loads((tmp_path / "out/numbers.json").read_text(encoding="utf-8"))
+    assert len(numbers["lines"]) == 3 and numbers["pinned"] == []
+    assert {row["group"] for row in numbers["signature"]} == {
+        "network.0.0",
+        "network.1.first",
+        "network.2.first",
+        "logits",
+    }
+
+
+def test_heads_and_units_of_the_example_of_a_transformer_are_permuted():
+    network = own_code.load("config/examples/vit.py:build")(1, 10, (1, 8, 8))
+    spec, proved = proof.prove(
+        network, modeconn.discover(network, torch.rand(2, 1, 8, 8)), torch.rand(2, 1, 8, 8), torch.Generator()
+    )
+    assert spec.pinned == {} and proved.invariance < 1e-12
+    assert len(spec.groups) == 9 and sorted(spec.groups.values()) == [4, 4, 32, 32, 32, 32, 32, 64, 64]
 
 
 # --- the package on its own ---
