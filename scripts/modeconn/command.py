@@ -3,8 +3,10 @@
 import argparse
 import json
 import platform
+import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from modeconn import errors, own_code
@@ -123,6 +125,11 @@ def _connect(arguments):
         setting, a, b, points=arguments.points, curve_epochs=arguments.curve, say=lambda line: print(line, flush=True)
     )
 
+    found = replace(
+        found,
+        signature=[(group.removeprefix("network."), values) for group, values in found.signature],
+        pinned=[_of_the_file(line) for line in found.pinned],
+    )
     output = Path(arguments.output)
     for name, state in (("aligned", found.aligned), ("merged", found.merged)):
         checkpoints.save(output / f"{name}.pt", {key.removeprefix("network."): value for key, value in state.items()})
@@ -145,6 +152,11 @@ def _connect(arguments):
     print(f"{found.answer}; {output / 'report.html'}")
 
 
+def _of_the_file(text):
+    """The text with modules by their names in the user's network, which is the module `network` of what is compared."""
+    return re.sub(r"\bnetwork\.(?=\w)", "", text)
+
+
 def _numbers(found, facts):
     lines = {
         name: {key: getattr(line, key).tolist() for key in ("t", "loss", "accuracy")} | {"quantities": line.quantities}
@@ -164,8 +176,6 @@ def _numbers(found, facts):
 
 def _dataset(arguments):
     """The data set on its device. Raises ValueError, one line, where it is not as it has to be."""
-    from dataclasses import replace
-
     from modeconn import connecting, datasets
 
     named, device = arguments.data, arguments.device

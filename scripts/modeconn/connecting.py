@@ -27,6 +27,7 @@ State = Mapping[str, torch.Tensor]
 CONNECTED = 0.02  # rise of the error above the ends' interpolant (Sharma et al. 2024): above it two networks are apart
 LEAST_GAIN = 1e-3  # nats by which the line as they are has to have the lower barrier to be preferred to a matched one
 LARGEST_CHANGE = 1e-3  # of B's largest logit by permuting it, in float32; a thousand times what rounding leaves
+CURVE = "Bézier curve"
 AS_THEY_ARE, BY_ACTIVATIONS, BY_WEIGHTS = "as they are", "matched by activations", "matched by weights"
 
 
@@ -267,7 +268,7 @@ def connect(
         ends = a, networks[best]
         say(f"fit a curve, {best}")
         bends = fit_bends(setting, *ends, curve_epochs, lambda row: say(f"epoch {row['epoch']} of {curve_epochs}"))
-        profiles[f"Bézier curve, {best}"] = profile(setting, *ends, points, bends)
+        profiles[f"{CURVE}, {best}"] = profile(setting, *ends, points, bends)
     aligned = {name: tensor.detach().cpu() for name, tensor in networks[best].items()}
     return Connection(
         profiles,
@@ -321,6 +322,11 @@ def _answer(setting, profiles, best, accuracies, reordered, unpermuted):
     if best != AS_THEY_ARE:
         tail = f", as they are {straight.error_barrier:.1%} and {straight.loss_barrier:.3f} nats"
     numbers = " ".join(f"{name} {value:.1%}" for name, value in accuracies.items())
+    for name, curve in profiles.items():
+        if name.startswith(CURVE):
+            tail += (
+                f"; {judged(setting, curve)} by a {CURVE}, {curve.error_barrier:.1%} and {curve.loss_barrier:.3f} nats"
+            )
     reason = f"; nothing could be permuted: {unpermuted}" if unpermuted else ""
     return (
         f"{word}; barrier {line.error_barrier:.1%} in error and {line.loss_barrier:.3f} nats in loss{tail}; "

@@ -13,6 +13,7 @@ from torch import nn
 
 import modeconn
 from modeconn import checkpoints, command, connecting, own_code, permutation
+from modeconn.functional import Functional
 from modeconn.permutation import proof
 
 ROOT = Path(__file__).parents[2]
@@ -326,9 +327,9 @@ def test_the_example_of_an_own_network_is_compared(tmp_path, monkeypatch, capsys
     numbers = json.loads((tmp_path / "out/numbers.json").read_text(encoding="utf-8"))
     assert len(numbers["lines"]) == 3 and numbers["pinned"] == []
     assert {row["group"] for row in numbers["signature"]} == {
-        "network.0.0",
-        "network.1.first",
-        "network.2.first",
+        "0.0",
+        "1.first",
+        "2.first",
         "logits",
     }
 
@@ -338,6 +339,7 @@ def test_heads_and_units_of_the_example_of_a_transformer_are_permuted():
     spec, proved = proof.prove(
         network, modeconn.discover(network, torch.rand(2, 1, 8, 8)), torch.rand(2, 1, 8, 8), torch.Generator()
     )
+    assert Functional(network).width == 32  # not that of the class token, the first parameter
     assert spec.pinned == {} and proved.invariance < 1e-12
     assert len(spec.groups) == 9 and sorted(spec.groups.values()) == [4, 4, 32, 32, 32, 32, 32, 64, 64]
 
