@@ -270,13 +270,14 @@ def given(tmp_path, monkeypatch):
 
 
 def test_the_command_answers_on_a_page_and_in_a_line(given, capsys):
-    command.main([*given, "--output", "out"])
+    command.main([*given, "--output", "out", "--curve", "1"])
     *_, answer = capsys.readouterr().out.splitlines()
     numbers = json.loads(Path("out/numbers.json").read_text(encoding="utf-8"))
     assert answer == f"{numbers['answer']}; out/report.html"
     page = Path("out/report.html").read_text(encoding="utf-8")
     assert (
-        page.count("<svg") == 3
+        "by a Bézier curve" in answer
+        and page.count("<svg") == 3
         and "float16 read as float32" in page
         and "http" not in page.replace("http://www.w3.org", "")
     )
