@@ -5,6 +5,7 @@ import json
 import platform
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -187,7 +188,11 @@ def _dataset(arguments):
     else:
         source = {"source": "npz" if Path(named).suffix == ".npz" else "image_folder", "path": named}
         source |= {"size": arguments.size, "alignment_fraction": 1, "seed": 0}
-        tensors, metadata = datasets.prepare(source)
+        with warnings.catch_warnings(record=True) as caught:  # what a user should know of the images
+            warnings.simplefilter("always")
+            tensors, metadata = datasets.prepare(source)
+        for warning in caught:
+            print(f"note: {warning.message}", flush=True)
         metadata |= {"classes": arguments.classes or metadata["classes"]}
         dataset = datasets.Dataset.of(tensors, metadata, device)
     count = min(arguments.test_images or len(dataset.test_labels), len(dataset.test_labels))
@@ -201,13 +206,12 @@ def _network(arguments, dataset):
     Raises ValueError, one line, where there is no such network, or it does not take these images.
     """
     from modeconn import connecting, networks
+    from modeconn.networks import own
 
     named, shape, channels = arguments.network, dataset.shape, dataset.shape[0]
     facts = {"classes": dataset.classes, "shape": shape}
     features = shape[1:] == (1, 1)
     if own_code.is_named(named):
-        from modeconn.networks import own
-
         counts = {"channels": channels, "inputs": channels * shape[1] * shape[2]}
         network = own.build(own_code.load(named, beside=True), named, **facts, **counts)
     else:
@@ -221,7 +225,9 @@ def _network(arguments, dataset):
             raise ValueError(f"{option} has {len(values)} numbers: the network takes {channels} channels")
     mean, std = (values * channels if len(values) == 1 else values for values in (arguments.mean, arguments.std))
     wrapped = (connecting.OfFeatures if features else networks.Normalized)(network, mean, std)
-    return wrapped.to(arguments.device)
+    wrapped = wrapped.to(arguments.device)
+    own.check(wrapped, named, dataset.example(), dataset.classes)
+    return wrapped
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def digest(named: str) -> str:
 
 
 def _defined(body):
-    """The names that statements bind."""
+    """The names that statements of a module bind, those within `if`, `try` and `with` too."""
     found = set()
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -56,6 +56,8 @@ def _defined(body):
             found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
         elif isinstance(node, ast.Assign):
             found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.If | ast.Try | ast.With):
+            found |= _defined([child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)])
     return found
 
 
@@ -77,7 +79,10 @@ def load(named: str, beside: bool = False) -> Callable[..., Any]:
         spec.loader.exec_module(module)
     except Exception as error:
         raise ValueError(f"{path} cannot be run: {_described(error, path)}") from error
-    return getattr(module, function)
+    found = getattr(module, function, None)
+    if not callable(found):
+        raise ValueError(f"{path}: {function} is no function")
+    return found
 
 
 def call(function: Callable[..., Any], named: str, **known: Any) -> Any:

@@ -31,6 +31,12 @@ def data():
     images = torch.rand(48, 1, 6, 6, generator=generator)
     labels = (images.mean((1, 2, 3)) > images.mean()).long()
     return images[:32], labels[:32], images[32:], labels[32:]
+
+def wide():
+    return torch.rand(4, 3, 6, 6), torch.arange(4) % 2, torch.rand(4, 3, 6, 6), torch.arange(4) % 2
+
+def many():
+    return torch.rand(4, 1, 6, 6), torch.arange(4), torch.rand(4, 1, 6, 6), torch.arange(4)
 """
 
 
@@ -297,10 +303,12 @@ def test_the_command_answers_on_a_page_and_in_a_line(given, capsys):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("own.py:build", "own.py:missing", "own.py defines no missing: it defines build, data"),
+        ("own.py:build", "own.py:missing", "own.py defines no missing: it defines build, data, many, wide"),
         ("own.py:build", "other.py:build", "other.py is no file"),
         ("own.py:build", "resnet19", "there is no model 'resnet19': did you mean"),
         ("own.py:data", "own.py:build", "build asks for classes, and it is called without arguments"),
+        ("own.py:data", "own.py:wide", r"own.py:build: it does not run on images of shape \(3, 6, 6\)"),
+        ("own.py:data", "own.py:many", r"4.weight has shape \(2, 96\), and that of the network \(4, 96\)"),
         ("own.py:data", "nowhere", "folder nowhere/train does not exist"),
         ("b.safetensors", "a.pt", "both networks hold the same weights"),
         ("b.safetensors", "c.pt", "c.pt is no file"),

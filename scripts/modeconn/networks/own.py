@@ -15,17 +15,27 @@ def network(path, content, classes, channels, inputs, shape):
     if own_code.digest(path) != content:
         raise ValueError(f"{own_code.parts(path)[0]} was edited after this job was planned: run again")
     built = build(own_code.load(path), path, classes=classes, shape=shape, channels=channels, inputs=inputs)
+    check(built, path, torch.zeros(2, *shape), classes)
+    return built
+
+
+def check(built: nn.Module, path: str, images: torch.Tensor, classes: int) -> None:
+    """Raises ValueError, one line, where a network does not give logits of as many classes for such images."""
     try:
         with torch.no_grad():
-            logits = built.eval()(torch.zeros(2, *shape))
+            logits = built.eval()(images)
     except Exception as error:
         reason = (str(error) or repr(error)).splitlines()[0]
-        raise ValueError(f"network {path}: it does not run on images of shape {tuple(shape)}: {reason}") from error
+        shape = tuple(images.shape[1:])
+        raise ValueError(f"network {path}: it does not run on images of shape {shape}: {reason}") from error
     finally:
         built.train()
-    if getattr(logits, "shape", ()) != (2, classes):
-        raise ValueError(f"network {path}: let it return logits, (N, {classes}), since the data have {classes} classes")
-    return built
+    if getattr(logits, "shape", ()) != (len(images), classes):
+        shape = f" of shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else ""
+        raise ValueError(
+            f"network {path}: let it return logits, (N, {classes}), since there are {classes} classes: for "
+            f"{len(images)} images it returns a {type(logits).__name__}{shape}"
+        )
 
 
 def build(function, path, **facts) -> nn.Module:
