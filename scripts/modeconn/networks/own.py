@@ -31,10 +31,10 @@ def check(built: nn.Module, path: str, images: torch.Tensor, classes: int) -> No
     finally:
         built.train()
     if getattr(logits, "shape", ()) != (len(images), classes):
-        shape = f" of shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else ""
+        found = f" of shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else ""
         raise ValueError(
             f"network {path}: let it return logits, (N, {classes}), since there are {classes} classes: for "
-            f"{len(images)} images it returns a {type(logits).__name__}{shape}"
+            f"{len(images)} images it returns a {type(logits).__name__}{found}"
         )
 
 
