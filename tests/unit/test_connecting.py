@@ -303,7 +303,7 @@ def test_the_command_answers_on_a_page_and_in_a_line(given, capsys):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("own.py:build", "own.py:missing", "own.py defines no missing: it defines build, data, many, wide"),
+        ("own.py:build", "own.py:missing", "own.py defines no missing: it defines build, data, many, nn"),
         ("own.py:build", "other.py:build", "other.py is no file"),
         ("own.py:build", "resnet19", "there is no model 'resnet19': did you mean"),
         ("own.py:data", "own.py:build", "build asks for classes, and it is called without arguments"),
