@@ -12,6 +12,12 @@ MINUTES ?=
 CACHE ?=
 # 1: archive what was computed too.
 WEIGHTS ?=
+# What `connect` compares: two checkpoints, their network, images; and the folder that it writes to.
+A ?=
+B ?=
+NETWORK ?=
+DATA ?=
+OUTPUT ?= results/connected
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -26,7 +32,7 @@ MACHINE = $(if $(filter default,$(PROFILE)),$(if $(GPUS),cuda,cpu),$(PROFILE))
 CACHE_KEY = $(shell sha256sum envs/requirements.txt | cut -c1-12)-$(MACHINE)
 RUN = python scripts/run_workflow.py --config "$(CONFIG)" --profile "$(PROFILE)"
 
-.PHONY: help reproduce why cost archive test test-cluster lint bench lock clean
+.PHONY: help reproduce why cost connect archive test test-cluster lint bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -58,6 +64,10 @@ why: $(VENV)/installed ## say which jobs of CONFIG would run, and because of wha
 
 cost: $(VENV)/installed ## count jobs and image passes of CONFIG, and hours where speed was measured
 	@python scripts/estimate_cost.py --config "$(CONFIG)"
+
+connect: $(VENV)/installed ## say whether two networks of one's own, A and B, are connected: NETWORK=, DATA=, ARGS="--curve 10"
+	$(if $(and $(A),$(B),$(NETWORK),$(DATA)),,$(error give A=, B=, NETWORK= and DATA=, as in config/examples/own_network.py))
+	@python scripts/connect.py "$(A)" "$(B)" --network "$(NETWORK)" --data "$(DATA)" --output "$(OUTPUT)" $(ARGS)
 
 archive: $(VENV)/installed ## pack what CONFIG has made into one file to publish; WEIGHTS=1: with its networks
 	@python scripts/archive.py --config "$(CONFIG)" $(if $(filter 1,$(WEIGHTS)),--weights)

@@ -1,10 +1,24 @@
 """Mode connectivity modulo permutation: pure functions on tensors.
 
-No module of the project is imported here, so that a program loads only the rooms that it names.
+No module of the project is imported here, so that a program loads only the rooms that it names; what the package
+offers (`interface`) is imported when it is first asked for.
 """
 
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modeconn.interface import Curve, apply, barrier, connect, discover, match, merge, verify
+
+__all__ = ["Curve", "apply", "barrier", "connect", "discover", "match", "merge", "verify"]
+
+
+def __getattr__(name):
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("modeconn.interface"), name)
 
 
 def _end(kind, error, trace):

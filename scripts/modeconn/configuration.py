@@ -16,6 +16,7 @@ from typing import ClassVar
 import yaml
 from jsonschema import Draft202012Validator, exceptions, validators
 
+from modeconn import own_code
 from modeconn.dispatch import augments, torchvision_models
 from modeconn.identity import digest, plain
 
@@ -44,9 +45,9 @@ CLAIMED = {
 
 # Folders of results/ that all configs share: no run can have their names.
 SHARED_FOLDERS = (
-    *["activations", "alignments", "archive", "averages", "barriers", "benchmarks", "best", "boundaries", "curves"],
-    *["data", "downloads", "evaluations", "grids", "logs", "measures", "moments", "networks", "planes", "populations"],
-    *["pruned", "report", "signatures"],
+    *["activations", "alignments", "archive", "averages", "barriers", "benchmarks", "best", "boundaries", "connected"],
+    *["curves", "data", "downloads", "evaluations", "grids", "logs", "measures", "moments", "networks", "planes"],
+    *["populations", "pruned", "report", "signatures"],
 )
 # Sources of points in the plane: they have no pixels.
 POINTS = ("moons", "blobs", "gaussian_quantiles")
@@ -327,8 +328,13 @@ def _check_statistics(config, entry, where):
 
 
 def _check_models(config):
-    """A model of torchvision has to be one of its classifiers; where it is not installed the first job finds out."""
+    """A model of torchvision has to be one of its classifiers, a file of one's own has to define its function.
+
+    Where torchvision is not installed the first job finds out.
+    """
     for name, network in config["networks"].items():
+        if network["family"] == "file":
+            _own_source(name, network)
         known = torchvision_models() if network["family"] == "torchvision" else ()
         if known and network["model"] not in known:
             near = ", ".join(difflib.get_close_matches(network["model"], sorted(known), cutoff=0.5))
@@ -336,6 +342,14 @@ def _check_models(config):
                 f"config, networks.{name}.model: torchvision has no classifier {network['model']!r}: did you mean "
                 f"{near or 'resnet18 or densenet121'}?"
             )
+
+
+def _own_source(name, network):
+    """The digest of the source that a network of one's own is built by. Raises ValueError where there is none."""
+    try:
+        return own_code.digest(network["path"])
+    except (ValueError, OSError) as error:
+        raise ValueError(f"config, networks.{name}.path: {error}") from None
 
 
 def _check_images(config, entry, named, where):
@@ -591,8 +605,9 @@ def meanings(config, schema):
 
     An identity is the name and eight hex digits of its values, so two meanings of one name stand
     side by side on disk, and one meaning is shared by all configs that have it. The attacks that recipes
-    and alignments name, and the start of an alignment, are replaced by their values. Planes and
-    activations and barriers are measured with the batches and the statistics of the evaluation.
+    and alignments name, and the start of an alignment, are replaced by their values; a network of one's own has the
+    digest of its source. Planes and activations and barriers are measured with the batches and the statistics of the
+    evaluation.
     """
     config = deciding(config, schema)
     resolved = {kind: dict(config[section]) for kind, section in KINDS.items()}
@@ -600,6 +615,10 @@ def meanings(config, schema):
     resolved["recipe"] = {
         name: {**recipe, "attack": config["attacks"].get(recipe["attack"])}
         for name, recipe in config["recipes"].items()
+    }
+    resolved["network"] = {
+        name: network | ({"content": _own_source(name, network)} if network["family"] == "file" else {})
+        for name, network in config["networks"].items()
     }
     resolved["alignment"] = {name: _alignment(config, alignment) for name, alignment in config["alignments"].items()}
     resolved["evaluation"] = {"evaluation": config["evaluation"]}

@@ -18,6 +18,7 @@ FAMILIES = {
     "vgg16": ("vgg", "VGG16", {}),
     "mlp": ("mlp", "MLP", {}),
     "torchvision": ("torchvision", "classifier", {}),
+    "file": ("own", "network", {}),
 }
 
 # Source of a data set -> module of `modeconn.datasets`.

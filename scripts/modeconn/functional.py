@@ -48,7 +48,9 @@ class Functional:
         self.sizes = [shape.numel() for shape in self.shapes.values()]
         self.buffer_shapes = {name: t.shape for name, t in network.state_dict().items() if name not in self.shapes}
         self.buffer_names = list(self.buffer_shapes)
-        self.width = next(iter(self.shapes.values()))[0]  # units or channels of the first layer
+        layers = (m for m in network.modules() if isinstance(m, (nn.Linear, nn.modules.conv._ConvNd)))
+        first = next((layer.weight for layer in layers), next(network.parameters()))
+        self.width = len(first)  # units or channels of the first layer
         self._folded = folded(network)
         self.convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in network.modules())
         modes = (self._in_training, self._in_evaluation)

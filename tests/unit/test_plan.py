@@ -165,3 +165,85 @@ def test_values_of_jobs_are_plain_json():
         values = one.job(job.rule, dict(job.wildcards))
         assert json.loads(json.dumps(values)) == values
     assert yaml.safe_load(yaml.safe_dump(one.shown)) == one.shown
+
+
+# --- networks of one's own ---
+
+OWN = """
+from torch import nn
+
+def build(inputs, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(inputs, 8), nn.ReLU(), nn.Linear(8, classes))
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+    """(the file of a network of one's own, the tiny config with an entry more, on that network)."""
+    path = tmp_path / "my networks" / "own.py"
+    path.parent.mkdir()
+    path.write_text(OWN, encoding="utf-8")
+    config = copy.deepcopy(TINY)
+    config["networks"]["own"] = {"family": "file", "path": f"{path}:build"}
+    entry = {"dataset": "digits", "network": "own", "recipe": "standard", "pairs": [[1, 2]]}
+    config["studies"]["alignment"].append(entry | {"alignments": ["none", "weight"], "curves": ["linear"]})
+    return path, config
+
+
+def test_editing_the_source_of_an_own_network_runs_its_jobs_again(own):
+    path, config = own
+    first = digests(planned(config))
+    path.write_text(f'"""Mine."""\n# A comment.\n{OWN}', encoding="utf-8")
+    assert digests(planned(config)) == first
+    path.write_text(OWN.replace("8", "9"), encoding="utf-8")
+    expected = {"train": 2, "align": 1, "evaluate_signature": 1, "evaluate_curve": 2}
+    assert without_zeros(changed(first, digests(planned(config)))) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (None, "own.py is no file"),
+        ("def other(): pass", "own.py defines no build: it defines other"),
+        ("def build(:", r"own.py is no Python that can be read: invalid syntax"),
+    ],
+)
+def test_an_own_network_that_is_not_there_is_one_line(own, source, words):
+    path, config = own
+    path.unlink() if source is None else path.write_text(source, encoding="utf-8")
+    with pytest.raises(ValueError, match=f"^config, networks.own.path: .*{words}") as raised:
+        planned(config)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_path_of_an_own_network_names_a_function(own):
+    _, config = own
+    config["networks"]["own"]["path"] = "own.py"
+    with pytest.raises(ValueError, match=r"own\.py names no function in a file: write it as network.py:build"):
+        planned(config)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("raise RuntimeError('no such luck')", "build raises RuntimeError in line 2: no such luck"),
+        ("return 3", "returns a int: let it return a torch.nn.Module"),
+        ("from torch import nn; return nn.Linear(7, 2)", r"does not run on images of shape \(1, 4, 4\)"),
+        (
+            "from torch import nn; return nn.Flatten()",
+            r"let it return logits, \(N, 2\), .* a Tensor of shape \(2, 16\)",
+        ),
+    ],
+)
+def test_an_own_network_that_cannot_be_built_says_why(tmp_path, body, words):
+    from modeconn import networks, own_code
+
+    path = tmp_path / "own.py"
+    path.write_text(f"def build():\n    {body}\n", encoding="utf-8")
+    values = {"family": "file", "path": f"{path}:build", "content": own_code.digest(f"{path}:build")}
+    facts = {"shape": (1, 4, 4), "classes": 2, "mean": [0.0], "std": [1.0]}
+    with pytest.raises(ValueError, match=words):
+        networks.build(values, **facts)
+    path.write_text("def build(classes): return None", encoding="utf-8")
+    with pytest.raises(ValueError, match="was edited after this job was planned: run again"):
+        networks.build(values, **facts)

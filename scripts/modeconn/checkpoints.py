@@ -1,0 +1,133 @@
+"""Checkpoints of anybody's making: read without executing anything of them, and fitted to a network.
+
+Read are safetensors files, and what `torch.save` writes of tensors, numbers and text.
+"""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from modeconn import files
+
+# Where training scripts put the state dict, in the order in which it is looked for.
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
+COUNTER = "num_batches_tracked"  # of batch normalization; evaluation does not read it, and old checkpoints have none
+SHOWN = 3  # names in a message
+
+
+def read(path: str | Path) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint by name, on the CPU.
+
+    Raises ValueError, one line, where the file is absent, damaged, or holds anything that would have to be executed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path} is no file: give the path of a checkpoint, .safetensors or .pt")
+    with open(path, "rb") as file:
+        start = file.read(9)
+    # A safetensors file begins with the length of its header, eight bytes, and the header with a brace.
+    content = _safetensors(path) if start[8:] == b"{" else _torch(path)
+    return _tensors(content, path)
+
+
+def _safetensors(path):
+    import safetensors.torch
+
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            if "modeconn" in (file.metadata() or {}):
+                raise ValueError(
+                    f"{path} is an artifact of a study, which compares its networks itself: give a plain state dict"
+                )
+        return safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} is a damaged safetensors file: {error}") from None
+
+
+def _torch(path):
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = next((line for line in str(error).splitlines() if "Unsupported" in line or "GLOBAL" in line), "")
+        raise ValueError(
+            f"{path} holds more than tensors, and nothing of a checkpoint is executed ({reason.strip() or 'pickled'}): "
+            "save network.state_dict() alone"
+        ) from None
+    except Exception as error:  # whatever a damaged file lets the unpickler raise
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise ValueError(f"{path} is no checkpoint that can be read, or it is damaged: {reason}") from None
+
+
+def _tensors(content, path):
+    """The state dict in what a file holds, taken out of what it is wrapped in."""
+    for _ in range(3):
+        if not isinstance(content, Mapping):
+            break
+        tensors = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+        wrapped = [key for key in WRAPPERS if isinstance(content.get(key), Mapping)]
+        if tensors and not wrapped:
+            return tensors
+        if not wrapped:
+            break
+        content = content[wrapped[0]]
+    held = ", ".join(map(str, list(content)[:SHOWN])) if isinstance(content, Mapping) else type(content).__name__
+    raise ValueError(f"{path} holds no state dict, but {held or 'nothing'}: save network.state_dict()")
+
+
+def fitted(
+    tensors: Mapping[str, torch.Tensor], network: nn.Module, path: str | Path
+) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """(a state dict of `network`, float32, what was changed or left out to make it fit: a line each).
+
+    Names may have one prefix more than the network's (`module.` of DataParallel, `model.` of a wrapper), and
+    `_orig_mod.` of torch.compile. Raises ValueError, one line, for what is missing, misshapen or not finite.
+    """
+    expected = network.state_dict()
+    tensors = {name.replace("_orig_mod.", ""): tensor for name, tensor in tensors.items()}
+    prefix = _prefix(tensors, expected)
+    notes = [f"names without their prefix {prefix}"] if prefix else []
+    found = {name: tensors[prefix + name] for name in expected if prefix + name in tensors}
+    missing = [name for name in expected if name not in found and not name.endswith(COUNTER)]
+    if missing:
+        raise ValueError(f"{path} has no tensor {_listed(missing)}: give the network that it is a checkpoint of")
+    if extra := [name for name in tensors if name.removeprefix(prefix) not in expected]:
+        notes.append(f"left out, since the network has no such tensor: {_listed(extra)}")
+    dtypes = {tensor.dtype for name, tensor in found.items() if expected[name].is_floating_point()}
+    if dtypes - {torch.float32}:
+        kinds = sorted(str(dtype).removeprefix("torch.") for dtype in dtypes - {torch.float32})
+        notes.append(f"{' and '.join(kinds)} read as float32")
+    for name, tensor in found.items():
+        if tensor.shape != expected[name].shape:
+            raise ValueError(
+                f"{path}: tensor {name} has shape {tuple(tensor.shape)}, and that of the network "
+                f"{tuple(expected[name].shape)}: give the network that it is a checkpoint of, with as many classes"
+            )
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{path}: tensor {name} is not finite: this network has diverged")
+    whole = {name: found.get(name, expected[name].new_zeros(())) for name in expected}
+    return {name: tensor.to(expected[name].dtype).clone() for name, tensor in whole.items()}, notes
+
+
+def _prefix(tensors, expected):
+    """What stands before the network's names in the checkpoint: of all candidates the one that fits most names."""
+    for name in expected:
+        candidates = {found.removesuffix(name) for found in tensors if found.endswith(name)}
+        candidates = {prefix for prefix in candidates if not prefix or prefix.endswith(".")}
+        if candidates:
+            return max(sorted(candidates), key=lambda prefix: sum(prefix + each in tensors for each in expected))
+    return ""
+
+
+def _listed(names):
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def save(path: str | Path, tensors: Mapping[str, Any]) -> None:
+    """Write a state dict that `torch.load(path, weights_only=True)` reads, whole or not at all."""
+    with files.replacing(path) as temporary:
+        torch.save({name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}, temporary)

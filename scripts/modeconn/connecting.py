@@ -1,0 +1,425 @@
+"""Two networks compared: the straight line between them, as they are and with the second one's neurons matched.
+
+Everything that is measured along a line or a curve is measured with statistics of batch normalization that are
+estimated anew at each point, as everywhere in this project.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from modeconn import barriers, batchnorm, classification, curves, datasets, forward, optimization
+from modeconn import permutation as permutations
+from modeconn.datasets import Dataset
+from modeconn.functional import Functional
+from modeconn.matching import activation, weight
+from modeconn.networks import Normalized
+from modeconn.permutation import PermutationSpec, proof, verdict
+from modeconn.randomness import generator
+
+State = Mapping[str, torch.Tensor]
+
+CONNECTED = 0.02  # rise of the error above the ends' interpolant (Sharma et al. 2024): above it two networks are apart
+LEAST_GAIN = 1e-3  # nats by which the line as they are has to have the lower barrier to be preferred to a matched one
+LARGEST_CHANGE = 1e-3  # of B's largest logit by permuting it, in float32; a thousand times what rounding leaves
+CURVE = "Bézier curve"
+AS_THEY_ARE, BY_ACTIVATIONS, BY_WEIGHTS = "as they are", "matched by activations", "matched by weights"
+
+
+class OfFeatures(Normalized):
+    """A network that takes features (N, F), given as images of one pixel."""
+
+    def forward(self, images):
+        return self.network(((images - self.mean) / self.std).flatten(1))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """In what networks are compared: their architecture, the data, and how much of it.
+
+    images: training images that activations are matched on, and statistics estimated; 0 for all. batch: images at once.
+    """
+
+    functional: Functional
+    dataset: Dataset
+    images: int = 1000
+    batch: int = 128
+
+    @classmethod
+    def of(cls, network: nn.Module, dataset: Dataset, images: int = 1000, batch: int = 128) -> "Setting":
+        """For a network, which is left as it is."""
+        device = dataset.train_images.device
+        chosen = datasets.mixed(dataset.train_labels, images)
+        if len(chosen) > batch and len(chosen) % batch == 1:  # a batch of one image has no statistics of its own
+            chosen = chosen[:-1]
+        dataset = replace(dataset, alignment=chosen)
+        return cls(Functional(forward.copied(network).to(device)), dataset, len(chosen), batch)
+
+    @property
+    def normalizes_batches(self) -> bool:
+        """Whether the network has statistics that are estimated anew."""
+        return bool(statistics_of(self.functional.network))
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a path is measured to be on the test images at t (T,): loss (nats), accuracy in [0, 1], length so far."""
+
+    t: np.ndarray
+    loss: np.ndarray
+    accuracy: np.ndarray
+    length: np.ndarray
+
+    @property
+    def quantities(self) -> dict[str, float]:
+        """`barriers.path_quantities`: the barriers by all definitions, averages and extremes."""
+        found = barriers.path_quantities(self.t, self.length, self.loss, self.accuracy)
+        return {name: float(value) for name, value in found.items()}
+
+    @property
+    def error_barrier(self) -> float:
+        return self.quantities["error_barrier_linear"]
+
+    @property
+    def loss_barrier(self) -> float:
+        return self.quantities["loss_barrier_linear"]
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What `connect` finds.
+
+    profiles: name -> along the line or curve of that name. best: the name of the line with the lowest loss barrier, a
+    matched one where LEAST_GAIN does not tell them apart, by which `aligned` and `merged` (its middle) are made.
+    accuracies: of networks alone, by name.
+    signature: (group, name of a line -> mean correlation of paired neurons on test images), in graph order.
+    unpermuted: why no neuron could be permuted, where none could. pinned: what was not, and why, a line each.
+    """
+
+    profiles: dict[str, Profile]
+    best: str
+    answer: str
+    accuracies: dict[str, float]
+    aligned: dict[str, torch.Tensor]
+    merged: dict[str, torch.Tensor]
+    images: dict[str, int]
+    groups: int = 0
+    freedom: float = 0.0
+    unpermuted: str | None = None
+    pinned: list[str] = field(default_factory=list)
+    signature: list[tuple[str, dict[str, float]]] = field(default_factory=list)
+    change: float = 0.0
+    restated: bool = False
+
+
+def dataset_of(
+    train: tuple[Any, Any], test: tuple[Any, Any], device: str = "cpu", classes: int | None = None
+) -> Dataset:
+    """A data set of (images, labels) for training and for testing: arrays or tensors.
+
+    Images (N, C, H, W), or features (N, F): floats as the network takes them, or uint8 pixels, which become [0, 1].
+    labels: integers (N,) from 0. Raises ValueError, one line, where they are anything else.
+    """
+    splits = []
+    for name, (images, labels) in (("training", train), ("test", test)):
+        images, labels = (torch.as_tensor(values).detach().cpu() for values in (images, labels))
+        if images.ndim == 2:
+            images = images[:, :, None, None]
+        if images.ndim != 4 or not len(images) or not (images.is_floating_point() or images.dtype == torch.uint8):
+            raise ValueError(
+                f"{name} images are {images.dtype} of shape {tuple(images.shape)}: give floats or uint8, (N, C, H, W) "
+                "or (N, F)"
+            )
+        if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.min() < 0:
+            raise ValueError(
+                f"{name} labels are {labels.dtype} of shape {tuple(labels.shape)}: give integers from 0, one an image"
+            )
+        if not images.float().isfinite().all():
+            raise ValueError(f"{name} images are not all finite")
+        splits.append((images if images.dtype == torch.uint8 else images.float(), labels.long()))
+    (x, y), (x_test, y_test) = splits
+    if x.shape[1:] != x_test.shape[1:]:
+        raise ValueError(
+            f"training images have shape {tuple(x.shape[1:])}, test images {tuple(x_test.shape[1:])}: let them agree"
+        )
+    classes = classes or int(max(y.max(), y_test.max())) + 1
+    x, y, x_test, y_test, every = (part.to(device) for part in (x, y, x_test, y_test, torch.arange(len(y))))
+    return Dataset(x, y, x_test, y_test, every, [0.0] * x.shape[1], [1.0] * x.shape[1], classes)
+
+
+def profile(setting: Setting, a: State, b: State, points: int = 11, bends: torch.Tensor | None = None) -> Profile:
+    """Loss and accuracy on the test images at `points` equal steps of t from a to b, which are state dicts.
+
+    bends: (k, D), the inner control points of a Bézier curve; none for the straight line.
+    """
+    line, kind = _control_points(setting, a, b, bends)
+    t = torch.linspace(0, 1, points, dtype=torch.float64)
+    images, labels = setting.dataset.split("test")
+    rows, length, before = [], [0.0], None
+    for at in t:
+        vectors = curves.weights_at(line[None], kind, at.reshape(1).to(line.device))
+        buffers = _buffers(setting, vectors, a, b, at.item())
+        numbers = classification.evaluate(setting.functional, vectors, buffers, images, labels, setting.batch)
+        rows.append([value.item() for value in numbers])
+        if before is not None:
+            length.append(length[-1] + (vectors - before).double().norm().item())
+        before = vectors
+    loss, accuracy = np.array(rows).T
+    return Profile(t.numpy(), loss, accuracy, np.array(length))
+
+
+def at(setting: Setting, a: State, b: State, t: float, bends: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    """The state dict of the network at t on the line, or curve, from a to b."""
+    line, kind = _control_points(setting, a, b, bends)
+    where = torch.tensor([t], dtype=torch.float64, device=line.device)
+    vectors = curves.weights_at(line[None], kind, where)
+    buffers = {name: buffer[0] for name, buffer in _buffers(setting, vectors, a, b, t).items()}
+    network = forward.copied(setting.functional.network)
+    # Into the network, so that tensors that are one under two names have both.
+    network.load_state_dict(setting.functional.unpack(vectors[0]) | buffers, strict=False)
+    return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+
+
+def fit_bends(
+    setting: Setting, a: State, b: State, epochs: int, report: Callable[[dict], None] = lambda row: None
+) -> torch.Tensor:
+    """(1, D): the bend of a Bézier curve from a to b of low training loss (Garipov et al. 2018; Tatro et al. 2020)."""
+    curve = {"kind": "bezier", "epochs": epochs, "schedule": "halving", "weight_decay": 0.0005}
+    curve["optimizer"] = {"learning_rate": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 0}
+    functional, lanes = setting.functional, ["curve"]
+    ends = _control_points(setting, a, b)[0]
+    bends = curves.midpoints(ends[0], ends[1], 1)[None].requires_grad_(True)
+    optimization.minimize(
+        curves.objective_of(functional, ends[None], bends, curve, None),
+        [bends],
+        lambda epoch, step: datasets.batches(setting.dataset, lanes, epoch, step, setting.batch, {}),
+        curve,
+        lanes=lanes,
+        report=report,
+        state=_NotKept(),
+        steps_per_epoch=datasets.steps_per_epoch(setting.dataset, setting.batch),
+    )
+    return bends.detach()[0]
+
+
+class _NotKept:
+    """The state of work that is not resumed."""
+
+    def load(self):
+        return None
+
+    def offer(self, snapshot):
+        pass
+
+
+def accuracy(setting: Setting, state: State) -> float:
+    """Accuracy on the test images of a network with the statistics that it has."""
+    vectors, buffers = setting.functional.stack([_on(setting, state)])
+    images, labels = setting.dataset.split("test")
+    return classification.evaluate(setting.functional, vectors, buffers, images, labels, setting.batch)[1].item()
+
+
+def connect(
+    setting: Setting,
+    a: State,
+    b: State,
+    *,
+    points: int = 11,
+    curve_epochs: int = 0,
+    say: Callable[[str], None] = lambda line: None,
+) -> Connection:
+    """Compare the networks a and b, state dicts of one architecture.
+
+    curve_epochs: of the curve that is fitted between a and the best match of b; 0 for none. say: told of progress.
+    Raises ValueError, one line, where both hold the same weights, or cannot be measured.
+    """
+    a, b = _on(setting, a), _on(setting, b)
+    first, second = (setting.functional.pack(state)[0] for state in (a, b))
+    if torch.equal(first, second):
+        raise ValueError("both networks hold the same weights: there is no line between them")
+    spec, unpermuted = _proved(setting)
+    say("measure the line as they are")
+    profiles = {AS_THEY_ARE: profile(setting, a, b, points)}
+    accuracies = {"A": accuracy(setting, a), "B": accuracy(setting, b)}
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    networks: dict[str, State] = {AS_THEY_ARE: b}
+    signature, change = [], 0.0
+    if spec is not None:
+        say("match activations and weights")
+        correlations = _correlations(setting, spec, a, b, "alignment")
+        found[BY_ACTIVATIONS] = activation.match_correlations(spec, correlations)
+        found[BY_WEIGHTS] = weight.match_weights(spec, a, b, setting.functional.shapes)
+        for name, order in found.items():
+            networks[name] = permutations.apply(spec, order, b)
+            change = max(change, _change(setting, b, networks[name]))
+            say(f"measure the line {name}")
+            profiles[name] = profile(setting, a, networks[name], points)
+        signature = _signature(_correlations(setting, spec, a, b, "test"), found)
+    reordered = next((name for name in found if _is_close(setting, a, networks[name])), None)
+    best = reordered or min(profiles, key=lambda name: profiles[name].loss_barrier + LEAST_GAIN * (name == AS_THEY_ARE))
+    merged = at(setting, a, networks[best], 0.5)
+    accuracies["merged"] = accuracy(setting, merged)
+    if curve_epochs:
+        ends = a, networks[best]
+        say(f"fit a curve, {best}")
+        bends = fit_bends(setting, *ends, curve_epochs, lambda row: say(f"epoch {row['epoch']} of {curve_epochs}"))
+        profiles[f"{CURVE}, {best}"] = profile(setting, *ends, points, bends)
+    aligned = {name: tensor.detach().cpu() for name, tensor in networks[best].items()}
+    return Connection(
+        profiles,
+        best,
+        _answer(setting, profiles, best, accuracies, reordered, unpermuted),
+        accuracies,
+        aligned,
+        merged,
+        {"train": setting.images, "test": len(setting.dataset.test_labels)},
+        len(spec.groups) if spec else 0,
+        permutations.freedom(spec, setting.functional.network) if spec else 0.0,
+        unpermuted,
+        verdict.pinned(spec) if spec else [],
+        signature,
+        change,
+        setting.normalizes_batches,
+    )
+
+
+def judged(setting: Setting, line: Profile) -> str:
+    """Whether a line connects its ends: "connected", "not connected" or "too close to say".
+
+    By the error's rise above the ends' interpolant, against CONNECTED; too close is what lies within two standard
+    errors of it, of the choice of the test images, taken as if the networks erred independently, which is the most.
+    """
+    error, worst = 1 - line.accuracy, (1 - line.accuracy).argmax()
+    variances = error * (1 - error) / len(setting.dataset.test_labels)
+    by_chance = 2 * math.sqrt(variances[worst] + (variances[0] + variances[-1]) / 4)
+    if abs(line.error_barrier - CONNECTED) <= by_chance:
+        return "too close to say"
+    return "connected" if line.error_barrier < CONNECTED else "not connected"
+
+
+def _answer(setting, profiles, best, accuracies, reordered, unpermuted):
+    """Whether the two are connected, in one line."""
+    lowest = _most_frequent(setting.dataset.test_labels)
+    guessing = [name for name in ("A", "B") if accuracies[name] <= lowest]
+    straight = profiles[AS_THEY_ARE]
+    if guessing:
+        word = f"not judged: {' and '.join(guessing)} answer no better than always the most frequent class"
+    elif reordered:
+        word = "connected: B is A with its neurons in another order"
+    elif (before := judged(setting, straight)) == "connected":
+        word = "connected, as they are"
+    elif best == AS_THEY_ARE:
+        word = f"{before}{', and matching does not help' if unpermuted is None else ''}"
+    else:
+        after = judged(setting, profiles[best])
+        word = f"connected once {best}" if after == "connected" else f"{after}, even {best}"
+    line, tail = profiles[best], ""
+    if best != AS_THEY_ARE:
+        tail = f", as they are {straight.error_barrier:.1%} and {straight.loss_barrier:.3f} nats"
+    numbers = " ".join(f"{name} {value:.1%}" for name, value in accuracies.items())
+    for name, curve in profiles.items():
+        if name.startswith(CURVE):
+            tail += (
+                f"; {judged(setting, curve)} by a {CURVE}, {curve.error_barrier:.1%} and {curve.loss_barrier:.3f} nats"
+            )
+    reason = f"; nothing could be permuted: {unpermuted}" if unpermuted else ""
+    return (
+        f"{word}; barrier {line.error_barrier:.1%} in error and {line.loss_barrier:.3f} nats in loss{tail}; "
+        f"accuracy {numbers}{reason}"
+    )
+
+
+def _most_frequent(labels):
+    """The accuracy of always the most frequent class, and two standard errors above it."""
+    share = labels.bincount().max().item() / len(labels)
+    return share + 2 * math.sqrt(share * (1 - share) / len(labels))
+
+
+def _proved(setting) -> tuple[PermutationSpec | None, str | None]:
+    """(the spec, proved, None), or (None, why nothing can be permuted)."""
+    network, example = setting.functional.network, setting.dataset.example()
+    try:
+        return proof.prove(network, permutations.discover(network, example), example, generator("verify"))[0], None
+    except ValueError as error:
+        return None, str(error)
+
+
+def _on(setting, state):
+    device = setting.dataset.train_images.device
+    return {name: tensor.to(device) for name, tensor in state.items()}
+
+
+def _control_points(setting, a, b, bends=None):
+    """(control points (k + 2, D), kind of curve)."""
+    ends = torch.stack([setting.functional.pack(_on(setting, state))[0] for state in (a, b)])
+    if bends is None:
+        return ends, "linear"
+    return torch.cat([ends[:1], bends.to(ends), ends[1:]]), "bezier"
+
+
+def statistics_of(network):
+    """The names of the buffers that recalibration estimates."""
+    layers = {name: m for name, m in network.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
+    kept = {name: layer for name, layer in layers.items() if layer.track_running_stats}
+    return {f"{name}.{buffer}".lstrip(".") for name, layer in kept.items() for buffer, _ in layer.named_buffers()}
+
+
+def _buffers(setting, vectors, a, b, t):
+    """Buffers, name -> (1, ...), at t: statistics estimated anew, other ones between those of a and b.
+
+    Raises ValueError where those cannot be averaged: integers that differ.
+    """
+    found = batchnorm.recalibrated(
+        setting.functional, vectors, setting.dataset, {"images": setting.images, "batch": setting.batch}
+    )
+    for name in found.keys() - statistics_of(setting.functional.network):
+        first, second = (_on(setting, state)[name] for state in (a, b))
+        if first.is_floating_point():
+            found[name] = torch.lerp(first, second, t)[None]
+        elif torch.equal(first, second):
+            found[name] = first[None]
+        else:
+            raise ValueError(f"tensor {name} is no number that can be averaged, and differs between the networks")
+    return found
+
+
+def _correlations(setting, spec, a, b, split):
+    images, labels = setting.dataset.split(split)
+    if split == "test":
+        images = images[datasets.mixed(labels, setting.images)]
+    return activation.correlate(setting.functional.network, spec, a, b, activation.batches_of(images))
+
+
+def _signature(correlations, found: dict[str, dict[str, torch.Tensor]]) -> list[tuple[str, dict[str, float]]]:
+    """(group, name of a line -> mean correlation of paired neurons); of a group of several sites one row each."""
+    columns: dict[str, Sequence[float]] = {}
+    for name, order in found.items():
+        rows = activation.signature(correlations, order)
+        columns.setdefault(AS_THEY_ARE, [before for _, before, _ in rows])
+        columns[name] = [after for _, _, after in rows]
+    return [(c.group, {name: column[i] for name, column in columns.items()}) for i, c in enumerate(correlations)]
+
+
+def _change(setting, b, permuted):
+    """By how much permuting b changes its logits, as a fraction of the largest; an error where that is no rounding."""
+    images = setting.dataset.example(64)[None]
+    logits = []
+    for state in (b, permuted):
+        vectors, buffers = setting.functional.stack([state])
+        with torch.no_grad():
+            logits.append(setting.functional(vectors, buffers, images).double())
+    change = ((logits[1] - logits[0]).abs().max() / logits[0].abs().max().clamp(min=1e-30)).item()
+    if not change < LARGEST_CHANGE:
+        raise ValueError(f"permuting B changed its logits by {change:.1e} of the largest: please report this network")
+    return change
+
+
+def _is_close(setting, a, b):
+    """Whether two networks are the same up to the last digits."""
+    first, second = (setting.functional.pack(state)[0].double() for state in (a, b))
+    return bool((first - second).norm() <= 1e-6 * first.norm())
