@@ -64,7 +64,7 @@ MISTAKES = {
     "a correction of another kind": (
         "barriers",
         {"corrections": ["reset"]},
-        ["barriers.corrections", "'reset'", "temperature"],
+        ["barriers.corrections.0", "'reset'", "temperature"],
     ),
     "missing section": ("networks", DELETED, ["top level", "'networks'", "required"]),
     "no curves": ("curves", DELETED, ["studies.alignment.0", "no curves", "define some"]),
