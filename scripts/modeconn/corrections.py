@@ -6,8 +6,8 @@
     temperature   the logits are divided by the number that makes the loss on training images least (Guo et al. 2017);
                   without permutation, the baseline of arXiv 2510.08023
 
-Each is a change of the weights of a fully connected network. A network that is a member by itself has the statistics
-of that member, and only the temperature changes it.
+Each is a change of the weights of a fully connected network. A network that is a member by itself stays as it is: what
+is corrected is what averaging has changed.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,7 +51,7 @@ def of(names: Sequence[str], functional: Functional, rows: Tensor, dataset: Data
     def calibrate(networks, vectors):
         parts = [part.expand(len(vectors), *part.shape) for part in inputs.split(512)]
         logits = torch.cat([functional(vectors, {}, part) for part in parts], 1)
-        return tempered(functional, vectors, temperatures(logits, labels))
+        return _unless_member(networks, vectors, tempered(functional, vectors, temperatures(logits, labels)))
 
     if {"repair", "closed_form"} & set(names):
         means, deviations, covariances = moments(functional, rows, inputs)
