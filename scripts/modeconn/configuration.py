@@ -297,12 +297,10 @@ def _check_values(config):
 
 
 def _check_fused(config):
-    """What is fused has batch normalization, and what is corrected are linear layers without it."""
+    """What is fused has batch normalization, and only averages take it; what is corrected has none, or is fused."""
     for name, network in config["networks"].items():
         if network.get("fused") and network["norm"] != "batch":
-            raise ValueError(
-                f"config, networks.{name}.fused: with norm {network['norm']} there is none to fuse: use batch"
-            )
+            raise ValueError(f"config, networks.{name}.fused: norm {network['norm']} cannot be fused: take norm batch")
     fused = {name for name, network in config["networks"].items() if network.get("fused")}
     for study in config["studies"].keys() - {"averaging"}:
         for position, entry in enumerate(config["studies"][study]):

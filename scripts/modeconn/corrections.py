@@ -6,8 +6,8 @@
     temperature   the logits are divided by the number that makes the loss on training images least (Guo et al. 2017);
                   without permutation, the baseline of arXiv 2510.08023
 
-Each is a change of the weights of a fully connected network. A network that is a member by itself has the statistics
-of that member, and only the temperature changes it.
+Each is a change of the weights of a fully connected network. A network that is a member by itself stays as it is: what
+is corrected is what averaging has changed.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ from modeconn.measuring import Combination
 Correction = Callable[[Sequence[Combination], Tensor], Tensor]
 LAST = "network.dense"
 STEPS = 30  # of Newton's method, or halvings
-LEAST, MOST = 1e-6, 1e6  # of the inverse temperature
+LEAST, MOST = 0.1, 10.0  # temperatures
 
 
 def of(names: Sequence[str], functional: Functional, rows: Tensor, dataset: Dataset, images: int) -> dict:
@@ -51,7 +51,7 @@ def of(names: Sequence[str], functional: Functional, rows: Tensor, dataset: Data
     def calibrate(networks, vectors):
         parts = [part.expand(len(vectors), *part.shape) for part in inputs.split(512)]
         logits = torch.cat([functional(vectors, {}, part) for part in parts], 1)
-        return tempered(functional, vectors, temperatures(logits, labels))
+        return _unless_member(networks, vectors, tempered(functional, vectors, temperatures(logits, labels)))
 
     if {"repair", "closed_form"} & set(names):
         means, deviations, covariances = moments(functional, rows, inputs)
@@ -103,12 +103,13 @@ def repaired(
 def temperatures(logits: Tensor, labels: Tensor) -> Tensor:
     """(L,): by which logits (L, N, classes) have to be divided for the least mean cross-entropy with labels (N,).
 
-    The loss is convex in the inverse of the temperature. Newton's method, and a halving where it would leave the
-    interval in which the minimum is known to lie; 1e6 or 1e-6 where the loss falls on for ever.
+    From LEAST to MOST: where all answers are right, as on training images they may be, the loss falls for ever with the
+    temperature, and one wrong answer on others would cost as much as one likes. The loss is convex in the inverse of
+    the temperature. Newton's method, and a halving where it would leave the interval in which the minimum lies.
     """
     logits = logits.double()
     truth = logits.gather(-1, labels.expand(len(logits), -1)[..., None])[..., 0]
-    low, high = torch.full_like(logits[:, 0, 0], LEAST), torch.full_like(logits[:, 0, 0], MOST)
+    low, high = torch.full_like(logits[:, 0, 0], 1 / MOST), torch.full_like(logits[:, 0, 0], 1 / LEAST)
     inverse = torch.ones_like(low)
     for _ in range(STEPS):
         probabilities = (inverse[:, None, None] * logits).softmax(-1)

@@ -8,7 +8,7 @@ from modeconn import drawing, tables
 TABLES = [tables.BOUNDARIES]
 SCOPE = ["dataset", "recipe"]
 BY: list[str] = []
-CLASSES = ("#56B4E9", "#E69F00")
+CLASSES = ("#542788", "#b35806")  # the ends of the map of probabilities
 LEVELS = (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
 
 
@@ -19,7 +19,7 @@ def draw(rows, title):
     first = next(iter(known))
     columns = [(first, "first", "first network"), (first, "second", "second network")]
     columns += [(name, "average", f"average, {style['label']}") for name, style in known.items()]
-    figure = Figure(figsize=(max(drawing.LEAST_WIDTH, 0.6 + 1.75 * len(columns)), 0.7 + 1.35 * len(networks)))
+    figure = Figure(figsize=(max(drawing.LEAST_WIDTH, 0.6 + 1.75 * len(columns)), 0.7 + 1.1 * len(networks)))
     axes = figure.subplots(len(networks), len(columns), sharex=True, sharey=True, squeeze=False)
     for line, network, width in zip(axes, networks["network"], networks["width"]):
         line[0].set_ylabel(f"{width:.0f} units")
@@ -39,6 +39,7 @@ def answers(axis, grid, data):
     axis.contourf(values.columns, values.index, values, levels=LEVELS, cmap="PuOr_r", alpha=0.85)
     if values.min(axis=None) < 0.5 < values.max(axis=None):
         axis.contour(values.columns, values.index, values, levels=[0.5], colors="black", linewidths=0.9)
-    axis.scatter(data["x"], data["y"], c=data["probability"], cmap=ListedColormap(["#542788", "#b35806"]), s=1.2)
+    colours = ListedColormap(CLASSES)
+    axis.scatter(data["x"], data["y"], c=data["probability"], cmap=colours, s=5, edgecolors="white", linewidths=0.3)
     axis.set(xticks=[], yticks=[], aspect="equal")
     axis.grid(visible=False)

@@ -1,4 +1,4 @@
-"""Draw the barriers between all pairs of networks as matrices, a row of panels for each network, clustered."""
+"""Draw the barriers between all pairs of networks as matrices, clustered: a column of panels for each network."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,19 +18,19 @@ def draw(rows, title):
     rows = rows[rows["correction"] == "none"]
     networks = drawing.by_width(rows)
     known = drawing.styles(rows["alignment"])
-    figure = Figure(figsize=(max(drawing.LEAST_WIDTH, 1.2 + 1.4 * len(known)), 0.9 + 1.4 * len(networks)))
-    axes = figure.subplots(len(networks), len(known), squeeze=False)
+    figure = Figure(figsize=(max(drawing.LEAST_WIDTH, 1.2 + 1.3 * len(networks)), 0.9 + 1.4 * len(known)))
+    axes = figure.subplots(len(known), len(networks), squeeze=False)
     highest = rows[QUANTITY].quantile(0.95) or 1
-    for line, network, width in zip(axes, networks["network"], networks["width"]):
-        line[0].set_ylabel(f"{network}: {width:.0f} units")
-        for axis, alignment in zip(line, known):
+    for line, (alignment, style) in zip(axes, known.items()):
+        line[0].set_ylabel(style["label"])
+        for axis, network in zip(line, networks["network"]):
             pairs = rows[(rows["network"] == network) & (rows["alignment"] == alignment)]
             shown = axis.imshow(clustered(matrix(pairs)), vmin=0, vmax=highest, cmap="magma_r", interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             axis.grid(visible=False)
-    for axis, style in zip(axes[0], known.values()):
-        axis.set_title(style["label"])
-    figure.colorbar(shown, ax=axes, label="loss barrier (nats)", shrink=0.4, extend="max")
+    for axis, network, width in zip(axes[0], networks["network"], networks["width"]):
+        axis.set_title(f"{network}: {width:.0f} units")
+    figure.colorbar(shown, ax=axes, label="loss barrier (nats)", extend="max")
     sizes = {len(matrix(pairs)) for _, pairs in rows.groupby(["network", "alignment"])}
     counted = ", ".join(f"{size} networks" for size in sorted(sizes))
     drawing.legend(figure, f"{title}, {counted}; rows and columns ordered by clustering", [])

@@ -1,5 +1,6 @@
 """Draw the units of the first layer of two networks as points, and which are matched (Kalaivanan 2023, polar plots)."""
 
+import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
@@ -19,12 +20,13 @@ def draw(rows, title):
 
     Colour is the outgoing weight, in units of the largest of a network of that size.
     """
+    rows = rows.assign(offset=np.tanh(rows["offset"]))  # some lines lie far outside the data
     networks = drawing.by_width(rows)
     known = drawing.styles(rows["alignment"])
     figure = Figure(figsize=(max(drawing.LEAST_WIDTH, 0.8 + 3 * len(known)), 0.9 + 2 * len(networks)))
     axes = figure.subplots(len(networks), len(known), sharex=True, sharey="row", squeeze=False)
     for line, network, width in zip(axes, networks["network"], networks["width"]):
-        line[0].set_ylabel(f"{width:.0f} units:\nbias / norm of the weights")
+        line[0].set_ylabel(f"{width:.0f} units:\ntanh(bias / norm of weights)")
         for axis, alignment in zip(line, known):
             units = rows[(rows["network"] == network) & (rows["alignment"] == alignment)]
             points = {mark: of_mark.sort_values("unit") for mark, of_mark in units.groupby("mark")}
