@@ -290,7 +290,7 @@ def _check_values(config):
     _check_fused(config)
     for study, entries in config["studies"].items():
         for position, entry in enumerate(entries):
-            if "boundaries" in entry["measures"]:
+            if "boundaries" in entry.get("measures", []):
                 _check_plane(config, entry, f"studies.{study}.{position}.measures")
             for recipe in entry.get("recipes", [entry.get("recipe")]):
                 _check_images(config, entry, recipe, f"studies.{study}.{position}")
@@ -304,9 +304,10 @@ def _check_fused(config):
     fused = {name for name, network in config["networks"].items() if network.get("fused")}
     for study in config["studies"].keys() - {"averaging"}:
         for position, entry in enumerate(config["studies"][study]):
+            key = "network" if "network" in entry else "networks"
             if taken := fused & {*entry.get("networks", []), entry.get("network")}:
                 raise ValueError(
-                    f"config, studies.{study}.{position}: {min(taken)} is fused, which only averaging takes: "
+                    f"config, studies.{study}.{position}.{key}: {min(taken)} is fused, which only averaging takes: "
                     "leave fused out"
                 )
     for section in ("barriers", "averages"):
