@@ -79,7 +79,9 @@ def passes(rule, job, dataset, sizes):
         candidates = alignment["samples"] + 2
         return train * (alignment["epochs"] * (1 + _crafted(attack)) + candidates * (FORWARD + _crafted(attack)))
     evaluation = next((job[kind] for kind in configuration.MEASURES if kind in job), None)
-    recalibrated = (FORWARD + _crafted(attack)) * (evaluation["recalibration"]["images"] or train) if evaluation else 0
+    # Only batch normalization has statistics.
+    estimated = evaluation and job.get("network", {}).get("norm", "batch") == "batch"
+    recalibrated = (FORWARD + _crafted(attack)) * (evaluation["recalibration"]["images"] or train) if estimated else 0
     if rule == "evaluate_curve":
         attacked = sum(map(_measured, job.get("attacks", {}).values()))
         return evaluation["points"] * (recalibrated + FORWARD * (train + test) + test * attacked)

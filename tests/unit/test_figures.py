@@ -47,6 +47,10 @@ OPTIONS = {
     "interpolations": [],
     "averages": [],
     "topology": [],
+    "trajectories": [],
+    "checkpoints": [],
+    "sparsity": [],
+    "settling": [],
 }
 CAPTIONS = sorted((Path(__file__).parents[2] / "workflow" / "report").glob("*.rst"))
 
