@@ -79,8 +79,11 @@ def passes(rule, job, dataset, sizes):
         candidates = alignment["samples"] + 2
         return train * (alignment["epochs"] * (1 + _crafted(attack)) + candidates * (FORWARD + _crafted(attack)))
     evaluation = next((job[kind] for kind in configuration.MEASURES if kind in job), None)
+    # Only batch normalization has statistics, and answers in the plane are those of networks without.
+    network = job.get("network", {})
+    estimated = network.get("norm", "batch") == "batch" and not network.get("fused") and rule != "evaluate_boundary"
     recalibrated = 0
-    if evaluation and rule != "evaluate_boundary":
+    if evaluation and estimated:
         recalibrated = (FORWARD + _crafted(attack)) * (evaluation["recalibration"]["images"] or train)
     if rule == "evaluate_curve":
         attacked = sum(map(_measured, job.get("attacks", {}).values()))

@@ -441,6 +441,20 @@ def _check_moments(config, entry, where):
             raise ValueError(f"config, {where}.levels: recipe {name} does not prune: give it pruning, or no levels")
 
 
+def _check_grids(config):
+    """Of one pair by one alignment there is one grid of epochs and one of levels, or rows would be there twice."""
+    seen: dict[tuple, list] = {}
+    for position, entry in enumerate(config["studies"].get("simultaneous", [])):
+        named = product(entry["networks"], entry["recipes"], entry["alignments"], map(tuple, entry["pairs"]))
+        for (network, recipe, *between), along in product(named, ("epochs", "levels")):
+            at = entry["levels"] if along == "levels" else epochs_of(entry, config["recipes"][recipe])
+            if at and seen.setdefault((entry["dataset"], network, recipe, *between, along), at) != at:
+                raise ValueError(
+                    f"config, studies.simultaneous.{position}.{along}: another entry has other {along} of {network} by "
+                    f"{recipe}, pair {list(between[1])}: give one list, or [] here"
+                )
+
+
 def _check_names(config):
     """Every name that a recipe or a study uses has to be defined."""
     for section in ("recipes", "alignments"):
@@ -489,6 +503,7 @@ def _check_names(config):
             if study == "simultaneous":
                 _check_moments(config, entry, where)
     _check_cells(config)
+    _check_grids(config)
     _check_shown(config)
     _check_claimed(config)
 

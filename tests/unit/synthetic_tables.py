@@ -225,6 +225,47 @@ def units():
     return pd.DataFrame(rows)
 
 
+def grids():
+    """Three pairs of two widths at three epochs and three levels: the later the permutation, the lower the barrier."""
+    rows = []
+    for (network, width), along, alignment, pair, split in itertools.product(
+        {"mlp2": 2, "mlp16": 16}.items(), ("epochs", "levels"), ("none", "weight"), PAIRS, ("train", "test")
+    ):
+        moments = (1, 4, 9) if along == "epochs" else (0, 1, 3)
+        names = STUDY | {"network": network, "width": width, "alignment": alignment, "pair": pair, "along": along}
+        for moment, origin in itertools.product(moments, moments):
+            if alignment == "none":
+                origin = "none"
+            elif along == "levels" and origin not in (0, moment):
+                continue
+            rise = 1.0 if origin == "none" else 0.5 / (1 + origin) + 0.01 * PAIRS.index(pair)
+            place = {"permutation": origin, "moment": moment, "split": split, "attack": "none"}
+            for t in (0, 0.5, 1):
+                numbers = {
+                    "t": t,
+                    "length": 4 * t,
+                    "loss": 0.2 + rise * (t == 0.5),
+                    "accuracy": 0.9 - 0.3 * rise * (t == 0.5),
+                }
+                rows.append(names | place | numbers)
+    return pd.DataFrame(rows).drop_duplicates()
+
+
+def write_moments(folder):
+    """The permutations of those pairs at those moments: neuron 0 settles first, then 1, and so on."""
+    paths = []
+    for network, along, pair in itertools.product(("mlp2", "mlp16"), ("epochs", "levels"), PAIRS):
+        at = [1, 4, 9] if along == "epochs" else [0, 1, 3]
+        last = np.roll(np.arange(8), 1)
+        orders = [np.concatenate([last[: 2 * n], np.sort(last[2 * n :])]) for n in range(len(at))]
+        found = np.stack([np.stack([np.arange(8), order]) for order in orders])
+        names = STUDY | {"network": network, "pair": pair, "alignment": "weight"}
+        made = {"job": {"names": names, "moments": {"along": along, "at": at}}, "groups": LAYERS[:2]}
+        paths.append(folder / f"moments-{network}-{along}-{pair}.safetensors")
+        save_file(dict.fromkeys(LAYERS[:2], found), paths[-1], metadata={"modeconn": json.dumps(made)})
+    return paths
+
+
 # Study -> what its tables are made from, as functions.
 MEASURED = {
     "runs": {"histories": histories},
@@ -238,6 +279,7 @@ MEASURED = {
         "selections": selections,
     },
     "averaging": {"barriers": lines, "averages": averages, "boundaries": boundaries, "units": units},
+    "simultaneous": {"grids": grids},
 }
 TABLES = {study: list(STUDIES[study].tables) for study in MEASURED}
 
@@ -258,7 +300,8 @@ def write(folder):
         inputs = {name: folder / f"{study}-{name}.csv" for name in measured}
         for name, rows in measured.items():
             rows().to_csv(inputs[name], index=False)
-        inputs |= {"permutations": write_permutations(folder)} if study == "alignment" else {}
+        found = {"alignment": write_permutations, "simultaneous": write_moments}
+        inputs |= {"permutations": found[study](folder)} if study in found else {}
         made = {f"{name}_table": folder / f"{name}-table.csv" for name in TABLES[study]}
         result = run("make_tables", "--study", study, *options(inputs), *options(made))
         assert result.returncode == 0, result.stderr

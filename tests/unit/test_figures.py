@@ -51,6 +51,10 @@ OPTIONS = {
     "boundaries": [],
     "units": [],
     "topology": [],
+    "trajectories": [],
+    "checkpoints": [],
+    "sparsity": [],
+    "settling": [],
 }
 CAPTIONS = sorted((Path(__file__).parents[2] / "workflow" / "report").glob("*.rst"))
 

@@ -314,7 +314,7 @@ def test_a_claim_on_widths_takes_pairs_that_are_matched_by_way_of_the_first_netw
 
 
 CONFIG = {
-    "name": "moments",
+    "name": "kept",
     "datasets": {"digits": {"source": "digits"}},
     "networks": {"mlp": {"family": "mlp", "hidden": [8]}},
     "recipes": {"pruned": {"epochs": 4, "population": 2, "keep": [1, 2], "pruning": {"rewind": 1}}},
@@ -404,6 +404,10 @@ def test_recipes_without_kept_epochs_keep_their_identity():
         (lambda c: c["alignments"].update(weight={"method": "pam"}), "take a method that matches"),
         (lambda c: c["recipes"].update(other={"epochs": 1, "pruning": {"rewind": 0}}), "add it to keep, []"),
         (lambda c: c.update(name="grids"), "holds what all configs share"),
+        (
+            lambda c: c["studies"]["simultaneous"].append(c["studies"]["simultaneous"][0] | {"levels": [0, 2]}),
+            "studies.simultaneous.1.levels: another entry has other levels of mlp by pruned, pair [1, 2]",
+        ),
     ],
 )
 def test_mistakes_are_one_line(one_line, change, words):

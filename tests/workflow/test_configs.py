@@ -93,6 +93,37 @@ JOBS = {
     "moons": {"prepare_data": 1, "train": 9, "align": 9, "evaluate_barriers": 2 * 9, "evaluate_boundary": 2 * 2},
     # REPAIR's networks by depth, and Git Re-Basin's by learning rate.
     "mlp": {"prepare_data": 1, "train": 4 + 10, "align": 4 + 10, "evaluate_barriers": 2 * (4 + 10)},
+    # Eight networks of three widths in a block each; four pairs along training and along six levels of pruning, by two
+    # alignments and none; barriers over width, matched and not.
+    "simultaneous_digits": {
+        "prepare_data": 1,
+        "train": 3,
+        "prune": 6,
+        "align_moments": 4 * 2 * 2,
+        "evaluate_grid": 4 * 2 * 3,
+        "align": 3,
+        "evaluate_barriers": 2 * 3,
+    },
+    # Two networks in two blocks by fourteen levels, and six widths, of which one is among the two.
+    "simultaneous_mnist": {
+        "prepare_data": 1,
+        "train": 2 * (1 + 6),
+        "prune": 2 * 2 * 14,
+        "align_moments": 2 * 4 * 2 * 2,
+        "evaluate_grid": 2 * 4 * 2 * 3,
+        "align": 2 * 6,
+        "evaluate_barriers": 3 * 6,
+    },
+    # Two networks of ten seeds, of which four are pruned by twenty levels; five more widths of each, of four seeds.
+    "simultaneous": {
+        "prepare_data": 1,
+        "train": 2 * (10 + 5 * 4),
+        "prune": 2 * 4 * 20,
+        "align_moments": 2 * (5 + 2) * 2,
+        "evaluate_grid": 2 * (5 + 2) * 3,
+        "align": 2 * 6 * 2,
+        "evaluate_barriers": 2 * 6 * 3,
+    },
 }
 # What Linux allows one argument of a command to be, and bash gets a job's command as one.
 LONGEST = 128 * 1024

@@ -31,7 +31,7 @@ def draw(rows, title):
             grid = one[one["other"] == reference].pivot_table(index="position", columns="moment", values="share")
             drawn = panel.pcolormesh(grid, vmin=0, vmax=100, cmap="viridis")
             drawn.set_edgecolor("face")  # or PDF viewers show seams
-            label_cells(panel, grid, 0)
+            label_cells(panel, grid, lambda share: share < 50)
             groups = one.sort_values("position").drop_duplicates("position")["group"]
             if len(groups) <= drawing.MOST_NAMES:
                 panel.set_yticks(panel.get_yticks(), groups.str.removeprefix("network."))

@@ -29,7 +29,7 @@ def draw(rows, title):
             grid = one.pivot_table(index="permutation", columns="moment", values="error")
             drawn = panel.pcolormesh(grid, **scale)
             drawn.set_edgecolor("face")  # or PDF viewers show seams
-            label_cells(panel, grid, scale["vmax"])
+            label_cells(panel, grid, lambda value: value > scale["vmax"] / 2)
             panel.grid(False)
     for alignment, panel in zip(alignments, axes[0]):
         panel.set_title(drawing.LABELS.get(alignment, alignment))
@@ -41,13 +41,16 @@ def draw(rows, title):
     return figure
 
 
-def label_cells(panel, grid, most):
-    """Name rows and columns of a heat map by their epochs, and write its numbers where they can be read."""
+def label_cells(panel, grid, is_dark):
+    """Name rows and columns of a heat map by their epochs, and write its numbers where they can be read.
+
+    is_dark: whether the colour of a value is.
+    """
     for axis, epochs in ((panel.xaxis, grid.columns), (panel.yaxis, grid.index)):
         axis.set_ticks(np.arange(len(epochs)) + 0.5, [f"{epoch:.0f}" for epoch in epochs])
     if max(grid.shape) > MOST_NUMBERS:
         return
     for (row, column), value in np.ndenumerate(grid.to_numpy()):
-        colour = "white" if value > most / 2 else "black"
+        colour = "white" if is_dark(value) else "black"
         text = f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
         panel.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=colour, fontsize=6)
