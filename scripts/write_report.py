@@ -1,8 +1,8 @@
 """Write the report of a run: one HTML page that holds everything it shows, and can be read offline.
 
 It answers first: the question, the verdict on each claim, the numbers, the paper's numbers beside them, the main
-figure, and what was not run. All figures and tables follow, by study. What it shows is checked against manifests as it is read;
-the same results give the same bytes.
+figure, and what was not run. All figures and tables follow, by study. What it shows is checked against manifests as
+it is read; the same results give the same bytes.
 """
 
 import argparse
@@ -24,8 +24,8 @@ QUESTIONS = {
     "alignment": (
         "Two networks that were trained alike from different seeds lie in different places of weight space, and the "
         "straight line between them crosses a barrier of high loss. The order of hidden neurons is arbitrary: "
-        "permuting them changes the weights, not the outputs. Does a path between two networks stay better when the neurons of "
-        "one are first put in the order of the other's (Tatro et al. 2020)?"
+        "permuting them changes the weights, not the outputs. Does a path between two networks stay better when the "
+        "neurons of one are first put in the order of the other's (Tatro et al. 2020)?"
     ),
     "averaging": (
         "Of many networks of each width, how high are the barriers between all pairs, and does matching the order of "
@@ -84,7 +84,7 @@ def verdicts(run: Run) -> list[str]:
         for row in of_study.to_dict("records"):
             verdict, margin, worst, n, statement = claims.judged_row(row)
             cells.append([verdict, statement, margin, worst, n])
-        body += [f"<h3>{web.escape(scope(of_study.iloc[0]))}</h3>", web.table(cells, left=2)]
+        body += [f"<h3>{web.escape(scope(of_study.iloc[0]))}</h3>", web.table(cells, left=2, kind="stack")]
     if len(measured):
         body.append(
             web.paragraph(
@@ -180,13 +180,12 @@ def drawn(run: Run, captions: dict[str, str]) -> dict[str, dict[str, dict[str, s
 
 
 def main_figure(figures: dict[str, dict[str, dict[str, str]]]) -> list[str]:
-    """The figure that answers the question, of the part of the studies that has it."""
+    """The figure that answers the question, on test images, of the first part of the studies that has it."""
     for name in MAIN:
+        label = f"{registry.FIGURES[name].label}, test"
         for by_label in figures.values():
-            for label, choices in by_label.items():
-                if label.startswith(registry.FIGURES[name].label):
-                    first = next(iter(choices.values()))
-                    return [f'<h2 id="figure">{label.capitalize()}</h2>', first]
+            if label in by_label:
+                return ['<h2 id="figure">Main figure</h2>', next(iter(by_label[label].values()))]
     return []
 
 

@@ -273,7 +273,7 @@ def _title(study):
 
 
 def number_rows(summary):
-    """Header and rows of cells: each curve and alignment of one study (`tables.SUMMARY`), mean ± deviation over pairs."""
+    """Header and rows of cells: curves and alignments of one study (`tables.SUMMARY`), mean ± deviation over pairs."""
     shown = [
         *[("endpoint_accuracy", 100, 1), ("mean_accuracy", 100, 1), ("minimum_accuracy", 100, 1)],
         *[("loss_barrier_linear", 1, 3), ("error_barrier_linear", 100, 1)],

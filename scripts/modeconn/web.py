@@ -20,6 +20,9 @@ th,td{padding:.25em .8em .25em 0;text-align:left;vertical-align:top;border-botto
 th{border-bottom:2px solid #666}
 td:first-child{min-width:7em}
 td.number,th.number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+@media(max-width:40rem){.stack tr,.stack td{display:block}.stack th{display:none}.stack td{border:0}
+.stack tr{border-bottom:1px solid #ccc}.stack td:first-child{font-weight:600}.stack td.number{text-align:left}
+.stack td:last-child::before{content:"n = "}.stack td:nth-last-child(2)::before{content:"worst "}}
 details{border-left:3px solid #ccc;padding-left:.8em;margin:.6em 0}
 summary{cursor:pointer;font-weight:600}
 figure{margin:1em 0}
@@ -53,13 +56,16 @@ def items(lines: Iterable[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 
 
-def table(rows: Sequence[Sequence[str]], left: int) -> str:
-    """A table of plain cells: a header and its rows. The first `left` columns are words, the others numbers."""
+def table(rows: Sequence[Sequence[str]], left: int, kind: str = "") -> str:
+    """A table of plain cells: a header and its rows. The first `left` columns are words, the others numbers.
+
+    kind: "stack" puts the cells of a row below one another where the window is narrow.
+    """
     lines = []
     for tag, cells in zip(["th", *["td"] * (len(rows) - 1)], rows):
         kinds = ["" if column < left else ' class="number"' for column in range(len(cells))]
         lines.append("<tr>" + "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(kinds, cells)))
-    return f'<div class="wide"><table>{"".join(lines)}</table></div>'
+    return f'<div class="wide"><table class="{kind}">{"".join(lines)}</table></div>'
 
 
 def rich(text: str) -> list[str]:
