@@ -1,4 +1,4 @@
-"""How far the run of a config is, asked from another terminal: jobs done, running, failed and waiting, and time left."""
+"""Say from another terminal how far the run of a config is: jobs done, running, failed and waiting, and time left."""
 
 import argparse
 
