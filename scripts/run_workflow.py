@@ -99,7 +99,7 @@ class Run:
     def __init__(self, command: list[str], variables: dict[str, str], silent: bool = False, plan: Plan | None = None):
         """silent: nothing of it is shown. plan: of the jobs whose progress is shown, if any."""
         self.plan = plan
-        self.line, self.drawn_at, self.held = "", time.monotonic(), b""
+        self.line, self.drawn, self.drawn_at, self.held = "", "", time.monotonic(), b""
         self.stopping: str | None = None  # why, once it was asked to
         self.code = 1  # ours, where it was
         self.process = None
@@ -160,10 +160,11 @@ class Run:
         if self.process.stdout is None:
             return
         lines, newline, self.held = (self.held + (self.process.stdout.read() or b"")).rpartition(b"\n")
-        width = shutil.get_terminal_size().columns - 1
-        drawn = b"\r\033[K" + lines + newline + self.line[:width].encode()
-        sys.stderr.buffer.write(drawn)
-        sys.stderr.flush()
+        if newline or self.line != self.drawn:
+            width = shutil.get_terminal_size().columns - 1
+            sys.stderr.buffer.write(b"\r\033[K" + lines + newline + self.line[:width].encode())
+            sys.stderr.flush()
+            self.drawn = self.line
 
     def stop(self, why: str) -> None:
         """Ask Snakemake and its jobs to stop, once: a second signal could meet Snakemake while it handles the first."""

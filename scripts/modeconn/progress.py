@@ -57,9 +57,9 @@ class Status(NamedTuple):
         counts = {"running": len(self.running), "failed": len(self.failed), "waiting": len(self.waiting)}
         said = [f"{len(self.done)} of {total} jobs done", *(f"{n} {state}" for state, n in counts.items() if n)]
         if self.running or self.waiting:
-            known = f"about {duration(self.seconds)} left" if self.seconds else ""
-            more = f"{self.unknown} jobs of kinds not measured yet" if self.unknown else ""
-            said += [" and ".join(filter(None, [known, more]))]
+            known = f"about {duration(self.seconds)}" if self.seconds else ""
+            more = f"{self.unknown} jobs of unknown cost" if self.unknown else ""
+            said += [f"{' and '.join(filter(None, [known, more]))} left"]
         return f"{self.phase}: {', '.join(said)}"
 
 
