@@ -1,8 +1,8 @@
-"""Start Snakemake on a config, and end it: what `make reproduce`, `make why` and `make cost` do.
+"""Run Snakemake on a config, to its summary or to the reasons of its failures: `make reproduce` and `make why`.
 
 The config is read once and strictly, and Snakemake is given what was checked, as JSON. Whatever the user's shell brings
 that would change results or hide edits stays outside (`environment`). When it is told to stop, or its time is up, jobs
-save their state and Snakemake is bound to end. After a failure the last lines on the screen say which jobs failed, why,
+save their state, and Snakemake ends. After a failure the last lines on the screen say which jobs failed, why,
 and what to do; after a whole run they are its summary.
 """
 
@@ -112,7 +112,7 @@ class Run:
         self.process = subprocess.Popen(
             command, env=variables, stdout=output, stderr=error, start_new_session=True, bufsize=0
         )
-        if piped:
+        if self.process.stdout is not None:
             os.set_blocking(self.process.stdout.fileno(), False)
         if self.stopping is not None:
             self._tell(signal.SIGTERM)

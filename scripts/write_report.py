@@ -59,7 +59,7 @@ class Run:
         """As `table`, with numbers in all columns but `tables.WORDS` and `words`; nan where a cell is empty."""
         rows = self.table(name)
         kept = tables.WORDS | {*words}
-        return rows.assign(**{column: pd.to_numeric(rows[column]) for column in rows if column not in kept})
+        return rows.assign(**{str(column): pd.to_numeric(rows[column]) for column in rows if column not in kept})
 
 
 def scope(row) -> str:
@@ -110,7 +110,7 @@ def numbers(run: Run) -> list[str]:
     if len(barriers):
         body.append(web.paragraph(population_claims.NUMBERS + "."))
         for names, rows in barriers[barriers["split"] == "test"].groupby(["dataset", "recipe"]):
-            body += [f"<h3>{' / '.join(names)}</h3>", web.table(population_claims.number_rows(rows), left=2)]
+            body += [f"<h3>{' / '.join(map(str, names))}</h3>", web.table(population_claims.number_rows(rows), left=2)]
     return ['<h2 id="numbers">Numbers</h2>', *body] if body else []
 
 

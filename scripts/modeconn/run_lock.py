@@ -1,4 +1,4 @@
-"""One Snakemake at a time in a folder: a kernel lock, which ends with the process that holds it, however it ends."""
+"""A lock: one Snakemake at a time in a folder. The kernel releases it when the process that holds it ends."""
 
 import fcntl
 import os
