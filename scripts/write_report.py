@@ -45,13 +45,18 @@ class Run:
         self.folder = config.parent
         self.config = json.loads(config.read_text(encoding="utf-8"))
         self.studies = [study for study, entries in self.config["studies"].items() if entries]
+        self.names = {name for study in ("runs", *self.studies) for name in STUDIES[study].tables}
+        self.names |= {"claims", "published", *(["paper"] if "alignment" in self.studies else [])}
         self._tables: dict[str, pd.DataFrame] = {}
 
     def table(self, name: str) -> pd.DataFrame:
-        """A table of the run, its cells as they are written; empty where no study has it. Errors: `manifests.check`."""
+        """A table of the run, its cells as they are written; empty where no study of it has such a table.
+
+        Raises ValueError or OSError, one line, as `manifests.check`.
+        """
         if name not in self._tables:
             path = self.folder / f"tables/{name}.csv"
-            content = manifests.read_bytes(path) if path.exists() else b"study\n"
+            content = manifests.read_bytes(path) if name in self.names else b"study\n"
             self._tables[name] = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
         return self._tables[name]
 

@@ -18,7 +18,7 @@ a{color:#00538a}
 table{border-collapse:collapse;font-size:.9rem}
 th,td{padding:.25em .8em .25em 0;text-align:left;vertical-align:top;border-bottom:1px solid #ccc}
 th{border-bottom:2px solid #666}
-td:first-child{min-width:7em}
+.stack td:first-child{white-space:nowrap}
 td.number,th.number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 @media(max-width:40rem){.stack tr,.stack td{display:block}.stack th{display:none}.stack td{border:0}
 .stack tr{border-bottom:1px solid #ccc}.stack td:first-child{font-weight:600}.stack td.number{text-align:left}
