@@ -8,6 +8,7 @@ it is read; the same results give the same bytes.
 import argparse
 import io
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -30,6 +31,18 @@ QUESTIONS = {
     "averaging": (
         "Of many networks of each width, how high are the barriers between all pairs, and does matching the order of "
         "their neurons remove them (Kalaivanan 2023)?"
+    ),
+}
+# What the verdicts of a study mean (`claims`, `population_claims`).
+MEANINGS = {
+    "alignment": (
+        "Of pairs: the margin is by how much a claim holds, mean ± standard deviation over n pairs of networks; worst "
+        "is that of the pair that supports it least. A claim shows if no pair contradicts it and the mean is above what "
+        "chance does by the choice of test images."
+    ),
+    "averaging": (
+        "Of many networks: the margin is the mean over all pairs of n networks ± its standard error (jackknife over "
+        "networks), worst that of a single pair. A claim shows if the mean is above two standard errors."
     ),
 }
 VERDICTS = ("shows", "does not show", "too close to say", "too few to say", "at chance", "identical", "not run")
@@ -67,6 +80,11 @@ class Run:
         return rows.assign(**{str(column): pd.to_numeric(rows[column]) for column in rows if column not in kept})
 
 
+def natural(names: tuple) -> list:
+    """A key by which "mlp16" comes before "mlp128"."""
+    return [int(part) if part.isdigit() else part for name in names for part in re.split(r"(\d+)", name)]
+
+
 def scope(row) -> str:
     """ "mnist / tinyten / robust / pgd": what a row of verdicts speaks of."""
     return " / ".join(row[name] for name in claims.STUDY if row[name] not in ("", "none"))
@@ -84,21 +102,17 @@ def verdicts(run: Run) -> list[str]:
     said = f"{len(measured)} claims were judged. {found}." if len(measured) else "No claim could be judged."
     body = ['<h2 id="verdicts">Verdicts</h2>', web.paragraph(said)]
     # First what most pairs speak of.
-    for _, of_study in sorted(measured.groupby(claims.STUDY), key=lambda study: (-study[1]["n"].max(), study[0])):
+    for _, of_study in sorted(
+        measured.groupby(claims.STUDY), key=lambda study: (-study[1]["n"].max(), natural(study[0]))
+    ):
         cells = [["verdict", "claim", "margin", "worst", "n"]]
         for row in of_study.to_dict("records"):
             verdict, margin, worst, n, statement = claims.judged_row(row)
             cells.append([verdict, statement, margin, worst, n])
         body += [f"<h3>{web.escape(scope(of_study.iloc[0]))}</h3>", web.table(cells, left=2, kind="stack")]
     if len(measured):
-        body.append(
-            web.paragraph(
-                "Margin: by how much a claim holds, mean ± standard deviation over n pairs of networks (claims on many "
-                "networks: standard error, n networks); worst: the pair that supports it least. Shows: no pair "
-                "contradicts it, and the mean is above what chance does by the choice of test images. A claim that "
-                "does not show is a finding, not an error."
-            )
-        )
+        body += [web.paragraph(MEANINGS[study]) for study in run.studies if study in MEANINGS]
+        body.append(web.paragraph("A claim that does not show is a finding, not an error."))
     return body
 
 
