@@ -150,7 +150,9 @@ class Run:
     def _show(self, now):
         """Pass on what Snakemake has said, and say from time to time how far the run is."""
         if self.plan is not None and now > self.drawn_at + (OFTEN if self.process.stdout else SELDOM):
-            self.line, self.drawn_at = progress.status(self.plan).line, now
+            self.drawn_at = now
+            with contextlib.suppress(OSError, ValueError):  # files come and go while they are looked at
+                self.line = progress.status(self.plan).line
             if self.process.stdout is None:
                 print(self.line, file=sys.stderr, flush=True)
         self._forward()
