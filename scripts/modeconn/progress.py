@@ -105,7 +105,8 @@ def is_done(plan: Plan, job: Job) -> bool:
     wildcards = dict(job.wildcards)
     code = made.get("code")  # None of what was made by hand, which is taken as it is
     return code is None or (
-        code == plan.code(job.rule, wildcards) and canonical(made.get("job")) == canonical(plan.job(job.rule, wildcards))
+        code == plan.code(job.rule, wildcards)
+        and canonical(made.get("job")) == canonical(plan.job(job.rule, wildcards))
     )
 
 
