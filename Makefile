@@ -32,7 +32,7 @@ MACHINE = $(if $(filter default,$(PROFILE)),$(if $(GPUS),cuda,cpu),$(PROFILE))
 CACHE_KEY = $(shell sha256sum envs/requirements.txt | cut -c1-12)-$(MACHINE)
 RUN = python scripts/run_workflow.py --config "$(CONFIG)" --profile "$(PROFILE)"
 
-.PHONY: help reproduce why cost connect archive test test-cluster lint bench lock clean
+.PHONY: help reproduce why status cost connect archive test test-cluster lint bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -61,6 +61,9 @@ why: $(VENV)/installed ## say which jobs of CONFIG would run, and because of wha
 	@mkdir -p .snakemake
 	@$(RUN) -- --dry-run --printshellcmds --quiet host > .snakemake/plan.txt 2>&1 || { cat .snakemake/plan.txt; exit 1; }
 	@python scripts/explain_plan.py --plan .snakemake/plan.txt
+
+status: $(VENV)/installed ## say from another terminal how far the run of CONFIG is
+	@python scripts/show_status.py --config "$(CONFIG)"
 
 cost: $(VENV)/installed ## count jobs and image passes of CONFIG, and hours where speed was measured
 	@python scripts/estimate_cost.py --config "$(CONFIG)"

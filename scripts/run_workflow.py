@@ -1,8 +1,8 @@
-"""Start Snakemake on a config, and end it: what `make reproduce`, `make why` and `make cost` do.
+"""Run Snakemake on a config, to its summary or to the reasons of its failures: `make reproduce` and `make why`.
 
 The config is read once and strictly, and Snakemake is given what was checked, as JSON. Whatever the user's shell brings
 that would change results or hide edits stays outside (`environment`). When it is told to stop, or its time is up, jobs
-save their state and Snakemake is bound to end. After a failure the last lines on the screen say which jobs failed, why,
+save their state, and Snakemake ends. After a failure the last lines on the screen say which jobs failed, why,
 and what to do; after a whole run they are its summary.
 """
 
@@ -21,20 +21,24 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from modeconn import configuration, errors, files, manifests, stopping
+from modeconn import configuration, errors, files, manifests, progress, stopping
 from modeconn.figures import registry
 from modeconn.identity import digest
+from modeconn.plan import Plan
+from modeconn.progress import RECORDS, failures, newest_log, reason
 from modeconn.studies import STUDIES
 
 # isort: split
 import psutil  # after ours, which answers Ctrl-C
 
-RECORDS = Path(".snakemake")
 # The rules that show what was measured, as against those that measure.
 SHOWING = (
     *["list_measurements", *(f"tabulate_{study}" for study in STUDIES)],
     *["write_config", "compare_paper", "judge_claims", "draw"],
 )
+
+# Seconds between two lines on how far the run is: on a terminal, where the line is drawn over, and elsewhere.
+OFTEN, SELDOM = 5, 300
 
 # Variables by the start of their names. What decides results is in the config, how to run in the profile: a variable
 # that changes either in silence is left out, with a line, and so is what makes Python find or read other sources.
@@ -92,14 +96,24 @@ def checked(path: str) -> tuple[dict, Path]:
 class Run:
     """Snakemake at work, with all that it has started, in a session of their own."""
 
-    def __init__(self, command: list[str], variables: dict[str, str], silent: bool = False):
+    def __init__(self, command: list[str], variables: dict[str, str], silent: bool = False, plan: Plan | None = None):
+        """silent: nothing of it is shown. plan: of the jobs whose progress is shown, if any."""
+        self.plan = plan
+        self.line, self.drawn, self.drawn_at, self.held = "", "", time.monotonic(), b""
         self.stopping: str | None = None  # why, once it was asked to
         self.code = 1  # ours, where it was
         self.process = None
         # Before it is there: nothing that nobody can stop is left at work.
         self.handlers = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-        output = subprocess.DEVNULL if silent else None
-        self.process = subprocess.Popen(command, env=variables, stdout=output, stderr=output, start_new_session=True)
+        # On a terminal what Snakemake says goes above the line of progress.
+        piped = plan is not None and not silent and sys.stderr.isatty()
+        output = subprocess.DEVNULL if silent else subprocess.PIPE if piped else None
+        error = subprocess.STDOUT if piped else output
+        self.process = subprocess.Popen(
+            command, env=variables, stdout=output, stderr=error, start_new_session=True, bufsize=0
+        )
+        if self.process.stdout is not None:
+            os.set_blocking(self.process.stdout.fileno(), False)
         if self.stopping is not None:
             self._tell(signal.SIGTERM)
 
@@ -119,6 +133,7 @@ class Run:
         alone_since = None
         while self.process.poll() is None:
             now = time.monotonic()
+            self._show(now)
             if seconds is not None and now > deadline and self.stopping is None:
                 self.stop(f"after {seconds / 60:g} minutes")
             if self.stopping is not None:
@@ -128,7 +143,30 @@ class Run:
             time.sleep(0.1)
         while self._others():  # jobs that still save their state
             time.sleep(0.1)
+        self.line = ""
+        self._forward()
         return self.process.returncode
+
+    def _show(self, now):
+        """Pass on what Snakemake has said, and say from time to time how far the run is."""
+        if self.plan is not None and now > self.drawn_at + (OFTEN if self.process.stdout else SELDOM):
+            self.drawn_at = now
+            with contextlib.suppress(OSError, ValueError):  # files come and go while they are looked at
+                self.line = progress.status(self.plan).line
+            if self.process.stdout is None:
+                print(self.line, file=sys.stderr, flush=True)
+        self._forward()
+
+    def _forward(self):
+        """On a terminal: whole lines of Snakemake above, the line of progress below them."""
+        if self.process.stdout is None:
+            return
+        lines, newline, self.held = (self.held + (self.process.stdout.read() or b"")).rpartition(b"\n")
+        if newline or self.line != self.drawn:
+            width = shutil.get_terminal_size().columns - 1
+            sys.stderr.buffer.write(b"\r\033[K" + lines + newline + self.line[:width].encode())
+            sys.stderr.flush()
+            self.drawn = self.line
 
     def stop(self, why: str) -> None:
         """Ask Snakemake and its jobs to stop, once: a second signal could meet Snakemake while it handles the first."""
@@ -158,13 +196,6 @@ class Run:
         return False
 
 
-def failures(text: str) -> list[tuple[str, str]]:
-    """(rule, log) of each job that failed, in the order in which they did, of Snakemake's own log."""
-    found = re.findall(r"^Error in rule (\w+)[^\n]*\n((?:[ \t]+[^\n]*\n)+)", text, re.MULTILINE)
-    logs = [(rule, re.search(r"^ *log: (.+?)(?: \(check log file.*)?$", block, re.MULTILINE)) for rule, block in found]
-    return list(dict.fromkeys((rule, log[1]) for rule, log in logs if log))
-
-
 def protected(text: str) -> str | None:
     """What to say of results that are to be made again and may not be written, of Snakemake's own log; None of none."""
     pattern = r"^Write-protected output files[^\n]*\n(?: +\w+: [^\n]*\n)* +affected files:\n((?: +[^\n]+\n?)+)"
@@ -180,45 +211,16 @@ def explain(failed: list[tuple[str, str]]) -> str:
     """What to read last: each reason once, with its first job and log, and how many others it stopped."""
     reasons: dict = {}
     for rule, log in failed:
-        reason = _reason(log)
+        why = reason(log)
         # What several programs say of one file is one reason.
-        what = re.sub(r"^\w+\.py: ", "", reason)
-        reasons.setdefault(what, []).append((rule, log, reason))
+        what = re.sub(r"^\w+\.py: ", "", why)
+        reasons.setdefault(what, []).append((rule, log, why))
     lines = [f"{len(failed)} job{'s' * (len(failed) > 1)} failed; what does not need them is done."]
     for jobs in reasons.values():
-        (rule, log, reason), *others = jobs
+        (rule, log, why), *others = jobs
         more = f", and {len(others)} more" if others else ""
-        lines += [f"  {rule}{more}: {reason}", f"      log: {log}"]
+        lines += [f"  {rule}{more}: {why}", f"      log: {log}"]
     return "\n".join([*lines, "Mend the cause, and run the same command again: it goes on from here."])
-
-
-def _reason(log):
-    """Why a job failed, by the last line of its log; where it could write none, because of a full disk or a kill."""
-    if _is_file(log):
-        try:
-            lines = Path(log).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        except OSError as error:
-            return f"its log cannot be read: {errors.explained(error)}"
-        if lines:
-            full = os.strerror(errno.ENOSPC)
-            return f"{lines[-1]}: {errors.ADVICE[errno.ENOSPC]}" if lines[-1].endswith(full) else lines[-1]
-    folder = Path(log).parent
-    if files.is_full(folder):
-        return f"the disk of {folder} is full: {errors.ADVICE[errno.ENOSPC]}"
-    return "it left no message: was it killed?"
-
-
-def _is_file(path):
-    try:
-        return Path(path).is_file()
-    except OSError:
-        return False
-
-
-def newest_log(since: float) -> str:
-    """Snakemake's own log of the run that started at `since` (seconds since the epoch)."""
-    logs = [path for path in (RECORDS / "log").glob("*.snakemake.log") if path.stat().st_mtime >= since - 1]
-    return max(logs, key=lambda path: path.stat().st_mtime).read_text(encoding="utf-8") if logs else ""
 
 
 def is_whole(arguments: list[str]) -> bool:
@@ -296,7 +298,7 @@ def main():
     command = [sys.executable, "-m", "snakemake", *(["--cache"] if given.cache else [])]
     command += ["--configfile", str(copy), "--workflow-profile", f"workflow/profiles/{given.profile}"]
     started = time.time()
-    run = Run([*command, *given.arguments], variables)
+    run = Run([*command, *given.arguments], variables, plan=Plan(config, configuration.schema()))
     code = run.wait(seconds)
     if run.stopping is not None:
         print(

@@ -1,6 +1,6 @@
 """Mode connectivity modulo permutation: pure functions on tensors.
 
-No module of the project is imported here, so that a program loads only the rooms that it names; what the package
+No module of the project is imported here, so that a program loads only the modules that it names; what the package
 offers (`interface`) is imported when it is first asked for.
 """
 

@@ -1,4 +1,4 @@
-"""Files of tensors that can be trusted: written whole or not at all, checked when read, equal bytes for equal content.
+"""Artifacts, files of tensors: written atomically, verified by checksum when read, equal bytes for equal content.
 
 An artifact is a safetensors file whose one metadata key holds canonical JSON: what it is, which rule
 made it from which values, with which versions, and a checksum of its tensors. Nothing of a single

@@ -1,6 +1,7 @@
 """AutoAttack (Croce and Hein 2020): four attacks without parameters to tune, by the authors' package.
 
-It measures and nothing is trained against it. The package is no part of the lock, so its absence is a user's matter.
+It measures and nothing is trained against it. The package is not in the lock: where it is missing, the user is told
+to install it.
 """
 
 import torch

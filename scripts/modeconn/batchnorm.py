@@ -1,4 +1,4 @@
-"""Statistics of normalization layers, estimated anew for given weights."""
+"""Re-estimate the statistics of batch normalization for given weights."""
 
 from itertools import zip_longest
 

@@ -43,6 +43,8 @@ ARITHMETIC = (
     *[ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub],
 )
 WIDTH = 100
+JUDGED = ["verdict", "margin", "worst", "n", "claim"]
+NUMBERS = "Test accuracy (%), and barriers above the endpoints' interpolant (loss: nats, error: points)"
 # Of which claims speak; of those on populations `population_claims`, of the last `simultaneous_claims`.
 TABLES = ("pairs", "best", "barriers", "widths", "simultaneous")
 
@@ -264,14 +266,15 @@ def text(summary, verdicts, comparison):
         numbers, judged = (rows[(rows[STUDY] == list(study)).all(axis=1)] for rows in (summary, verdicts))
         blocks += [_numbers(numbers)] if len(numbers) else []
         blocks += [_claims(judged)] if len(judged) else []
-    return "\n\n".join([*blocks, _comparison(comparison)]) + "\n"
+    return "\n\n".join([*blocks, comparison_text(comparison)]) + "\n"
 
 
 def _title(study):
     return " / ".join(name for name in study if name not in ("", "none"))
 
 
-def _numbers(summary):
+def number_rows(summary):
+    """Header and rows of cells: curves and alignments of one study (`tables.SUMMARY`), mean ± deviation over pairs."""
     shown = [
         *[("endpoint_accuracy", 100, 1), ("mean_accuracy", 100, 1), ("minimum_accuracy", 100, 1)],
         *[("loss_barrier_linear", 1, 3), ("error_barrier_linear", 100, 1)],
@@ -283,9 +286,11 @@ def _numbers(summary):
         rows.append([curve, alignment, *numbers, f"{cells['n'].iloc[0]:.0f}"])
     # The straight line and the unaligned pair are what the others are compared with: they come first.
     rows.sort(key=lambda row: (row[0] != "linear", row[0], row[1] != "none", row[1]))
-    header = ["curve", "alignment", "endpoints", "mean", "minimum", "loss barrier", "error barrier", "n"]
-    title = "Test accuracy (%), and barriers above the endpoints' interpolant (loss: nats, error: points)"
-    return f"{title}\n\n{aligned([header, *rows], left=2)}"
+    return [["curve", "alignment", "endpoints", "mean", "minimum", "loss barrier", "error barrier", "n"], *rows]
+
+
+def _numbers(summary):
+    return f"{NUMBERS}\n\n{aligned(number_rows(summary), left=2)}"
 
 
 def _claims(verdicts):
@@ -303,21 +308,26 @@ def _claims(verdicts):
     return "\n\n".join(parts)
 
 
+def judged_row(row):
+    """The cells, as JUDGED names them, of one row of verdicts (VERDICT_COLUMNS) on which something was measured."""
+    scale, digits = (100, 1) if row["unit"] == "points" else (1, 3)
+    margin = f"{number(row['measured'], row['std'], scale, digits, '+')} {row['unit']}"
+    tolerance = f" (Tolerance: {scale * row['tolerance']:.{digits}f} {row['unit']}.)" if row["tolerance"] else ""
+    worst = number(row["worst"], np.nan, scale, digits, "+")
+    return [row["verdict"], margin, worst, str(row["n"]), f"{row['statement']}{tolerance}"]
+
+
 def _judged(verdicts):
-    rows, statements = [["verdict", "margin", "worst", "n"]], ["claim"]
-    for row in verdicts.to_dict("records"):
-        scale, digits = (100, 1) if row["unit"] == "points" else (1, 3)
-        margin = f"{number(row['measured'], row['std'], scale, digits, '+')} {row['unit']}"
-        rows.append([row["verdict"], margin, number(row["worst"], np.nan, scale, digits, "+"), str(row["n"])])
-        tolerance = f" (Tolerance: {scale * row['tolerance']:.{digits}f} {row['unit']}.)" if row["tolerance"] else ""
-        statements.append(f"{row['statement']}{tolerance}")
+    found = [JUDGED, *map(judged_row, verdicts.to_dict("records"))]
+    rows, statements = [cells[:-1] for cells in found], [cells[-1] for cells in found]
     lines = aligned(rows, left=1).splitlines()
     indent = " " * (len(lines[0]) + 2)
     wrapped = (f"\n{indent}".join(textwrap.wrap(statement, WIDTH - len(indent))) for statement in statements)
     return "\n".join(f"{line}  {statement}" for line, statement in zip(lines, wrapped))
 
 
-def _comparison(comparison):
+def comparison_text(comparison):
+    """How many of a run's numbers agree with published ones, and which do not at all, from what `compare` gives."""
     if comparison.empty:
         return "Published numbers: none for this config."
     counts = comparison["comparison"].value_counts()

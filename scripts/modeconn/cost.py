@@ -1,4 +1,4 @@
-"""What belongs to one run and not to its result: a small file beside the output, which no rule reads."""
+"""Write what a job has cost (seconds, memory, device) to a file beside its output, which no rule reads."""
 
 import json
 import os

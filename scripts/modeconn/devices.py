@@ -1,4 +1,4 @@
-"""The GPU of a job: each its own on a machine with several, without asking torch."""
+"""Give each job a GPU of its own on a machine with several, by locks, without importing torch."""
 
 import contextlib
 import fcntl

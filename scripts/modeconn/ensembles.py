@@ -1,4 +1,4 @@
-"""Networks that answer together."""
+"""Ensembles: networks that answer by the mean of their softmax."""
 
 import math
 

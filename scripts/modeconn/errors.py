@@ -1,4 +1,4 @@
-"""How programs end at a user's mistake, or where the machine refuses: by one line, without a traceback."""
+"""End a program in one line, without a traceback, at a user's mistake or where the machine refuses."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""One spelling, and one short name, for one value."""
+"""Canonical JSON of a value, and a short hash of it."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What a program reads has to belong together: artifacts are checked against each other and against the job.
+"""Check that the artifacts that a program reads belong together and to its job.
 
 An artifact records, as `inputs`, the checksums of what its own program read, by the name of the argument, and as `job`
 the values and names of its job. A permutation of other networks, bends of another permutation, or the networks of

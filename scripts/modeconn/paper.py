@@ -79,10 +79,10 @@ def _relevant(quantity):
     return lambda values: {kind: value for kind, value in values.items() if kind not in between}
 
 
-def text(rows):
-    """The table for a terminal: a block for each network and data set that was run, then what was not."""
+def blocks(rows):
+    """(header and rows of cells of each network and data set that was run, notes on settings and on what was not)."""
     settings = _settings(rows)
-    blocks, absent = [], []
+    found, absent = [], []
     for (network, dataset), block in rows.groupby(["paper_network", "paper_dataset"], sort=False):
         if (block["within_spread"] == "not run").all():
             absent.append(f"{network} on {dataset}")
@@ -91,16 +91,21 @@ def text(rows):
         for row in block.to_dict("records"):
             what = row["quantity"].partition("_")[0] if not row["quantity"].startswith("endpoint") else ""
             lines.append([row["paper_curve"], what, *_cells(row), _verdict(row, settings)])
-        blocks.append(aligned(lines, left=2))
-    if not blocks:
-        return f"{TITLE}: no cell of it is in this config.\n"
+        found.append(lines)
     notes = [f"[{mark}] {SETTING}: {setting}" for setting, mark in settings.items()]
-    notes += [f"Not run: {', '.join(absent)}."] if absent else []
+    return found, notes + ([f"Not run: {', '.join(absent)}."] if absent else [])
+
+
+def text(rows):
+    """The table for a terminal: a block for each network and data set that was run, then what was not."""
+    found, notes = blocks(rows)
+    if not found:
+        return f"{TITLE}: no cell of it is in this config.\n"
     wrapped = "\n".join(
         textwrap.fill(note, 100, initial_indent="  ", subsequent_indent="      ", break_long_words=False)
         for note in notes
     )
-    return "\n\n".join([TITLE, *blocks, wrapped]).rstrip() + "\n"
+    return "\n\n".join([TITLE, *(aligned(block, left=2) for block in found), wrapped]).rstrip() + "\n"
 
 
 def page(rows):

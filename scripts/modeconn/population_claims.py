@@ -8,15 +8,22 @@ tolerance, a claim shows if m is above RESOLUTION standard errors, does not show
 close to say otherwise.
 """
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 
 from modeconn import tables
-from modeconn.claims import RESOLUTION, STUDY, VERDICT_COLUMNS, names_of, verdict_row
+from modeconn.claims import RESOLUTION, STUDY, VERDICT_COLUMNS, WIDTH, names_of, verdict_row
 from modeconn.text import aligned, number
 
 QUANTITIES = tuple(name for name in tables.BARRIERS.columns if "barrier" in name)
 CONNECTED = 0.02  # error above the interpolant below which two networks count as connected (Sharma et al. 2024)
+
+NUMBERS = (
+    "Barriers between all pairs (test loss above the worse end: nats; error above the interpolant:\n"
+    f"points), mean and deviation over n pairs; connected: error barrier below {CONNECTED:.0%}"
+)
 
 
 def judge(claims: pd.DataFrame, barriers: pd.DataFrame) -> pd.DataFrame:
@@ -72,31 +79,33 @@ def text(barriers: pd.DataFrame, verdicts: pd.DataFrame) -> str:
     blocks = []
     for (dataset, recipe), rows in barriers[barriers["split"] == "test"].groupby(["dataset", "recipe"]):
         title = f"{dataset} / {recipe}"
-        lines: list[list[str]] = [["network", "alignment", "units", "loss barrier", "error barrier", "connected", "n"]]
-        for (_, network, alignment), pairs in tables.corrected(rows, " + ").groupby(["width", "network", "alignment"]):
-            loss, error = pairs["loss_barrier_max_endpoint"], pairs["error_barrier_linear"]
-            lines.append(
-                [
-                    *[str(network), str(alignment), f"{pairs['width'].iloc[0]:.0f}"],
-                    *[number(loss.mean(), loss.std(), 1, 3), number(error.mean(), error.std(), 100, 1)],
-                    *[f"{(error < CONNECTED).mean():.0%}", str(len(pairs))],
-                ]
-            )
-        head = (
-            "Barriers between all pairs (test loss above the worse end: nats; error above the interpolant:\n"
-            f"points), mean and deviation over n pairs; connected: error barrier below {CONNECTED:.0%}"
-        )
-        blocks += [f"{title}\n{'=' * len(title)}", f"{head}\n\n{aligned(lines, left=2)}"]
+        blocks += [f"{title}\n{'=' * len(title)}", f"{NUMBERS}\n\n{aligned(number_rows(rows), left=2)}"]
         judged = verdicts[(verdicts["dataset"] == dataset) & (verdicts["recipe"] == recipe)]
         order = rows.drop_duplicates("network").sort_values("width")["network"].tolist()
         blocks.append("\n".join(_said(judged, order)))
     return "\n\n".join(blocks) + "\n" if blocks else ""
 
 
+def number_rows(rows: pd.DataFrame) -> list[list[str]]:
+    """Header and rows of cells: the barriers of each network and alignment, from `tables.BARRIERS` of one recipe."""
+    lines = [["network", "alignment", "units", "loss barrier", "error barrier", "connected", "n"]]
+    for (_, network, alignment), pairs in tables.corrected(rows, " + ").groupby(["width", "network", "alignment"]):
+        loss, error = pairs["loss_barrier_max_endpoint"], pairs["error_barrier_linear"]
+        lines.append(
+            [
+                *[str(network), str(alignment), f"{pairs['width'].iloc[0]:.0f}"],
+                *[number(loss.mean(), loss.std(), 1, 3), number(error.mean(), error.std(), 100, 1)],
+                *[f"{(error < CONNECTED).mean():.0%}", str(len(pairs))],
+            ]
+        )
+    return lines
+
+
 def _said(verdicts, networks):
     """Each claim, and of which networks it was found to show, not to show, or neither."""
     for _, rows in verdicts.groupby("claim", sort=False):
         found = dict(zip(rows["network"], rows["verdict"]))
-        yield rows["statement"].iloc[0]
+        yield textwrap.fill(rows["statement"].iloc[0], WIDTH)
         for verdict in dict.fromkeys(rows["verdict"]):
-            yield f"    {verdict}: {', '.join(name for name in networks if found.get(name) == verdict)}"
+            line = f"{verdict}: {', '.join(name for name in networks if found.get(name) == verdict)}"
+            yield textwrap.fill(line, WIDTH, initial_indent="    ", subsequent_indent="        ")

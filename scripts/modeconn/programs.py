@@ -1,4 +1,4 @@
-"""What every program of the workflow does alike: its arguments, its device, its cost row, its errors.
+"""What all computing programs share: arguments, device, progress, cost, errors.
 
 A program is `run(parser, main)`; `main(arguments, job)` does the work. A user's mistake, and whatever
 the machine refuses, is one line on standard error and exit code 1; a traceback is left for our own mistakes.

@@ -1,4 +1,4 @@
-"""Long work that survives being stopped: its state is kept beside its output, and it goes on with the same bits.
+"""Checkpoints of long jobs: a state beside the output, from which a job that was stopped resumes with the same bits.
 
 The state file is named by a hash of everything that decides the result, so the state of another
 recipe, source or input is never taken up, and undoing an edit resumes it. It is written whole or not at

@@ -1,4 +1,4 @@
-"""One Snakemake at a time in a folder: a kernel lock, which ends with the process that holds it, however it ends."""
+"""A lock: one Snakemake at a time in a folder. The kernel releases it when the process that holds it ends."""
 
 import fcntl
 import os
@@ -24,3 +24,15 @@ def hold(path):
     now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
     os.write(descriptor, f"process {os.getpid()} on {platform.node()}, since {now}\n".encode())
     _held.append(descriptor)
+
+
+def holder(path):
+    """Who holds the lock at `path`, as `hold` has written it; None where nobody does."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return Path(path).read_text(encoding="utf-8").strip()
+    return None

@@ -61,6 +61,7 @@ def judge_widths(claims: pd.DataFrame, barriers: pd.DataFrame) -> pd.DataFrame:
         pattern = rf"(narrowest|widest)_\w+_({'|'.join(QUANTITIES)})"
         names = names_of(claim, pattern, f"<narrowest or widest>_<alignment>_<quantity>, with {', '.join(QUANTITIES)}")
         rows = barriers[(barriers["split"] == claim["split"]) & (barriers["attack"] == claim["attack"])]
+        rows = tables.corrected(rows, "_")
         for (dataset, recipe, attack), of_recipe in rows.groupby(["dataset", "recipe", "attack"]):
             ends = {"narrowest": of_recipe["width"].min(), "widest": of_recipe["width"].max()}
             if ends["narrowest"] == ends["widest"]:

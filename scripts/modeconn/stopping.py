@@ -1,4 +1,4 @@
-"""How Snakemake ends: told to by SIGTERM, once its jobs have saved their state; by Ctrl-C while it plans, at once.
+"""Stop Snakemake: at SIGTERM once its jobs have saved their state, at Ctrl-C while it plans at once.
 
 Its own handler (9.27) takes a lock in the main thread, which that thread may hold at the moment of the signal: then it
 waits for itself for good. It also lets jobs run to their end, be that hours, where the signal was for Snakemake alone.

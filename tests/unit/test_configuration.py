@@ -399,6 +399,8 @@ def test_defaults_are_filled_in_at_every_depth():
         },
         "attack": None,
         "population": 1,
+        "keep": [],
+        "pruning": None,
     }
     assert config["networks"]["mlp"]["hidden"] == [512, 512, 512]
     assert "hidden" not in config["networks"]["tinyten"]

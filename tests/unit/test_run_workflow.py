@@ -2,10 +2,12 @@
 
 import json
 import os
+import pty
 import shutil
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -226,3 +228,26 @@ def test_a_signal_after_the_end_finds_nobody_to_tell(checkout):
     signal.raise_signal(signal.SIGINT)
     assert run.wait() == 0
     assert run.code == 128 + signal.SIGTERM
+
+
+def test_on_a_terminal_what_is_said_goes_above_one_line_of_progress(checkout, monkeypatch):
+    """The process ends once the line was asked for, so it is drawn at least once."""
+    asked = checkout / "asked"
+
+    def status(plan):
+        asked.touch()
+        return SimpleNamespace(line="curves: 1 of 2 jobs done")
+
+    code = f"import os, time\nprint('Job 1', flush=True)\nwhile not os.path.exists({str(asked)!r}): time.sleep(0.01)"
+    reader, terminal = pty.openpty()
+    monkeypatch.setattr(run_workflow, "OFTEN", 0)
+    monkeypatch.setattr(run_workflow.progress, "status", status)
+    with os.fdopen(terminal, "w") as stderr, monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", stderr)
+        assert run_workflow.Run([sys.executable, "-c", code], dict(os.environ), plan=object()).wait() == 0
+        said = os.read(reader, 4096).decode()
+    os.close(reader)
+    assert said.count("Job 1") == 1
+    assert "\r\033[Kcurves: 1 of 2 jobs done" in said
+    # It is erased at the end: what follows begins on a line of its own.
+    assert said.rpartition("jobs done")[2].startswith("\r\033[K")

@@ -189,7 +189,7 @@ def test_the_largest_study_is_as_many_submissions_as_the_readme_says(checkout):
     planned = {rule: count for rule, count in checkout.planned().items() if rule not in here}
     alone = sum(count for rule, count in planned.items() if rule not in profile["groups"])
     groups = {profile["groups"][rule] for rule in planned if rule in profile["groups"]}
-    assert f"{alone + len(groups):,} submissions" in (PROJECT / "README.md").read_text()
+    assert f"{alone + len(groups):,} submissions" in (PROJECT / "workflow/README.md").read_text()
 
 
 def test_who_estimates_statistics_on_augmented_images_is_told_how():

@@ -50,6 +50,15 @@ def test_a_run_leaves_report_tables_figures_and_a_summary(finished):
     report = (run / "report.html").read_text()
     # Everything is inside: whatever it shows it shows offline.
     assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="https?:', report)
+    # Every figure with its words, the main one twice; every verdict and the numbers before them.
+    figures = list((run / "figures").rglob("*.svg"))
+    assert report.count("<img ") == len(re.findall(r'<img [^>]*alt="[^"]+', report)) == len(figures) + 1
+    answer = report.partition('<h2 id="figures">')[0]
+    verdicts = pd.read_csv(run / "tables/claims.csv", keep_default_na=False)
+    assert all(statement in answer for statement in verdicts["statement"])
+    summary = pd.read_csv(run / "tables/summary.csv", keep_default_na=False)
+    minima = summary[(summary["quantity"] == "minimum_accuracy") & (summary["split"] == "test")]["mean"]
+    assert len(minima) == 18 and all(f">{100 * mean:.1f}</td>" in answer for mean in minima)
     points = pd.read_csv(run / "tables/curves.csv", keep_default_na=False)
     # 14 curves at 3 points on 2 splits, and 4 of them attacked on one.
     assert len(points) == 14 * 3 * 2 + 4 * 3

@@ -211,12 +211,13 @@ SHOWN_FILES = [path for rule in SHOWING for path in getattr(rules, rule).output]
 
 
 rule write_report:
-    """Snakemake's own report, asked for by the complete config, so that it shows what this run has made."""
+    """One page with everything in it. Snakemake's own report, with runtimes and source, is made by its --report."""
     input:
         FIGURES,
         SHOWN_FILES,
         config=rules.write_config.output,
         captions=sorted(os.path.relpath(path) for path in Path(ROOT, "workflow/report").glob("*.rst")),
+        remarks=PLAN.outputs("prepare_data", "remarks"),
     output:
         f"{RUN}/report.html",
     log:
@@ -225,15 +226,13 @@ rule write_report:
     conda:
         "../../envs/figures.yaml"
     params:
-        snakefile=os.path.relpath(workflow.main_snakefile),
-        labels={name: figure.label for name, figure in registry.FIGURES.items()},
+        program=program("write_report"),
+        code=fingerprint("write_report"),
         check=program("check_shown"),
         planned=digest(canonical(config)),
     message:
         "write the report, {output}"
     shell:
-        # Snakemake's reporter takes files as they are.
         "python {params.check:q} --config {input.config:q} --planned {params.planned} > {log:q} 2>&1"
-        " && snakemake figures tables --report {output:q} --snakefile {params.snakefile:q}"
-        " --configfile {input.config:q}"
-        " --workflow-profile none --nolock >> {log:q} 2>&1"
+        " && python {params.program:q} --config {input.config:q} --captions {input.captions:q}"
+        " --remarks {input.remarks:q} --output {output:q} >> {log:q} 2>&1"

@@ -1,4 +1,4 @@
-"""How far long work on data has come."""
+"""Show the progress of long work on data."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What the families have in common."""
+"""Layers that several families of networks share."""
 
 from collections import OrderedDict
 

@@ -1,0 +1,19 @@
+"""Say from another terminal how far the run of a config is: jobs done, running, failed and waiting, and time left."""
+
+import argparse
+
+from modeconn import configuration, errors, progress
+from modeconn.plan import Plan
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--config", required=True, metavar="YAML", help="what is run")
+    arguments = parser.parse_args()
+    plan = Plan(configuration.completed(arguments.config), configuration.schema())
+    print("\n".join(progress.report(progress.status(plan))))
+
+
+if __name__ == "__main__":
+    with errors.in_one_line():
+        main()

@@ -1,0 +1,72 @@
+"""Documents: links lead somewhere, commands exist, tables of contents are complete, and the front page is short."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+PAGES = sorted(path for path in PROJECT.glob("*.md")) + sorted(
+    path for folder in ("config", "envs", "results", "tests", "workflow") for path in (PROJECT / folder).glob("*.md")
+)
+LONG = 60  # lines, about two screens
+
+
+def anchors(page):
+    """The anchors of the headings of a page, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if re.match(r"https?:|mailto:", target):
+            continue
+        place, _, anchor = target.partition("#")
+        there = (page.parent / place).resolve() if place else page
+        assert there.exists(), target
+        if anchor:
+            assert anchor in anchors(there), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_a_long_page_of_ours_has_a_table_of_contents(page):
+    text = page.read_text(encoding="utf-8")
+    if len(text.splitlines()) <= LONG or page.name != "README.md" or page.parent == PROJECT:
+        return
+    found = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    listed = re.findall(r"\[([^\]]+)\]\(#", text.partition("\n## ")[0])
+    assert listed == found
+
+
+def test_the_front_page_is_short():
+    assert len((PROJECT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def commands():
+    """Each `make` command of the documents, from the shell's blocks and from the text."""
+    found = set()
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        found |= {line.partition("#")[0].strip() for line in re.findall(r"^make .*$", text, re.MULTILINE)}
+        found |= set(re.findall(r"`((?:[A-Z_]+=\S+ )?make [^`]+)`", text))
+    return sorted(found)
+
+
+def test_each_make_command_of_the_documents_has_a_target_and_a_config():
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    found = commands()
+    assert {"make reproduce", "make test", "make status"} <= set(found)
+    for command in found:
+        target = re.search(r"make (?:\w+=\S+ )*([a-z-]+)", command)
+        assert target and re.search(rf"^{target[1]}:", makefile, re.MULTILINE), command
+        for config in re.findall(r"CONFIG=(config/\S+\.yaml)", command):
+            assert (PROJECT / config).is_file() or config == "config/my.yaml", command
+
+
+def test_the_help_of_make_lists_what_the_documents_name():
+    done = subprocess.run(["make", "--silent", "help"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    for target in ("reproduce", "why", "status", "cost", "archive", "test", "lint"):
+        assert f"make {target} " in done.stdout

@@ -1,0 +1,78 @@
+"""The page of a run: it answers first, shows every figure and number, and loads nothing."""
+
+import re
+import runpy
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from modeconn import web
+
+PROJECT = Path(__file__).parents[2]
+VOID = {"meta", "img", "input", "br", "link"}
+OPTIONAL_ENDS = {"td", "th", "tr", "p", "li"}
+
+
+class Checker(HTMLParser):
+    """Collects what does not fit: an end without its start, an image without words, something to load."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.wrong, self.images = [], [], 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        if tag == "img":
+            self.images += 1
+            if not given.get("alt"):
+                self.wrong.append("an image without alternative text")
+        if re.match(r"https?:|//", given.get("src") or "") or tag in ("script", "link"):
+            self.wrong.append(f"{tag} loads something")
+        if tag not in VOID | OPTIONAL_ENDS:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in OPTIONAL_ENDS and (not self.open or self.open.pop() != tag):
+            self.wrong.append(f"</{tag}> ends nothing")
+
+
+def test_a_page_is_whole_and_escapes_what_it_is_given():
+    body = [
+        web.paragraph("a < b & c"),
+        web.items(["<script>"]),
+        web.table([["name", "n"], ["<b>", "1"]], left=1),
+        web.switch("s", {"all": web.figure(b"<svg/>", 'say "x"', ["<p>c</p>"]), "one": web.figure(b"", "y", [])}),
+        web.opening("more <", web.rich("First **strong**.\n\nThen ``a_b`` and *em*.")),
+    ]
+    page = web.page("a & b", body)
+    checked = Checker(page)
+    assert (checked.wrong, checked.open, checked.images) == ([], [], 2)
+    assert "a &lt; b &amp; c" in page and "<script>" not in page
+    assert "<p>First <strong>strong</strong>.</p><p>Then <code>a_b</code> and <em>em</em>.</p>" in page
+    assert page.count(" checked>") == 1
+    assert '<td class="number">1</td>' in page
+
+
+def test_a_switch_of_one_figure_is_the_figure():
+    assert web.switch("s", {"all": "<figure></figure>"}) == "<figure></figure>"
+
+
+def test_contents_are_the_headings_that_can_be_reached():
+    body = ['<h2 id="not-run">Not run</h2>', "<h2>Other</h2>"]
+    assert web.contents(body) == '<nav><a href="#not-run">Not run</a></nav>'
+
+
+@pytest.mark.parametrize("caption", sorted((PROJECT / "workflow/report").glob("*.rst")), ids=lambda path: path.stem)
+def test_captions_use_only_the_marks_that_the_page_knows(caption):
+    text = caption.read_text(encoding="utf-8")
+    if "{" in text:  # of Snakemake's own report
+        return
+    for paragraph in web.rich(text):
+        assert not re.search(r"\*|`|^\.\. |_ ", re.sub(r"<code>.*?</code>", "", paragraph)), paragraph
+
+
+def test_every_figure_has_a_caption():
+    registry = runpy.run_path(str(PROJECT / "scripts/modeconn/figures/registry.py"))
+    assert [name for name in registry["FIGURES"] if not (PROJECT / f"workflow/report/{name}.rst").is_file()] == []
