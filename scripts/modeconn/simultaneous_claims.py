@@ -104,7 +104,9 @@ def by_origin(rows: pd.DataFrame) -> pd.DataFrame:
         origins = {"first": found_at == moments[0], "last": found_at == moments[-1], "own": found_at == cells["moment"]}
         # Epochs count but the last, which a permutation for all of training is taken from; levels but the first.
         counts = cells["moment"] != (moments[-1] if along == "epochs" else moments[0])
-        for origin in ["own"] if unpermuted else ORIGINS:
+        # The last level's permutation is measured at that level alone.
+        known = ["own"] if unpermuted else [name for name in ORIGINS if (along, name) != ("levels", "last")]
+        for origin in known:
             means = cells[counts & origins[origin]].groupby("pair")[list(QUANTITIES)].mean()
             columns |= {f"{alignment}_{along}_{origin}_{name}": means[name] for name in QUANTITIES if len(means)}
     return pd.DataFrame(columns)

@@ -159,8 +159,8 @@ SIMULTANEOUS_SUMMARY = Table(
     key=[*STUDY, "alignment", "along", "split", "attack", "permutation", "moment", "quantity"],
 )
 FIXED_POINTS = Table(  # share: of the group's channels, those that the permutations of both moments place alike
-    columns=[*ALIGNMENT, "along", "group", "position", "size", "moment", "other", "share"],
-    key=[*ALIGNMENT, "along", "moment", "other", "position"],
+    columns=[*ALIGNMENT, "along", "group", "position", "size", "moment", "other_moment", "share"],
+    key=[*ALIGNMENT, "along", "moment", "other_moment", "position"],
 )
 PUBLISHED = Table(  # numbers of a paper: what it calls the cell, its names in the paper's config, the number
     columns=[

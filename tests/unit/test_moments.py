@@ -276,7 +276,6 @@ def test_a_claim_on_moments_is_the_mean_over_those_that_count():
         "weight_epochs_last": pytest.approx([0.15, 0.25]),
         "weight_epochs_own": pytest.approx([0.3, 0.3]),
         "weight_levels_first": pytest.approx([1.5, 1.6]),
-        "weight_levels_last": [5.0, 5.0],
         "weight_levels_own": [4.0, 4.0],
     }
     last, own = (f"weight_epochs_{origin}_error_barrier_linear" for origin in ("last", "own"))

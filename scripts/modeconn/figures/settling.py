@@ -18,7 +18,7 @@ TITLES = {"epochs": "with the last epoch", "levels": "with the dense networks"}
 
 def draw(rows, title):
     """A figure from the rows of one data set and recipe (`tables.FIXED_POINTS`): networks and alignments by along."""
-    both = {"moment": "other", "other": "moment"}
+    both = {"moment": "other_moment", "other_moment": "moment"}
     rows = pd.concat([rows, rows.rename(columns=both)]).assign(share=lambda rows: 100 * rows["share"])
     along = drawing.in_order(rows["along"], TITLES)
     places = list(dict.fromkeys(rows[["network", "alignment"]].itertuples(index=False, name=None)))
@@ -27,8 +27,8 @@ def draw(rows, title):
     for (network, alignment), panels in zip(places, axes):
         for kind, panel in zip(along, panels):
             one = rows[(rows["network"] == network) & (rows["alignment"] == alignment) & (rows["along"] == kind)]
-            reference = one["other"].max() if kind == "epochs" else one["other"].min()
-            grid = one[one["other"] == reference].pivot_table(index="position", columns="moment", values="share")
+            reference = one["other_moment"].max() if kind == "epochs" else one["other_moment"].min()
+            grid = one[one["other_moment"] == reference].pivot_table(index="position", columns="moment", values="share")
             drawn = panel.pcolormesh(grid, vmin=0, vmax=100, cmap="viridis")
             drawn.set_edgecolor("face")  # or PDF viewers show seams
             label_cells(panel, grid, lambda share: share < 50)
