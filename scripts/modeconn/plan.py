@@ -8,7 +8,7 @@ that are compared (1-2, a pair; 1to50), {attacks} (identities joined by +, or no
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from itertools import product
 from typing import NamedTuple
 
@@ -171,7 +171,7 @@ def block_of(seed: int, size: int) -> str:
     return f"{first}-{first + size - 1}" if size > 1 else str(seed)
 
 
-@lru_cache
+@cache
 def _code(rule, modules):
     """The fingerprint of a rule's program: ten thousand jobs have a dozen."""
     return fingerprint(rule, modules)
