@@ -75,8 +75,9 @@ connect: $(VENV)/installed ## say whether two networks of one's own, A and B, ar
 archive: $(VENV)/installed ## pack what CONFIG has made into one file to publish; WEIGHTS=1: with its networks
 	@python scripts/archive.py --config "$(CONFIG)" $(if $(filter 1,$(WEIGHTS)),--weights)
 
-test: $(VENV)/installed ## run the tests
-	python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# Files in the order of testpaths, the longest first, so that no process ends long before the others.
+test: $(VENV)/installed ## run the tests; COVERAGE=1: and say which lines of scripts/ no process of pytest ran
+	python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=term-missing:skip-covered)
 
 test-cluster: $(VENV)/installed ## run the tests on a SLURM of their own (slurm-wlm and munge have to be installed)
 	python -m pytest tests/cluster --require-slurm

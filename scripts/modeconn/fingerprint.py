@@ -8,7 +8,7 @@ positions, comments and docstrings, and the same on every supported version of P
 import ast
 import hashlib
 import sys
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parent.parent
@@ -96,16 +96,22 @@ def _path(module):
     raise ValueError(f"module {module} does not exist under {SCRIPTS.name}/")
 
 
-@lru_cache
+@cache
 def _read(path):
     """(hash, imported project modules) of one source file."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    digest = hashlib.sha256(repr(_plain(tree)).encode()).hexdigest()[:8]
-    return digest, tuple(_imports(tree))
+    digest, names = _parsed(path.read_text(encoding="utf-8"))
+    return digest, tuple(name for name in names if _is_module(name))
+
+
+@cache
+def _parsed(source):
+    """(hash, what is imported from the project: modules, and names inside them) of a source text."""
+    tree = ast.parse(source)
+    return hashlib.sha256(repr(_plain(tree)).encode()).hexdigest()[:8], tuple(_imports(tree))
 
 
 def _imports(tree):
-    """Project modules that a module imports at its own level."""
+    """What a module imports from the project at its own level: modules, and names that may be modules."""
     for node in tree.body:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -115,7 +121,7 @@ def _imports(tree):
         else:
             continue
         for name in names:
-            if name.split(".")[0] == PACKAGE and _is_module(name):
+            if name.split(".")[0] == PACKAGE:
                 yield name
 
 

@@ -9,7 +9,7 @@ and {moments}, the epochs or levels of pruning that networks are taken at (epoch
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from itertools import product
 from typing import NamedTuple
 
@@ -200,7 +200,7 @@ def block_of(seed: int, size: int) -> str:
     return f"{first}-{first + size - 1}" if size > 1 else str(seed)
 
 
-@lru_cache
+@cache
 def _code(rule, modules):
     """The fingerprint of a rule's program: ten thousand jobs have a dozen."""
     return fingerprint(rule, modules)

@@ -147,12 +147,15 @@ def test_a_damaged_artifact_is_named_with_the_rule_that_makes_it(checkout, damag
     if damage == "bit":
         whole[-1] ^= 1
     path.write_bytes(whole if damage == "bit" else whole[:-100])
-    done = checkout.snakemake("--cores", "2", "curves")
+    # One of the many that read it.
+    (reader,) = (checkout.path / "results").glob("evaluations/*/*/standard-*/1-2/none/linear-*/evaluation-*.csv")
+    reader = str(reader.relative_to(checkout.path))
+    done = checkout.snakemake("--cores", "2", reader)
     output = done.stdout + done.stderr
     assert done.returncode != 0 and "Traceback" not in output
     assert f"{path.relative_to(checkout.path)} is damaged" in output and "run rule train again" in output
     path.unlink()
-    checkout.run("--cores", "2", "curves")
+    checkout.run("--cores", "2", reader)
     assert checkout.planned("curves") == {}
 
 
@@ -177,30 +180,37 @@ def test_a_damaged_figure_is_not_taken_into_a_report(checkout):
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "words"),
+    ("source", "target", "reader", "words"),
     [
         (
             "robust-*/seeds1.safetensors",
             "standard-*/seeds1.safetensors",
+            "none/linear",
             "is of recipe robust, and this job of standard",
         ),
         (
             "1-2/weight-*.safetensors",
             "1-2/activation-*.safetensors",
+            "activation-*/linear",
             "is of alignment weight, and this job of activation",
         ),
-        ("1-2/random-*/bezier-*.safetensors", "1-2/weight-*/bezier-*.safetensors", "was made from other permutation"),
+        (
+            "1-2/random-*/bezier-*.safetensors",
+            "1-2/weight-*/bezier-*.safetensors",
+            "weight-*/bezier",
+            "was made from other permutation",
+        ),
     ],
 )
-def test_a_whole_artifact_of_another_job_is_refused(checkout, source, target, words):
+def test_a_whole_artifact_of_another_job_is_refused(checkout, source, target, reader, words):
     """Copied over the right one it has a checksum that fits; what it records does not."""
     (theirs,), (ours,) = (
         [p for p in (checkout.path / "results").rglob(pattern) if "standard" in str(p) or "seeds" in p.name]
         for pattern in (source, target)
     )
     shutil.copy2(theirs, ours)
-    forget(checkout, "evaluations/*/*/standard-*/1-2/*/*/evaluation-????????-none.csv")
-    done = checkout.snakemake("--cores", "2", "curves")
+    (points,) = forget(checkout, f"evaluations/*/*/standard-*/1-2/{reader}-*/evaluation-????????-none.csv")
+    done = checkout.snakemake("--cores", "2", str(points))
     output = done.stdout + done.stderr
     assert done.returncode != 0 and "Traceback" not in output
     assert words in output
@@ -262,7 +272,8 @@ def test_a_clock_that_was_set_back(checkout):
     for path in (checkout.path / "results").rglob("*"):
         os.utime(path, (tomorrow, tomorrow))
     assert checkout.planned() == {}
-    with checkout.configured(lambda config: config["curves"]["bezier"].update(optimizer={"learning_rate": 0.02})):
+    with checkout.configured(lambda config: config["activations"].update(points=2)):
+        assert checkout.planned()["evaluate_activations"] == 2
         checkout.run("--cores", "2")
         assert checkout.planned() == {}
     assert checkout.planned("curves") == {}

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import re
+import shutil
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from modeconn import configuration, plan
 from workflow.checkout import FIGURES, PROJECT, TINY, Checkout
 from workflow.edits import ALL
 
@@ -80,8 +82,18 @@ def test_permuting_an_endpoint_changes_only_what_lies_between(finished):
 
 
 def test_one_core_and_two_give_the_same_bytes(finished, tmp_path):
-    alone = Checkout(tmp_path / "project")
-    alone.run("--cores", "1")
+    """The last job of each rule, and all tables, made again with one core."""
+    alone = finished.copy(tmp_path / "project")
+    complete = copy.deepcopy(TINY)
+    configuration.complete(complete, configuration.schema())
+    last = {job.rule: job for job in plan.Plan(complete, configuration.schema()).jobs}
+    assert last.keys() == ALL.keys()
+    jobs = [plan.Made(job, next(iter(plan.RULES[job.rule].outputs))).path for job in last.values()]
+    tables = [f"results/tiny/tables/{path.name}" for path in (alone.path / "results/tiny/tables").glob("*.csv")]
+    for targets in (jobs, [*tables, "results/tiny/summary.txt"]):
+        before = {path: (alone.path / path).stat().st_mtime_ns for path in targets}
+        alone.run("--cores", "1", "--force", *targets)
+        assert all((alone.path / path).stat().st_mtime_ns > time for path, time in before.items())
     ours, theirs = alone.artifacts(), finished.artifacts()
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if ours[name] != theirs[name]] == []
