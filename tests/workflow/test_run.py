@@ -3,7 +3,6 @@
 import copy
 import itertools
 import re
-import shutil
 import subprocess
 import sys
 
