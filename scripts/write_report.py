@@ -12,7 +12,18 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from modeconn import claims, drawing, errors, files, manifests, paper, population_claims, tables, web
+from modeconn import (
+    claims,
+    drawing,
+    errors,
+    files,
+    manifests,
+    paper,
+    population_claims,
+    simultaneous_claims,
+    tables,
+    web,
+)
 from modeconn.figures import registry
 from modeconn.studies import STUDIES
 
@@ -32,8 +43,12 @@ QUESTIONS = {
         "Of many networks of each width, how high are the barriers between all pairs, and does matching the order of "
         "their neurons remove them (Kalaivanan 2023)?"
     ),
+    "simultaneous": (
+        "Does one permutation serve two networks at every epoch of their training, and at every level of pruning; and "
+        "are three networks connected in the frame of one (Sharma et al. 2024)?"
+    ),
 }
-# What the verdicts of a study mean (`claims`, `population_claims`).
+# What the verdicts of a study mean (`claims`, `population_claims`, `simultaneous_claims`).
 MEANINGS = {
     "alignment": (
         "Of pairs: the margin is by how much a claim holds, mean ± standard deviation over n pairs of networks; worst "
@@ -44,10 +59,14 @@ MEANINGS = {
         "Of many networks: the margin is the mean over all pairs of n networks ± its standard error (jackknife over "
         "networks), worst that of a single pair. A claim shows if the mean is above two standard errors."
     ),
+    "simultaneous": (
+        "Of pairs at many moments: the margin is the mean over moments, ± the standard deviation over n pairs. A claim "
+        "shows if the mean is above two standard errors."
+    ),
 }
 VERDICTS = ("shows", "does not show", "too close to say", "too few to say", "at chance", "identical", "not run")
 # Of several figures the first that there is comes with the answer.
-MAIN = ("curves", "barriers")
+MAIN = ("curves", "barriers", "trajectories")
 MOST_PAIRS = 8  # that a caption names
 
 
@@ -130,6 +149,11 @@ def numbers(run: Run) -> list[str]:
         body.append(web.paragraph(population_claims.NUMBERS + "."))
         for names, rows in barriers[barriers["split"] == "test"].groupby(["dataset", "recipe"]):
             body += [f"<h3>{' / '.join(map(str, names))}</h3>", web.table(population_claims.number_rows(rows), left=2)]
+    moments = run.numbers("simultaneous")
+    if len(moments):
+        body.append(web.paragraph(simultaneous_claims.NUMBERS + "."))
+        for _, rows in moments[moments["split"] == "test"].groupby(tables.STUDY):
+            body += [f"<h3>{scope(rows.iloc[0])}</h3>", web.table(simultaneous_claims.number_rows(rows), left=3)]
     return ['<h2 id="numbers">Numbers</h2>', *body] if body else []
 
 

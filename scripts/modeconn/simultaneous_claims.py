@@ -26,6 +26,11 @@ from modeconn.text import aligned, number
 QUANTITIES = tuple(name for name in tables.SIMULTANEOUS.columns if "barrier" in name)
 ORIGINS = ("first", "last", "own")
 ALONG = {"epochs": "training", "levels": "pruning"}
+NUMBERS = (
+    "Test barriers above the endpoints' interpolant (loss: nats, error: points): mean over epochs before the\n"
+    "last, or levels of pruning, then mean and deviation over n pairs, by where the permutation was found: at\n"
+    "the first moment, at the last, or at each itself (own)"
+)
 
 
 def judge(claims: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
@@ -131,6 +136,21 @@ def _verdict(claim, group, margin, missing, error, n):
     return verdict_row(claim, group, margin, missing) | found
 
 
+def number_rows(rows: pd.DataFrame) -> list[list[str]]:
+    """Header and rows of cells: barriers by where the permutation was found; rows: as of `by_origin`."""
+    wide = by_origin(rows)
+    lines: list[list[str]] = [["along", "alignment", "found at", "loss barrier", "error barrier", "n"]]
+    for along, word in ALONG.items():
+        ending = "_loss_barrier_linear"
+        names = [name.removesuffix(ending) for name in map(str, wide.columns) if name.endswith(ending)]
+        for name in (name for name in names if f"_{along}_" in name):
+            alignment, _, origin = name.rpartition(f"_{along}_")
+            loss, error = wide[f"{name}_loss_barrier_linear"], wide[f"{name}_error_barrier_linear"]
+            shown = [number(loss.mean(), loss.std(), 1, 3), number(error.mean(), error.std(), 100, 1)]
+            lines.append([word, alignment, "" if alignment == "none" else origin, *shown, str(error.count())])
+    return lines
+
+
 def text(found: pd.DataFrame, verdicts: pd.DataFrame) -> str:
     """For a terminal: of each network and recipe the barriers by where the permutation was found, and the claims.
 
@@ -139,22 +159,7 @@ def text(found: pd.DataFrame, verdicts: pd.DataFrame) -> str:
     blocks = []
     for (dataset, network, recipe), rows in found[found["split"] == "test"].groupby(tables.STUDY):
         title = f"{dataset} / {network} / {recipe}: one permutation for many moments"
-        wide = by_origin(rows)
-        lines: list[list[str]] = [["along", "alignment", "found at", "loss barrier", "error barrier", "n"]]
-        for along, word in ALONG.items():
-            ending = "_loss_barrier_linear"
-            names = [name.removesuffix(ending) for name in map(str, wide.columns) if name.endswith(ending)]
-            for name in (name for name in names if f"_{along}_" in name):
-                alignment, _, origin = name.rpartition(f"_{along}_")
-                loss, error = wide[f"{name}_loss_barrier_linear"], wide[f"{name}_error_barrier_linear"]
-                shown = [number(loss.mean(), loss.std(), 1, 3), number(error.mean(), error.std(), 100, 1)]
-                lines.append([word, alignment, "" if alignment == "none" else origin, *shown, str(error.count())])
-        head = (
-            "Test barriers above the endpoints' interpolant (loss: nats, error: points): mean over epochs before the\n"
-            "last, or levels of pruning, then mean and deviation over n pairs, by where the permutation was found: at\n"
-            "the first moment, at the last, or at each itself (own)"
-        )
-        blocks += [f"{title}\n{'=' * len(title)}", f"{head}\n\n{aligned(lines, left=3)}"]
+        blocks += [f"{title}\n{'=' * len(title)}", f"{NUMBERS}\n\n{aligned(number_rows(rows), left=3)}"]
         own = verdicts[(verdicts[tables.STUDY] == [dataset, network, recipe]).all(axis=1)]
         said = [f"{row['verdict']}: {row['statement']}" for row in own.to_dict("records")]
         blocks += ["\n".join(said)] if said else []
