@@ -16,11 +16,13 @@ if it is as far below zero, and is too close to say otherwise. The standard erro
 moments, and of widths the jackknife's over networks (`population_claims`).
 """
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 
 from modeconn import population_claims, tables
-from modeconn.claims import RESOLUTION, STUDY, VERDICT_COLUMNS, names_of, verdict_row
+from modeconn.claims import RESOLUTION, STUDY, VERDICT_COLUMNS, WIDTH, names_of, verdict_row
 from modeconn.text import aligned, number
 
 QUANTITIES = tuple(name for name in tables.SIMULTANEOUS.columns if "barrier" in name)
@@ -161,11 +163,14 @@ def text(found: pd.DataFrame, verdicts: pd.DataFrame) -> str:
         title = f"{dataset} / {network} / {recipe}: one permutation for many moments"
         blocks += [f"{title}\n{'=' * len(title)}", f"{NUMBERS}\n\n{aligned(number_rows(rows), left=3)}"]
         own = verdicts[(verdicts[tables.STUDY] == [dataset, network, recipe]).all(axis=1)]
-        said = [f"{row['verdict']}: {row['statement']}" for row in own.to_dict("records")]
+        said = [
+            textwrap.fill(f"{row['verdict']}: {row['statement']}", WIDTH, subsequent_indent="    ")
+            for row in own.to_dict("records")
+        ]
         blocks += ["\n".join(said)] if said else []
     widths = verdicts[verdicts["network"].str.endswith(" units")]
     said = [
         f"{row['verdict']}, {row['dataset']} / {row['recipe']}, {row['network']}" for row in widths.to_dict("records")
     ]
-    blocks += [f"{statement}\n    {line}" for statement, line in zip(widths["statement"], said)]
+    blocks += [f"{textwrap.fill(statement, WIDTH)}\n    {line}" for statement, line in zip(widths["statement"], said)]
     return "\n\n".join(blocks) + "\n" if blocks else ""
