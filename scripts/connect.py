@@ -1,4 +1,7 @@
-"""Are two networks of one's own connected? `modeconn connect`, for who has not installed the package."""
+"""Are two networks connected by a line of low loss, as they are or with their neurons matched?
+
+Nothing of a checkpoint is executed. This is the command `modeconn connect` where the package is not installed.
+"""
 
 import sys
 

@@ -29,9 +29,9 @@ QUANTITIES = tuple(name for name in tables.SIMULTANEOUS.columns if "barrier" in 
 ORIGINS = ("first", "last", "own")
 ALONG = {"epochs": "training", "levels": "pruning"}
 NUMBERS = (
-    "Test barriers above the endpoints' interpolant (loss: nats, error: points): mean over epochs before the\n"
-    "last, or levels of pruning, then mean and deviation over n pairs, by where the permutation was found: at\n"
-    "the first moment, at the last, or at each itself (own)"
+    "Test barriers above the endpoints' interpolant (loss: nats, error: points): mean over epochs\n"
+    "before the last, or levels of pruning, then mean and deviation over n pairs, by where the\n"
+    "permutation was found: at the first moment, at the last, or at each itself (own)"
 )
 
 

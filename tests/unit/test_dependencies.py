@@ -16,6 +16,7 @@ DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
 RUN = {
     "mypy": ("Makefile", "mypy scripts"),
     "pandas-stubs": ("Makefile", "mypy scripts"),
+    "pytest-cov": ("Makefile", "--cov-report"),
     "pytest-xdist": ("Makefile", "--numprocesses"),
     "ruff": ("Makefile", "ruff check"),
     "snakefmt": ("Makefile", "snakefmt --check"),

@@ -182,7 +182,7 @@ RUNNING_EDITS = {
     "devices": ("modeconn-gpus", "modeconn-gpu-locks"),
     "files": ('prefix=f".{path.name}."', 'prefix=f".new-{path.name}."'),
     "fingerprint": ("for name, path in _loaded()", "for name, path in reversed([*_loaded()])"),
-    "inputs": ('("members", "network", "recipe")', '("recipe", "members", "network")'),
+    "inputs": ('("members", "moments", "network", "recipe")', '("recipe", "moments", "members", "network")'),
     "manifests": ("indent=1", "indent=2"),
     "errors": ("name = Path(sys.argv[0]).name", "name = Path(sys.argv[0]).stem"),
     "permutation.verdict": ("LARGEST_CHANGE = 1e-7", "LARGEST_CHANGE = 1e-6"),

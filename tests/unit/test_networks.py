@@ -14,7 +14,7 @@ COLOUR = {"shape": (3, 32, 32), "classes": 10, "mean": [0.4914, 0.4822, 0.4465],
 GREY = {"shape": (1, 16, 16), "classes": 10, "mean": [0.3], "std": [0.4]}
 VGG = [3, 64, 64, 128, 128, *[256] * 3, *[512] * 6]
 RESNET18 = {"family": "torchvision", "model": "resnet18"}
-OURS = [family for family in dispatch.FAMILIES if family != "torchvision"]
+OURS = [family for family in dispatch.FAMILIES if family not in ("torchvision", "file")]
 
 
 def parameters(network):
