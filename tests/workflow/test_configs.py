@@ -91,6 +91,8 @@ JOBS = {
     },
     # A job a width: fifty networks trained, matched, and measured as they are and matched.
     "moons": {"prepare_data": 1, "train": 9, "align": 9, "evaluate_barriers": 2 * 9, "evaluate_boundary": 2 * 2},
+    # Twenty networks of four widths.
+    "corrections": {"prepare_data": 1, "train": 4, "align": 4, "evaluate_barriers": 2 * 4},
     # REPAIR's networks by depth, and Git Re-Basin's by learning rate.
     "mlp": {"prepare_data": 1, "train": 4 + 10, "align": 4 + 10, "evaluate_barriers": 2 * (4 + 10)},
     # Eight networks of three widths in a block each; four pairs along training and along six levels of pruning, by two
