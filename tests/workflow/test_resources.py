@@ -11,13 +11,16 @@ COMPUTING = {
     "prepare_data",
     "train",
     "align",
+    "align_moments",
     "refine",
+    "prune",
     "fit_curve",
     "evaluate_curve",
     "evaluate_signature",
     "evaluate_barriers",
     "evaluate_averages",
     "evaluate_boundary",
+    "evaluate_grid",
     "evaluate_plane",
     "evaluate_activations",
     "select_network",
@@ -29,12 +32,19 @@ def checkout(tmp_path):
     return Checkout(tmp_path / "project")
 
 
-def with_points(config):
-    """Two threads, and answers in the plane, which the small config does not measure."""
+def with_every_rule(config):
+    """Two threads, and what the small config does not measure: answers in the plane, one permutation for many."""
     config["threads"] = 2
     config["datasets"]["moons"] = {"source": "moons"}
     entry = config["studies"]["averaging"][0]
     config["studies"]["averaging"].append({**entry, "dataset": "moons", "measures": ["boundaries"]})
+    config["recipes"]["pruned"] = {"epochs": 2, "keep": [1], "pruning": {"rewind": 1}}
+    config["studies"]["simultaneous"] = [
+        {
+            **{"dataset": "digits", "networks": ["mlp"], "recipes": ["pruned"], "pairs": [[1, 2]]},
+            **{"alignments": ["weight"], "levels": [0, 1]},
+        }
+    ]
 
 
 def asked(checkout):
@@ -42,7 +52,7 @@ def asked(checkout):
     # A job with a message shows that alone.
     for path in (checkout.path / "workflow/rules").glob("*.smk"):
         path.write_text(re.sub(r"^    message:\n.*\n", "", path.read_text(), flags=re.MULTILINE))
-    with checkout.configured(with_points):
+    with checkout.configured(with_every_rule):
         done = checkout.run("--dry-run", "--cores", "2", "--resources", "gpu=1", "--quiet", "host")
     found = {}
     for block in (done.stdout + done.stderr).split("\nrule ")[1:]:
