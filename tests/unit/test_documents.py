@@ -5,6 +5,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision
+
+import modeconn
+from modeconn.permutation.spec import draw
 
 PROJECT = Path(__file__).parents[2]
 PAGES = sorted(path for path in PROJECT.glob("*.md")) + sorted(
@@ -70,3 +75,22 @@ def test_the_help_of_make_lists_what_the_documents_name():
     done = subprocess.run(["make", "--silent", "help"], cwd=PROJECT, capture_output=True, text=True, check=True)
     for target in ("reproduce", "why", "status", "cost", "archive", "test", "lint"):
         assert f"make {target} " in done.stdout
+
+
+def test_the_code_on_the_front_page_finds_a_known_permutation(tmp_path, monkeypatch, capsys):
+    """b is a with its neurons in another order: matched, there is no barrier, and the middle computes what a does."""
+    (code,) = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    network = torchvision.models.resnet18(num_classes=10)
+    images, labels = torch.rand(16, 3, 32, 32), torch.arange(16) % 10
+    for norm in (module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+        norm.momentum = None
+    network.train()(images)  # as a trained network, it has statistics of its images: else many units give nothing
+    spec = modeconn.discover(network, images)
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    torch.save(state, "a.pt")
+    torch.save(modeconn.apply(spec, draw(spec, torch.randperm), state), "b.pt")
+    names = {"images": images, "labels": labels, "test_images": images, "test_labels": labels}
+    exec(code, names)
+    assert capsys.readouterr().out.splitlines()[-1] == "matched 0.000 nats, 0.0%"
+    torch.testing.assert_close(torch.load("merged.pt", weights_only=True)["fc.weight"], state["fc.weight"])

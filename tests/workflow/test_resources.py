@@ -41,8 +41,12 @@ def with_every_rule(config):
     config["recipes"]["pruned"] = {"epochs": 2, "keep": [1], "pruning": {"rewind": 1}}
     config["studies"]["simultaneous"] = [
         {
-            **{"dataset": "digits", "networks": ["mlp"], "recipes": ["pruned"], "pairs": [[1, 2]]},
-            **{"alignments": ["weight"], "levels": [0, 1]},
+            "dataset": "digits",
+            "networks": ["mlp"],
+            "recipes": ["pruned"],
+            "pairs": [[1, 2]],
+            "alignments": ["weight"],
+            "levels": [0, 1],
         }
     ]
 
