@@ -9,6 +9,7 @@ close to say otherwise.
 """
 
 import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -42,14 +43,21 @@ def judge(claims: pd.DataFrame, barriers: pd.DataFrame) -> pd.DataFrame:
             wide = wide.set_axis([f"{alignment}_{quantity}" for quantity, alignment in wide.columns], axis=1)
             missing = [name for name in names if name not in wide]
             margin = wide.reindex(columns=names).eval(claim["formula"], engine="python").dropna()
-            verdicts.append(_verdict(claim, group, margin, missing))
+            error, n = standard_error(margin)
+            verdicts.append(by_error(claim, group, margin, missing, error, n, error))
         if rows.empty and len(barriers):
-            verdicts.append(_verdict(claim, ("", "", "", ""), pd.Series(dtype=np.float64), names))
+            nothing = pd.Series(dtype=np.float64)
+            verdicts.append(by_error(claim, ("", "", "", ""), nothing, names, np.nan, 0, np.nan))
     return pd.DataFrame(verdicts, columns=VERDICT_COLUMNS)
 
 
 def standard_error(values: pd.Series) -> tuple[float, int]:
-    """(jackknife standard error of the mean of `values`, number of networks); the index names pairs, "3-17"."""
+    """(jackknife standard error of the mean of `values`, number of networks); the index names pairs, "3-17".
+
+    NaN for fewer than three networks.
+    """
+    if values.empty:
+        return float("nan"), 0
     first, second = (values.index.str.split("-").str[end] for end in (0, 1))
     networks = sorted({*first, *second})
     if len(networks) < 3:
@@ -59,8 +67,14 @@ def standard_error(values: pd.Series) -> tuple[float, int]:
     return float(np.sqrt((n - 1) / n * np.square(left_out - np.mean(left_out)).sum())), n
 
 
-def _verdict(claim, group, margin, missing):
-    error, n = standard_error(margin) if len(margin) else (float("nan"), 0)
+def by_error(
+    claim: dict, group: Sequence, margin: pd.Series, missing: Sequence[str], error: float, n: int, std: float
+) -> dict:
+    """The verdict on a claim by the standard error of its mean margin: a row of VERDICT_COLUMNS.
+
+    group: the values of STUDY; margin: a value a pair; missing: names in the formula that no pair has; error: the
+    standard error; n: what is counted against the claim's least_pairs; std: what is reported as deviation.
+    """
     supported = margin.mean() + claim["tolerance"]
     if n == 0:
         verdict = "not run"
@@ -70,7 +84,7 @@ def _verdict(claim, group, margin, missing):
         verdict = "too close to say"
     else:
         verdict = "shows" if supported > 0 else "does not show"
-    found = {"std": error, "resolution": RESOLUTION * error, "n": n, "verdict": verdict}
+    found = {"std": std, "resolution": RESOLUTION * error, "n": n, "verdict": verdict}
     return verdict_row(claim, group, margin, missing) | found
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from modeconn import population_claims, tables
-from modeconn.claims import RESOLUTION, STUDY, VERDICT_COLUMNS, WIDTH, names_of, verdict_row
+from modeconn.claims import STUDY, VERDICT_COLUMNS, WIDTH, names_of
 from modeconn.text import aligned, number
 
 QUANTITIES = tuple(name for name in tables.SIMULTANEOUS.columns if "barrier" in name)
@@ -51,17 +51,20 @@ def judge(claims: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
             wide = by_origin(of_network)
             margin, missing = _margin(claim, names, wide)
             error = margin.std() / np.sqrt(len(margin)) if len(margin) > 1 else np.nan
-            verdicts.append(_verdict(claim, group, margin, missing, error, len(margin)))
+            judged = population_claims.by_error(claim, group, margin, missing, error, len(margin), margin.std())
+            verdicts.append(judged)
         if rows.empty and len(found):
-            verdicts.append(_verdict(claim, ("", "", "", ""), pd.Series(dtype=np.float64), names, np.nan, 0))
+            nothing = pd.Series(dtype=np.float64)
+            group = ("", "", "", "")
+            verdicts.append(population_claims.by_error(claim, group, nothing, names, np.nan, 0, np.nan))
     return pd.DataFrame(verdicts, columns=VERDICT_COLUMNS)
 
 
 def judge_widths(claims: pd.DataFrame, barriers: pd.DataFrame) -> pd.DataFrame:
     """The verdict on each claim on widths, from `barriers` (`tables.BARRIERS`), by data set and recipe.
 
-    `std` is the jackknife standard error, `n` the number of networks of a width, the first among them. Of networks of
-    one width nothing is judged. Raises ValueError naming the claim whose formula is wrong.
+    `std` is the jackknife standard error, `n` the number of networks of a width, the first among them. Where all have
+    one width, or several architectures share one, nothing is judged. Raises ValueError naming the claim whose formula is wrong.
     """
     verdicts = []
     for claim in claims[claims["table"] == "widths"].to_dict("records"):
@@ -71,15 +74,17 @@ def judge_widths(claims: pd.DataFrame, barriers: pd.DataFrame) -> pd.DataFrame:
         rows = tables.corrected(rows, "_")
         for (dataset, recipe, attack), of_recipe in rows.groupby(["dataset", "recipe", "attack"]):
             ends = {"narrowest": of_recipe["width"].min(), "widest": of_recipe["width"].max()}
-            if ends["narrowest"] == ends["widest"]:
+            of_width = of_recipe.groupby("width")["network"].nunique()
+            if ends["narrowest"] == ends["widest"] or of_width.max() > 1:
                 continue
             wide = pd.concat(
                 [_by_alignment(of_recipe[of_recipe["width"] == w], end) for end, w in ends.items()], axis=1
             )
             margin, missing = _margin(claim, names, wide)
-            error, n = population_claims.standard_error(margin) if len(margin) else (np.nan, -1)
-            between = f"{ends['narrowest']:.0f} to {ends['widest']:.0f} units"
-            verdicts.append(_verdict(claim, (dataset, between, recipe, attack), margin, missing, error, n + 1))
+            error, n = population_claims.standard_error(margin)
+            group = (dataset, f"{ends['narrowest']:.0f} to {ends['widest']:.0f} units", recipe, attack)
+            networks = n + 1 if n else 0  # the first among them
+            verdicts.append(population_claims.by_error(claim, group, margin, missing, error, networks, error))
     return pd.DataFrame(verdicts, columns=VERDICT_COLUMNS)
 
 
@@ -90,11 +95,11 @@ def _margin(claim, names, wide):
 
 
 def _by_alignment(rows, end):
-    """One row a pair without the first network, one column <end>_<alignment>_<quantity>, the mean of its networks."""
+    """One row a pair without the first network, one column <end>_<alignment>_<quantity>; rows: of one architecture."""
     ends = rows["pair"].str.split("-", expand=True)
     first = ends[0].iloc[0] if len(ends) else ""
     rows = rows[(ends[0] != first) & (ends[1] != first)]
-    wide = rows.pivot_table(index="pair", columns="alignment", values=list(QUANTITIES))
+    wide = rows.pivot(index="pair", columns="alignment", values=list(QUANTITIES))
     return wide.set_axis([f"{end}_{alignment}_{quantity}" for quantity, alignment in wide.columns], axis=1)
 
 
@@ -117,25 +122,6 @@ def by_origin(rows: pd.DataFrame) -> pd.DataFrame:
             means = cells[counts & origins[origin]].groupby("pair")[list(QUANTITIES)].mean()
             columns |= {f"{alignment}_{along}_{origin}_{name}": means[name] for name in QUANTITIES if len(means)}
     return pd.DataFrame(columns)
-
-
-def _verdict(claim, group, margin, missing, error, n):
-    supported = margin.mean() + claim["tolerance"]
-    if n == 0:
-        verdict = "not run"
-    elif n < claim["least_pairs"] or np.isnan(error):
-        verdict = "too few to say"
-    elif abs(supported) <= RESOLUTION * error:
-        verdict = "too close to say"
-    else:
-        verdict = "shows" if supported > 0 else "does not show"
-    found = {
-        "std": error if claim["table"] == "widths" else margin.std(),
-        "resolution": RESOLUTION * error,
-        "n": n,
-        "verdict": verdict,
-    }
-    return verdict_row(claim, group, margin, missing) | found
 
 
 def number_rows(rows: pd.DataFrame) -> list[list[str]]:

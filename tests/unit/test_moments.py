@@ -313,6 +313,10 @@ def test_a_claim_on_widths_takes_pairs_that_are_matched_by_way_of_the_first_netw
     (row,) = simultaneous_claims.judge_widths(claim(f"0.02 - {wide}", "widths"), pd.DataFrame(rows)).to_dict("records")
     assert row["measured"] == pytest.approx(0.02 - 0.1 - 0.07 / 3) and row["verdict"] == "does not show"
 
+    # Two architectures of one width are not averaged: what they differ in is not width.
+    twice = pd.DataFrame([*rows, *({**row, "network": "deeper"} for row in rows if row["width"] == 16)])
+    assert simultaneous_claims.judge_widths(claim(f"{narrow} - {wide}", "widths"), twice).empty
+
 
 CONFIG = {
     "name": "kept",
