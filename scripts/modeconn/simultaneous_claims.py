@@ -64,7 +64,8 @@ def judge_widths(claims: pd.DataFrame, barriers: pd.DataFrame) -> pd.DataFrame:
     """The verdict on each claim on widths, from `barriers` (`tables.BARRIERS`), by data set and recipe.
 
     `std` is the jackknife standard error, `n` the number of networks of a width, the first among them. Where all have
-    one width, or several architectures share one, nothing is judged. Raises ValueError naming the claim whose formula is wrong.
+    one width, or several architectures share one, nothing is judged. Raises ValueError naming the claim whose formula
+    is wrong.
     """
     verdicts = []
     for claim in claims[claims["table"] == "widths"].to_dict("records"):
