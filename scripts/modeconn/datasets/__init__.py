@@ -231,7 +231,8 @@ def batches(dataset, seeds, epoch, first, size, augmentation):
         if step < first:
             continue
         generators = [generator("batch", seed, epoch, step, device=device) for seed in seeds]
-        images = dataset.train_images[index]
+        # Image by image a copy of its memory, which indexing is not: for small networks a fifth of a step.
+        images = dataset.train_images.index_select(0, index.flatten()).unflatten(0, index.shape)
         if augment is not None:
             images = torch.stack([augment(lane, augmentation, g) for lane, g in zip(images, generators)])
         yield to_float(images), dataset.train_labels[index], generators
