@@ -93,8 +93,10 @@ JOBS = {
     "moons": {"prepare_data": 1, "train": 9, "align": 9, "evaluate_barriers": 2 * 9, "evaluate_boundary": 2 * 2},
     # Twenty networks of four widths.
     "corrections": {"prepare_data": 1, "train": 4, "align": 4, "evaluate_barriers": 2 * 4},
+    # Ten networks of nine widths.
+    "corrections_mnist": {"prepare_data": 1, "train": 9, "align": 9, "evaluate_barriers": 2 * 9},
     # REPAIR's networks by depth, and Git Re-Basin's by learning rate.
-    "mlp": {"prepare_data": 1, "train": 4 + 10, "align": 4 + 10, "evaluate_barriers": 2 * (4 + 10)},
+    "mlp": {"prepare_data": 1, "train": 7 + 10, "align": 7 + 10, "evaluate_barriers": 2 * (7 + 10)},
     # Eight networks of three widths in a block each; four pairs along training and along six levels of pruning, by two
     # alignments and none; barriers over width, matched and not.
     "simultaneous_digits": {
