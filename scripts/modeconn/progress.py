@@ -27,6 +27,7 @@ PHASES = {
 }
 MEASURING = "measurements"
 SHOWING = "tables, figures and report"
+STOPPED = re.compile(r"\S+: stopped($| by SIG)")  # `resume` and `errors`: the same command goes on from there
 
 
 class Status(NamedTuple):
@@ -75,6 +76,8 @@ def status(plan: Plan) -> Status:
     holder = run_lock.holder(LOCK)
     since = LOCK.stat().st_mtime if holder else float("inf")
     reasons = {log: reason(log) for _, log in failures(newest_log(0))}
+    # Snakemake's log calls a job that was asked to stop, as by MINUTES, a failure too.
+    reasons = {log: said for log, said in reasons.items() if not STOPPED.match(said)}
     done, running, waiting, failed = [], [], [], {}
     for job in plan.jobs:
         log = log_of(job)

@@ -80,6 +80,17 @@ def test_each_job_is_in_one_state_and_the_time_left_is_that_of_its_kind(plan, mo
     assert second in progress.status(plan).waiting
 
 
+@pytest.mark.parametrize("said", ["train.py: stopped", "train.py: stopped by SIGTERM; x.state is kept, go on"])
+def test_a_job_that_was_asked_to_stop_waits_and_has_not_failed(plan, said):
+    job, *_ = of(plan, "train")
+    Path(".snakemake/log").mkdir(parents=True)
+    Path(".snakemake/log/1.snakemake.log").write_text(FAILED.format(log=progress.log_of(job)))
+    write_log(job, f"epoch 1/2\n{said}\n")
+    assert job in progress.status(plan).waiting
+    write_log(job, "train.py: the disk is full, so it was stopped\n")
+    assert job in progress.status(plan).failed
+
+
 def test_what_was_made_by_other_source_or_values_is_not_done(plan):
     (data,) = of(plan, "prepare_data")
     finish(plan, data, 1)
