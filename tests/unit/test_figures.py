@@ -55,6 +55,7 @@ OPTIONS = {
     "checkpoints": [],
     "sparsity": [],
     "settling": [],
+    "masks": [],
 }
 CAPTIONS = sorted((Path(__file__).parents[2] / "workflow" / "report").glob("*.rst"))
 
