@@ -177,7 +177,7 @@ def number_rows(rows: pd.DataFrame) -> list[list[str]]:
 
 
 def mask_rows(rows: pd.DataFrame) -> list[list[str]]:
-    """Header and rows of cells: accuracy by the share of weights left and the mask; rows: of one study (`tables.MASKS`)."""
+    """Header and rows of cells: accuracy by the share of weights left and mask; rows: of one study (`tables.MASKS`)."""
     moved = rows["mask"] == "transported"
     rows = rows.assign(column=rows["mask"].where(~moved, "by " + rows["alignment"]))
     columns = sorted(set(rows["column"][~moved])) + sorted(set(rows["column"][moved]))

@@ -38,7 +38,7 @@ def cell_table(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary_table(found: pd.DataFrame, quantities: list[str], table: tables.Table) -> pd.DataFrame:
-    """Mean, standard deviation and number of pairs of each of the quantities of `found`, with the columns of `table`."""
+    """Mean, standard deviation and number of pairs of the quantities of `found`, with the columns of `table`."""
     names = [name for name in table.columns if name not in ("quantity", "mean", "std", "n")]
     long = found.melt([*names, "pair"], quantities, "quantity", "value")
     groups = long.groupby([*names, "quantity"])["value"]
