@@ -119,7 +119,7 @@ JOBS = {
         "prune": 2 * 2 * 14,
         "align_moments": 2 * 4 * 2 * 2,
         "evaluate_grid": 2 * 4 * 2 * 3,
-        "train_masked": 2 * 4 * 7 * 3,
+        "train_masked": 2 * 4 * 4 * 3,
         "align": 2 * 6 + 2 * 4 * 2,
         "evaluate_barriers": 3 * 6,
     },
