@@ -60,9 +60,9 @@ def passes(rule, job, dataset, sizes):
         return None
     if rule == "train":
         return len(job["seeds"]) * job["recipe"]["epochs"] * train * (1 + _crafted(attack))
-    if rule == "prune":
+    if rule in ("prune", "train_masked"):
         epochs = job["recipe"]["epochs"] - job["recipe"]["pruning"]["rewind"]
-        return len(job["seeds"]) * epochs * train * (1 + _crafted(attack))
+        return len(job["seeds" if rule == "prune" else "masks"]) * epochs * train * (1 + _crafted(attack))
     if rule == "fit_curve":
         return job["curve"]["epochs"] * train * (1 + _crafted(attack))
     alignment = job.get("alignment")

@@ -23,6 +23,7 @@ TABLES = {
     "signatures": tables.SIGNATURE,
     "barriers": tables.BARRIERS,
     "simultaneous": tables.SIMULTANEOUS,
+    "masks": tables.MASKS,
 }
 
 
@@ -62,18 +63,21 @@ def main():
 
     given = {name: getattr(arguments, f"{name}_table") for name in TABLES}
     found = {name: tables.read([path] if path else [], TABLES[name]) for name, path in given.items()}
-    pairs, best, summary, signatures, barriers, simultaneous = found.values()
+    pairs, best, summary, signatures, barriers, simultaneous, masks = found.values()
     # A data set is called as its file is, but for the digits of its meaning.
     splits = {Path(path).stem.rpartition("-")[0]: provenance.splits(path) for path in arguments.data}
     rows = tables.read([arguments.claims], tables.CLAIMS)
     verdicts = claims.judge(rows, pairs, best, signatures, splits)
     of_populations = population_claims.judge(rows, barriers)
-    of_moments = simultaneous_claims.judge(rows, simultaneous)
+    of_moments = simultaneous_claims.judge(rows, simultaneous, masks)
     of_widths = simultaneous_claims.judge_widths(rows, barriers)
     of_moments = pd.concat([v for v in (of_moments, of_widths) if len(v)] or [of_moments])
     published = tables.read([arguments.published] if arguments.published else [], tables.SUMMARY)
     comparison = claims.compare(published, summary)
-    parts = [population_claims.text(barriers, of_populations), simultaneous_claims.text(simultaneous, of_moments)]
+    parts = [
+        population_claims.text(barriers, of_populations),
+        simultaneous_claims.text(simultaneous, masks, of_moments),
+    ]
     text = "\n".join(part for part in parts if part)
     if len(pairs) or not text:
         text += claims.text(summary, verdicts, comparison)

@@ -4,22 +4,8 @@ Iterative magnitude pruning with rewinding (Frankle et al. 2020; Sharma et al. 2
 before has kept, those of least magnitude at the end of its training are left out, over all layers together.
 """
 
-from modeconn import (
-    artifacts,
-    classification,
-    datasets,
-    manifests,
-    moments,
-    networks,
-    optimization,
-    programs,
-    pruning,
-    training,
-)
+from modeconn import artifacts, datasets, manifests, moments, networks, optimization, programs, pruning, retraining
 from modeconn.functional import Functional
-
-# isort: split
-import torch  # after ours, which answers Ctrl-C
 
 parser = programs.parser(__doc__)
 parser.add_argument("--data", required=True, **artifacts.INPUT, help="the data set, from prepare_data")
@@ -44,28 +30,10 @@ def main(arguments, job):
         pruning.prune(tensors, moments.masks(tensors) or pruning.full(tensors, names), settings["fraction"])
         for tensors in before
     ]
-    vectors, buffers = functional.stack(pruning.apply(mask, tensors) for mask, tensors in zip(found, dense))
-    vectors.requires_grad_(True)
-    kept = torch.stack([pruning.vector(mask, functional.shapes) for mask in found])
-    history, _ = training.fit(
-        job,
-        dataset,
-        functional,
-        vectors,
-        buffers,
-        f"prune {values['names']['recipe']}, level {level}",
-        first=settings["rewind"],
-        after_step=pruning.hold([vectors], [kept]),
-    )
-
-    images, labels = dataset.split("test")
-    _, accuracy = classification.evaluate(functional, vectors.detach(), buffers, images, labels, recipe["batch"])
-    for seed, mask, value in zip(seeds, found, accuracy.tolist(), strict=True):
-        total = sum(of_layer.numel() for of_layer in mask.values())
-        print(f"seed {seed}: {pruning.remaining(mask):,} of {total:,} weights left, test accuracy {value:.2%}")
-    stacked = {name + moments.MASK: torch.stack([mask[name] for mask in found]) for name in names}
-    artifacts.save(arguments.output, functional.named(vectors, buffers) | stacked, job.provenance("prune"), lanes=True)
-    rows = optimization.history_rows(history, f"level {level}", values["names"], seeds)
+    what, lanes = f"prune {values['names']['recipe']}, level {level}", {f"seed {seed}": seed for seed in seeds}
+    trained = retraining.retrain(job, dataset, functional, dense, found, what, lanes)
+    artifacts.save(arguments.output, trained.tensors, job.provenance("prune"), lanes=True)
+    rows = optimization.history_rows(trained.history, f"level {level}", values["names"], seeds)
     artifacts.write_rows(arguments.history, rows)
 
 

@@ -25,7 +25,8 @@ def main(arguments, job):
     vectors.requires_grad_(True)
 
     keep, what = recipe.get("keep", []), f"train {values['names']['recipe']}"
-    history, kept = training.fit(job, dataset, functional, vectors, buffers, what, keep=keep)
+    lanes = {f"seed {seed}": seed for seed in seeds}
+    history, kept = training.fit(job, dataset, functional, vectors, buffers, what, lanes=lanes, keep=keep)
 
     images, labels = dataset.split("test")
     _, accuracy = classification.evaluate(functional, vectors.detach(), buffers, images, labels, recipe["batch"])

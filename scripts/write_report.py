@@ -45,7 +45,8 @@ QUESTIONS = {
     ),
     "simultaneous": (
         "Does one permutation serve two networks at every epoch of their training, and at every level of pruning; and "
-        "are three networks connected in the frame of one (Sharma et al. 2024)?"
+        "are three networks connected in the frame of one? Does a mask of weights serve another network, once it is "
+        "moved with the neurons (Sharma et al. 2024)?"
     ),
 }
 # What the verdicts of a study mean (`claims`, `population_claims`, `simultaneous_claims`).
@@ -154,6 +155,11 @@ def numbers(run: Run) -> list[str]:
         body.append(web.paragraph(simultaneous_claims.NUMBERS + "."))
         for _, rows in moments[moments["split"] == "test"].groupby(tables.STUDY):
             body += [f"<h3>{scope(rows.iloc[0])}</h3>", web.table(simultaneous_claims.number_rows(rows), left=3)]
+    masks = run.numbers("masks")
+    if len(masks):
+        body.append(web.paragraph(simultaneous_claims.MASK_NUMBERS + "."))
+        for _, rows in masks.groupby(tables.STUDY):
+            body += [f"<h3>{scope(rows.iloc[0])}</h3>", web.table(simultaneous_claims.mask_rows(rows), left=1)]
     return ['<h2 id="numbers">Numbers</h2>', *body] if body else []
 
 

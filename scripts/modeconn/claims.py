@@ -45,8 +45,8 @@ ARITHMETIC = (
 WIDTH = 100
 JUDGED = ["verdict", "margin", "worst", "n", "claim"]
 NUMBERS = "Test accuracy (%), and barriers above the endpoints' interpolant (loss: nats, error: points)"
-# Of which claims speak; of those on populations `population_claims`, of the last `simultaneous_claims`.
-TABLES = ("pairs", "best", "barriers", "widths", "simultaneous")
+# Of which claims speak; those on barriers are for `population_claims`, those after it for `simultaneous_claims`.
+TABLES = ("pairs", "best", "barriers", "widths", "simultaneous", "masks")
 
 
 def judge(claims, pairs, best, signatures, splits=None):

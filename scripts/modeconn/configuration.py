@@ -46,8 +46,8 @@ CLAIMED = {
 # Folders of results/ that all configs share: no run can have their names.
 SHARED_FOLDERS = (
     *["activations", "alignments", "archive", "averages", "barriers", "benchmarks", "best", "boundaries", "connected"],
-    *["curves", "data", "downloads", "evaluations", "grids", "logs", "measures", "moments", "networks", "planes"],
-    *["populations", "pruned", "report", "signatures"],
+    *["curves", "data", "downloads", "evaluations", "grids", "logs", "masked", "measures", "moments", "networks"],
+    *["planes", "populations", "pruned", "report", "signatures"],
 )
 # Sources of points in the plane: they have no pixels.
 POINTS = ("moons", "blobs", "gaussian_quantiles")
@@ -439,6 +439,13 @@ def _check_moments(config, entry, where):
             )
         if entry["levels"] and recipe["pruning"] is None:
             raise ValueError(f"config, {where}.levels: recipe {name} does not prune: give it pruning, or no levels")
+    if entry["masks"] and not any(entry["levels"]):
+        raise ValueError(f"config, {where}.masks: masks are of levels of pruning: give levels, or no masks")
+    for mask in entry["masks"]:
+        moved = mask == "transported"
+        if not any((name != "none") == moved for name in entry["alignments"]):
+            needed = "an alignment that moves it" if moved else "none, since nothing moves it"
+            raise ValueError(f"config, {where}.masks: {mask} needs {needed}: add that to alignments, or leave it out")
 
 
 def _check_grids(config):
@@ -451,6 +458,13 @@ def _check_grids(config):
             if at and seen.setdefault((entry["dataset"], network, recipe, *between, along), at) != at:
                 raise ValueError(
                     f"config, studies.simultaneous.{position}.{along}: another entry has other {along} of {network} by "
+                    f"{recipe}, pair {list(between[1])}: give one list, or [] here"
+                )
+            # In any order, and also of entries that have no alignment in common.
+            masks = sorted(entry["masks"])
+            if masks and seen.setdefault((entry["dataset"], network, recipe, between[1], "masks"), masks) != masks:
+                raise ValueError(
+                    f"config, studies.simultaneous.{position}.masks: another entry has other masks of {network} by "
                     f"{recipe}, pair {list(between[1])}: give one list, or [] here"
                 )
 

@@ -4,7 +4,7 @@ A file from train holds the networks of its seeds at the end, and then those of 
 order; level 0 of pruning is the end. A file from prune holds one level, with the masks of its weights.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -71,3 +71,8 @@ def without_masks(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def masks(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The mask (see `pruning`) of a pruned network, nothing of a dense one."""
     return {name.removesuffix(MASK): tensor for name, tensor in tensors.items() if name.endswith(MASK)}
+
+
+def with_masks(tensors: dict[str, torch.Tensor], found: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The tensors (L, ...) of L networks with their masks, one a network, as a file has them."""
+    return tensors | {name + MASK: torch.stack([mask[name] for mask in found]) for name in found[0]}

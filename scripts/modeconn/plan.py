@@ -4,7 +4,8 @@ Free of Snakemake and torch, so that thousands of jobs are planned, counted and 
 workflow ask it. A job is a rule and its wildcards. Wildcards are identities (a name and eight hex digits of its
 meaning), but {block}, the seeds that are trained together (1-4, or 1 alone), {population}, the seeds of the networks
 that are compared (1-2, a pair; 1to50), {attacks} (identities joined by +, or none), {ensemble} and {level}, numbers,
-and {moments}, the epochs or levels of pruning that networks are taken at (epochs1-10-30, levels0-1-2).
+{moments}, the epochs or levels of pruning that networks are taken at (epochs1-10-30, levels0-1-2), and {masks}, their
+names joined by + (own+random).
 """
 
 import os
@@ -131,6 +132,13 @@ RULES = {
         ("network", "recipe"),
         ("seeds", "level"),
     ),
+    "train_masked": Rule(
+        f"masked/{BETWEEN}/level{{level}}-{{masks}}",
+        {"networks": ".safetensors", "history": ".history.csv", "points": ".csv"},
+        ("data", "sparse", "permutation"),
+        ("network", "recipe"),
+        ("members", "level", "masks"),
+    ),
     "align_moments": Rule(
         f"moments/{BETWEEN}/{{moments}}",
         {"permutation": ".safetensors"},
@@ -148,7 +156,9 @@ RULES = {
 }
 
 # Wildcards that are no name of a job, or that its values say already.
-HIDDEN = frozenset([*["block", "attacks", "attack", "strong", "ensemble", "level", "moments"], *configuration.MEASURES])
+HIDDEN = frozenset(
+    [*["block", "attacks", "attack", "strong", "ensemble", "level", "moments", "masks"], *configuration.MEASURES]
+)
 
 
 class Job(NamedTuple):
@@ -262,7 +272,11 @@ class Plan:
             yield {**scope, "population": seeds}
 
     def _simultaneous(self, entry):
-        """Cells of pairs at the moments of their training and, where levels are asked for, of their pruning."""
+        """Cells of pairs at the moments of their training and, where levels are asked for, of their pruning.
+
+        Masks of levels are trained with the alignment that moves them, and where nothing moves them without one.
+        """
+        moved = set(entry["masks"]) & {"transported"}
         for network, recipe in product(entry["networks"], entry["recipes"]):
             scope = self._scope(entry, network, recipe)
             along = {
@@ -273,7 +287,8 @@ class Plan:
                 if at:
                     moments = f"{kind}{'-'.join(map(str, at))}"
                     between = {"alignment": self.identity("alignment", alignment), "moments": moments}
-                    yield {**scope, "population": named(pair), **between}
+                    masks = (moved if alignment != NONE else set(entry["masks"]) - moved) if kind == "levels" else ()
+                    yield {**scope, "population": named(pair), **between, "masks": "+".join(sorted(masks))}
 
     def of(self, study: str) -> list[dict]:
         """The cells of a study."""
@@ -366,6 +381,10 @@ class Plan:
         pruned = [wildcards | {"block": block, "level": str(level)} for level, block in product(levels, blocks)]
         return trained + [made("prune", "networks", one) for one in pruned]
 
+    def sparse_of(self, wildcards):
+        """Both networks of a pair as they were trained, and at one level of pruning."""
+        return self.checkpoints_of(wildcards | {"moments": f"levels{wildcards['level']}"})
+
     def permutation_of(self, wildcards):
         """The permutation of a population, nothing where it is not aligned."""
         if wildcards["alignment"] == NONE:
@@ -399,6 +418,9 @@ class Plan:
 
     def level_of(self, wildcards):
         return int(wildcards["level"])
+
+    def masks_of(self, wildcards):
+        return wildcards["masks"].split("+")
 
     def moments_of(self, wildcards):
         """Along what networks are taken, epochs of training or levels of pruning, and at which of them."""
@@ -504,7 +526,9 @@ class Plan:
             rules = ["evaluate_barriers", *(rule for name, rule in besides.items() if name in cell["measures"])]
             return [made(rule, "points", cell) for rule in rules]
         if cell["study"] == "simultaneous":
-            return [made("evaluate_grid", "points", cell)]
+            levels = [level for level in self.moments_of(cell)["at"] if level and cell["masks"]]
+            masked = [made("train_masked", "points", cell | {"level": str(level)}) for level in levels]
+            return [made("evaluate_grid", "points", cell), *masked]
         found = [self.evaluation(cell)]
         if cell["alignment"] != NONE:
             found.append(made("evaluate_signature", "signature", cell))

@@ -21,8 +21,8 @@ RECORDS = Path(".snakemake")
 LOCK = RECORDS / "running"
 PHASES = {
     "prepare_data": "data",
-    "train": "networks",
-    **dict.fromkeys(["align", "refine"], "alignments"),
+    **dict.fromkeys(["train", "prune", "train_masked"], "networks"),
+    **dict.fromkeys(["align", "align_moments", "refine"], "alignments"),
     "fit_curve": "curves",
 }
 MEASURING = "measurements"

@@ -7,6 +7,9 @@ first of them, at the last, or at each moment itself (own). Without an alignment
 permutation was found at does not count among the moments: there every origin is own. Of levels level 0, the dense
 networks, is no level of pruning, and does not count.
 
+A name of a claim on the table masks is <alignment>_<mask>_accuracy, weight_transported_accuracy or none_own_accuracy,
+say: of a pair's second network, trained under that mask, the mean over levels of pruning.
+
 Claims on the table widths compare the narrowest and the widest of the networks in the table barriers, which differ in
 width alone: <narrowest or widest>_<alignment>_<quantity>. Of all pairs those count that are matched by way of the first
 network: among three networks, each with one permutation, the pair of the other two.
@@ -27,29 +30,39 @@ from modeconn.text import aligned, number
 
 QUANTITIES = tuple(name for name in tables.SIMULTANEOUS.columns if "barrier" in name)
 ORIGINS = ("first", "last", "own")
+MASK_QUANTITIES = ("loss", "accuracy")
 ALONG = {"epochs": "training", "levels": "pruning"}
 NUMBERS = (
     "Test barriers above the endpoints' interpolant (loss: nats, error: points): mean over epochs\n"
     "before the last, or levels of pruning, then mean and deviation over n pairs, by where the\n"
     "permutation was found: at the first moment, at the last, or at each itself (own)"
 )
+MASK_NUMBERS = (
+    "Test accuracy (%) of the second networks of n pairs, trained under a mask, by the weights left:\n"
+    "mean and deviation over pairs. By an alignment: transported by its permutation"
+)
 
 
-def judge(claims: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """The verdict on each claim on `found` (`tables.SIMULTANEOUS`) for each network and recipe, with VERDICT_COLUMNS.
+def judge(claims: pd.DataFrame, found: pd.DataFrame, masks: pd.DataFrame) -> pd.DataFrame:
+    """The verdict on each claim on these tables for each network and recipe, with VERDICT_COLUMNS.
 
-    `std` is the standard deviation over pairs, `n` their number. Raises ValueError naming the claim whose formula is
-    wrong.
+    found: `tables.SIMULTANEOUS`; masks: `tables.MASKS`, no rows where none were trained. `std` is the standard
+    deviation over pairs, `n` their number. Raises ValueError naming the claim whose formula is wrong.
     """
+    moments = f"({'|'.join(ALONG)})_({'|'.join(ORIGINS)})_({'|'.join(QUANTITIES)})"
+    known = f"<epochs or levels>_<{', '.join(ORIGINS)}>_<quantity>, with {', '.join(QUANTITIES)}"
+    # Table -> its rows, what they are of pair by pair, and what names look like behind that of the alignment.
+    sources = {
+        "simultaneous": (found, by_origin, moments, known),
+        "masks": (masks, by_mask, rf"\w+_({'|'.join(MASK_QUANTITIES)})", "<mask>_<loss or accuracy>"),
+    }
     verdicts = []
-    for claim in claims[claims["table"] == "simultaneous"].to_dict("records"):
-        pattern = rf"\w+_({'|'.join(ALONG)})_({'|'.join(ORIGINS)})_({'|'.join(QUANTITIES)})"
-        known = f"<alignment>_<epochs or levels>_<{', '.join(ORIGINS)}>_<quantity>, with {', '.join(QUANTITIES)}"
-        names = names_of(claim, pattern, known)
-        rows = found[(found["split"] == claim["split"]) & (found["attack"] == claim["attack"])]
+    for claim in claims[claims["table"].isin(sources)].to_dict("records"):
+        source, by_pair, pattern, known = sources[claim["table"]]
+        names = names_of(claim, rf"\w+_{pattern}", f"<alignment>_{known}")
+        rows = source[(source["split"] == claim["split"]) & (source["attack"] == claim["attack"])]
         for group, of_network in rows.groupby(STUDY):
-            wide = by_origin(of_network)
-            margin, missing = _margin(claim, names, wide)
+            margin, missing = _margin(claim, names, by_pair(of_network))
             error = margin.std() / np.sqrt(len(margin)) if len(margin) > 1 else np.nan
             judged = population_claims.by_error(claim, group, margin, missing, error, len(margin), margin.std())
             verdicts.append(judged)
@@ -125,6 +138,16 @@ def by_origin(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def by_mask(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a pair, one column <alignment>_<mask>_<quantity>, the mean over levels.
+
+    rows: of one network, recipe and split (`tables.MASKS`).
+    """
+    named = rows.assign(name=rows["alignment"] + "_" + rows["mask"])
+    wide = named.pivot_table(index="pair", columns="name", values=list(MASK_QUANTITIES))
+    return wide.set_axis([f"{name}_{quantity}" for quantity, name in wide.columns], axis=1)
+
+
 def number_rows(rows: pd.DataFrame) -> list[list[str]]:
     """Header and rows of cells: barriers by where the permutation was found; rows: as of `by_origin`."""
     wide = by_origin(rows)
@@ -140,15 +163,30 @@ def number_rows(rows: pd.DataFrame) -> list[list[str]]:
     return lines
 
 
-def text(found: pd.DataFrame, verdicts: pd.DataFrame) -> str:
+def mask_rows(rows: pd.DataFrame) -> list[list[str]]:
+    """Header and rows of cells: accuracy by the share of weights left and mask; rows: of one study (`tables.MASKS`)."""
+    moved = rows["mask"] == "transported"
+    rows = rows.assign(column=rows["mask"].where(~moved, "by " + rows["alignment"]))
+    columns = sorted(set(rows["column"][~moved])) + sorted(set(rows["column"][moved]))
+    lines = [["left", *columns, "n"]]
+    for share, of_share in sorted(rows.groupby("left"), reverse=True):
+        found = [of_share.loc[of_share["column"] == column, "accuracy"] for column in columns]
+        shown = [number(values.mean(), values.std(), 100, 1) for values in found]
+        lines.append([f"{100 * share:.1f} %", *shown, str(of_share["pair"].nunique())])
+    return lines
+
+
+def text(found: pd.DataFrame, masks: pd.DataFrame, verdicts: pd.DataFrame) -> str:
     """For a terminal: of each network and recipe the barriers by where the permutation was found, and the claims.
 
-    verdicts: of `judge` and `judge_widths`.
+    Further the accuracy under masks, where there are any. verdicts: of `judge` and `judge_widths`.
     """
     blocks = []
     for (dataset, network, recipe), rows in found[found["split"] == "test"].groupby(tables.STUDY):
         title = f"{dataset} / {network} / {recipe}: one permutation for many moments"
         blocks += [f"{title}\n{'=' * len(title)}", f"{NUMBERS}\n\n{aligned(number_rows(rows), left=3)}"]
+        masked = masks[(masks[tables.STUDY] == [dataset, network, recipe]).all(axis=1)]
+        blocks += [f"{MASK_NUMBERS}\n\n{aligned(mask_rows(masked), left=1)}"] if len(masked) else []
         own = verdicts[(verdicts[tables.STUDY] == [dataset, network, recipe]).all(axis=1)]
         said = [
             textwrap.fill(f"{row['verdict']}: {row['statement']}", WIDTH, subsequent_indent="    ")

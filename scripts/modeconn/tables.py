@@ -17,7 +17,7 @@ FLOAT_FORMAT = "%.9g"
 WORDS = frozenset(
     [
         *["kind", "dataset", "network", "recipe", "seeds", "pair", "alignment", "curve", "split", "attack", "group"],
-        *["site", "images", "mark", "candidate", "other", "members"],
+        *["site", "images", "mark", "mask", "candidate", "other", "members"],
         *["quantity", "correction", "claim", "statement", "source", "unit", "table", "formula"],
         *["paper_network", "paper_dataset", "paper_curve", "setting", "within_spread", "along", "permutation"],
     ]
@@ -28,12 +28,12 @@ LEFT_OUT = {"correction": "none"}
 OPTIONAL = frozenset(["std"])
 # Least and most of what stands in a column of this name. Correlations are rounded, and so may exceed 1 by a little.
 RANGES = {
-    **dict.fromkeys(["t", "differ", "share"], (0, 1)),
+    **dict.fromkeys(["t", "differ", "share", "left"], (0, 1)),
     **dict.fromkeys(["before", "after"], (-1.001, 1.001)),
     **dict.fromkeys(
         ["loss", "length", "distance_before", "distance_after", "amplitude", "position", "moment"], (0, np.inf)
     ),
-    **dict.fromkeys(["epoch", "wave", "size", "width"], (1, np.inf)),
+    **dict.fromkeys(["epoch", "wave", "size", "width", "level"], (1, np.inf)),
     **{name: (0, 1) for name in ("accuracy", *barriers.QUANTITIES) if "accuracy" in name},
 }
 
@@ -162,6 +162,17 @@ FIXED_POINTS = Table(  # share: of the group's channels, those that the permutat
     columns=[*ALIGNMENT, "along", "group", "position", "size", "moment", "other_moment", "share"],
     key=[*ALIGNMENT, "along", "moment", "other_moment", "position"],
 )
+MASKS = Table(  # of a pair's second network, trained under a mask; left: the share of the weights that it keeps
+    columns=[*STUDY, "width", "alignment", "pair", "level", "mask", "left", "split", "attack", "loss", "accuracy"],
+    key=[*ALIGNMENT, "split", "attack", "level", "mask"],
+)
+MASK_SUMMARY = Table(
+    columns=[
+        *[*STUDY, "width", "alignment", "level", "mask", "left", "split", "attack", "quantity"],
+        *["mean", "std", "n"],
+    ],
+    key=[*STUDY, "alignment", "split", "attack", "level", "mask", "quantity"],
+)
 PUBLISHED = Table(  # numbers of a paper: what it calls the cell, its names in the paper's config, the number
     columns=[
         *["paper_network", "paper_dataset", "paper_curve", "dataset", "network", "alignment", "curve", "quantity"],
@@ -257,6 +268,8 @@ def _planned(job, table):
     if table == HISTORY and "recipe" in job:  # a job that trains: a curve, a permutation or networks
         epochs = (job.get("curve") or job.get("alignment") or job["recipe"])["epochs"]
         return ["epoch"], epochs - (job["recipe"]["pruning"]["rewind"] if "level" in job else 0)
+    if table == MASKS and "masks" in job:
+        return ["mask"], len(job["masks"])
     return None
 
 

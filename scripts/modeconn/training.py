@@ -1,6 +1,6 @@
-"""Networks trained by a recipe: what train, from their initialization, and prune, from a kept epoch, do alike."""
+"""Networks trained by a recipe, from their initialization or from a kept epoch on."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 
@@ -15,18 +15,20 @@ def fit(
     buffers: dict[str, torch.Tensor],
     what: str,
     *,
+    lanes: Mapping[str, int],
     first: int = 0,
     keep: Collection[int] = (),
     after_step: Callable[[float], None] | None = None,
 ) -> tuple[list[dict], dict[int, tuple[torch.Tensor, dict[str, torch.Tensor]]]]:
     """Train networks, in place, by the recipe of `job` to its last epoch: its history and what was kept on the way.
 
-    vectors: (L, D), a network for each of the job's seeds, a leaf that wants gradients; buffers: name -> (L, ...).
-    first: epochs that are done already, of which the schedule and the order of images count, as for rewound networks
-    (Frankle et al. 2020). keep: epochs -> their (vectors, buffers); 0 is before the first step. after_step: as of
-    `optimization.minimize`. The work is resumed where `job.state` has saved it, what was kept included.
+    vectors: (L, D), a leaf that wants gradients; buffers: name -> (L, ...). lanes: what each of the L networks is
+    called in messages -> the seed of its batches. first: epochs that are done already, of which the schedule and the
+    order of images count, as for rewound networks (Frankle et al. 2020). keep: epochs -> their (vectors, buffers); 0 is
+    before the first step. after_step: as of `optimization.minimize`. The work is resumed where `job.state` has saved
+    it, what was kept included.
     """
-    recipe, seeds = job.values["recipe"], job.values["seeds"]
+    recipe, seeds = job.values["recipe"], list(lanes.values())
     kept = {epoch: (vectors.detach().clone(), {name: b.clone() for name, b in buffers.items()}) for epoch in keep}
     saved = {f"kept {epoch}": of_epoch for epoch, (of_epoch, _) in kept.items()}
     saved |= {f"kept {epoch} {name}": b for epoch, (_, of_epoch) in kept.items() for name, b in of_epoch.items()}
@@ -46,7 +48,7 @@ def fit(
         [vectors],
         lambda epoch, step: datasets.batches(dataset, seeds, epoch, step, recipe["batch"], recipe["augmentation"]),
         recipe,
-        lanes=[f"seed {seed}" for seed in seeds],
+        lanes=list(lanes),
         report=report,
         state=job.state,
         buffers=buffers | saved,

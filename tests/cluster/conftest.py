@@ -12,7 +12,7 @@ HERE = PROJECT / "tests/cluster"
 SMALL = copy.deepcopy(TINY)
 SMALL["device"] = "cpu"
 SMALL["studies"]["alignment"][0]["alignments"] = ["none", "activation"]
-del SMALL["studies"]["alignment"][2:], SMALL["studies"]["averaging"]
+del SMALL["studies"]["alignment"][2:], SMALL["studies"]["averaging"], SMALL["studies"]["simultaneous"]
 SMALL["studies"]["alignment"][1].update(alignments=["activation"], curves=["linear"])
 
 # Two networks that train for seconds, in which something can happen to them.

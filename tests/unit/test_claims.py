@@ -299,7 +299,7 @@ def judge(folder, outputs, *options):
     made = {name: folder / name for name in ("verdicts-table", "comparison-table", "text")}
     options += tuple(
         part
-        for name in ("pairs", "best", "summary", "signatures", "barriers", "simultaneous")
+        for name in ("pairs", "best", "summary", "signatures", "barriers", "simultaneous", "masks")
         for part in (f"--{name}-table", outputs[name])
     )
     return run("judge_claims", *options, *[part for name, path in made.items() for part in (f"--{name}", path)]), made
@@ -319,7 +319,7 @@ def test_the_claims_of_this_repository_show_in_a_study_made_to_show_them(study, 
     assert not_run[["claim", "recipe"]].values.tolist() == [["signature-rises", "robust"]]
     # There are three networks of each width and three pairs, and claims on many ask for more.
     few = verdicts[verdicts["verdict"] == "too few to say"]
-    of_many = pd.read_csv(CONFIG / "claims.csv").query("table in ('barriers', 'widths', 'simultaneous')")
+    of_many = pd.read_csv(CONFIG / "claims.csv").query("table in ('barriers', 'widths', 'simultaneous', 'masks')")
     assert set(few["claim"]) == set(of_many["claim"]) and set(few["n"]) == {3}
     assert set(verdicts["verdict"]) == {"shows", "not run", "too few to say"}
     assert set(verdicts["claim"]) == set(pd.read_csv(CONFIG / "claims.csv")["claim"])

@@ -73,6 +73,12 @@ SELECT = {"evaluation": EVALUATION, "selection": "none", "ensemble": 5}
         ("evaluate_boundary", {"boundary": {"points": 7}}, 3 * 49 / 3),
         # A level of pruning trains on from the rewound epoch.
         ("prune", {"seeds": [1, 2], "recipe": {"epochs": 10, "attack": None, "pruning": {"rewind": 1}}}, 2 * 9 * 900),
+        # Two masks of one network.
+        (
+            "train_masked",
+            {"masks": ["own", "random"], "recipe": {"epochs": 10, "attack": None, "pruning": {"rewind": 1}}},
+            2 * 9 * 900,
+        ),
         ("align_moments", MOMENTS | {"members": [1, 2], "alignment": {"method": "activation"}}, 3 * 2 * 180 / 3),
         # Six ends; nine permuted pairs, of levels the dense permutation and two more, and three unaligned ones; layer
         # normalization has no statistics.

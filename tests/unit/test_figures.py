@@ -19,6 +19,7 @@ from modeconn.figures import (
     candidates,
     curves,
     layers,
+    masks,
     permutations,
     planes,
     registry,
@@ -55,6 +56,7 @@ OPTIONS = {
     "checkpoints": [],
     "sparsity": [],
     "settling": [],
+    "masks": [],
 }
 CAPTIONS = sorted((Path(__file__).parents[2] / "workflow" / "report").glob("*.rst"))
 
@@ -279,6 +281,18 @@ def test_permutations_are_compared_with_the_aligned_one(tmp_path):
     panel = permutations.draw(rows, "title").axes[0]
     drawn = {bars.get_label(): list(bars.lines[0].get_ydata()) for bars in panel.containers}
     assert drawn == {"unaligned": [100] * 7 + [0], "PAM, unaligned": [25] + [0] * 7}
+
+
+def test_accuracy_under_masks_is_the_mean_over_pairs_and_falls_to_the_right():
+    figure = masks.draw(synthetic_tables.masks(), "title")
+    panel = figure.axes[0]
+    drawn = {bars.get_label(): bars.lines[0] for bars in panel.containers}
+    assert list(drawn) == ["the first network's, aligned by weights", "its own", "the first network's as it is"]
+    assert list(drawn["its own"].get_xdata()) == pytest.approx([13.4, 51.2, 80])
+    assert list(drawn["its own"].get_ydata()) == pytest.approx([91] * 3)
+    assert drawn["the first network's, aligned by weights"].get_ydata()[0] == pytest.approx(91 - 10 * 0.866)
+    left, right = panel.get_xlim()
+    assert left > 80 > 13.4 > right and "n = 3 pairs" in figure.legends[0].get_title().get_text()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Kept epochs, levels of pruning, and grids of permutations, on a small data set, by facts worked by hand."""
+"""Kept epochs, levels of pruning, masks of others and grids of permutations, by facts worked by hand."""
 
 import copy
 import signal
@@ -59,11 +59,12 @@ def job(**values):
 
 @pytest.fixture
 def work(data, tmp_path, monkeypatch):
-    """Runs train or prune: the path of the networks that it makes, named by `name`."""
+    """Runs train, prune or train_masked: the path of the networks that it makes, named by `name`."""
 
     def work(program, name, values, **options):
         output = tmp_path / f"{name}.safetensors"
         files = {"data": data, "output": output, "history": tmp_path / f"{name}.history.csv"}
+        files |= {"points": tmp_path / f"{name}.csv"} if program == "train_masked" else {}
         run_program(monkeypatch, program, values, **files, **options)
         return output
 
@@ -98,6 +99,8 @@ def test_kept_epochs_are_the_networks_of_shorter_trainings_and_the_end_is_as_wit
 def test_what_is_killed_goes_on_to_the_same_bytes(work, monkeypatch, stop):
     whole = work("train", "whole", job())
     pruned = work("prune", "pruned", job(level=1), networks=whole)
+    both = {"networks": [whole, pruned]}
+    masked = work("train_masked", "masked", masked_job(["own", "random"]), **both)
     offer, left = resume.State.offer, []
 
     def killed(state, snapshot):
@@ -109,12 +112,13 @@ def test_what_is_killed_goes_on_to_the_same_bytes(work, monkeypatch, stop):
     for program, expected, values, options in (
         ("train", whole, job(), {}),
         ("prune", pruned, job(level=1), {"networks": whole}),
+        ("train_masked", masked, masked_job(["own", "random"]), both),
     ):
         left.clear()
         with monkeypatch.context() as patch, pytest.raises(SystemExit) as caught:
             patch.setattr(resume.State, "offer", killed)
             # Pruned networks have one epoch less.
-            stop = min(stop, 3) if program == "prune" else stop
+            stop = stop if program == "train" else min(stop, 3)
             work(program, f"{program}-again", values, **options)
         assert caught.value.code == 128 + signal.SIGTERM
         assert work(program, f"{program}-again", values, **options).read_bytes() == expected.read_bytes()
@@ -161,6 +165,11 @@ def test_the_output_layer_is_found_or_refused(tiny_dataset):
     assert pruning.output_of(network, 3) == OUTPUT
     with pytest.raises(ValueError, match=r"the last layer has not 4 outputs: set keep_output to false"):
         pruning.output_of(network, 4)
+
+
+def masked_job(masks, alignment="none"):
+    names = NAMES | {"pair": "3-4", "alignment": alignment}
+    return job(names=names, members=SEEDS, level=1, masks=masks) | {"seeds": []}
 
 
 @pytest.fixture
@@ -230,6 +239,78 @@ def test_a_sequence_in_another_order_is_given_back_at_each_moment_by_the_order_o
     assert "is of other moments than this job" in caught.value.code
 
 
+FREE = ["one_shot", "own", "random", "untransported"]
+
+
+@pytest.fixture
+def moved(permuted, work, tmp_path):
+    """Trains under masks: (networks by lane, their masks, the rows measured), and what the masks were made from."""
+    path, order, _ = permuted
+    files = [path, work("prune", "level1", job(level=1), networks=path)]
+
+    def moved(masks, by=None):
+        options = {}
+        if by is not None:
+            options["permutation"] = tmp_path / "aligned.safetensors"
+            both = {group: torch.stack([torch.arange(len(own)), own]) for group, own in by.items()}
+            artifacts.save(options["permutation"], both, {"rule": "align", "job": {"members": SEEDS}})
+        made = work("train_masked", "masked", masked_job(masks, "weight" if by else "none"), networks=files, **options)
+        lanes = [artifacts.load_lane(made, lane, rule="train_masked") for lane in range(len(masks))]
+        return lanes, [moments.masks(lane) for lane in lanes], tables.read([made.with_suffix(".csv")], tables.MASKS)
+
+    return moved, order, moments.read(files, [("levels", 1, seed) for seed in SEEDS])
+
+
+def test_a_mask_that_moves_with_the_neurons_is_that_of_the_same_network_in_another_order(moved):
+    """The second network is the first one, its neurons in another order."""
+    moved, order, (first, second) = moved
+    # Two masks, as its level of pruning was of two networks: how many are computed at once decides bits.
+    (own, _), masks, _ = moved(["own", "untransported"])
+    assert same(own, second) and same(masks[1], moments.masks(first)) and not same(masks[0], masks[1])
+    # Transported by that order it trains to what the own mask does, by none to what it does as it is.
+    unmoved = {group: own.sort().values for group, own in order.items()}
+    for by, alike in ((order, "own"), (unmoved, "untransported")):
+        (expected,), _, _ = moved([alike])
+        (found,), _, _ = moved(["transported"], by)
+        assert same(found, expected)
+
+
+def test_each_mask_keeps_its_share_and_what_it_prunes_stays_zero(moved, permuted, tiny_dataset):
+    moved, _, (first, _) = moved
+    lanes, masks, rows = moved(FREE)
+    names, kept = list(moments.masks(first)), [{name: int(of.sum()) for name, of in mask.items()} for mask in masks]
+    assert [sum(counts.values()) for counts in kept] == [900] * 4  # a quarter of 144 x 8 + 8 x 6 is pruned
+    _, _, random, as_it_is = kept
+    assert random == as_it_is and not same(masks[2], masks[3])
+    (dense,) = moments.read([permuted[0]], [("levels", 0, SEEDS[1])])
+    assert same(masks[0], pruning.prune(dense, pruning.full(dense, names), 0.25))
+    for lane, mask in zip(lanes, masks):
+        assert all(not lane[name][~mask[name]].any() and lane[name][mask[name]].all() for name in names)
+    # What is measured is the network in the file.
+    assert rows["mask"].tolist() == FREE and set(rows["left"]) == {0.75} and set(rows["width"]) == {8}
+    for lane, accuracy in zip(lanes, rows["accuracy"]):
+        network = networks.of(NETWORK, tiny_dataset).eval()
+        network.load_state_dict(moments.without_masks(lane))
+        with torch.no_grad():
+            answers = network(tiny_dataset.test_images.float() / 255).argmax(1)
+        assert accuracy == pytest.approx((answers == tiny_dataset.test_labels).double().mean().item())
+
+
+def test_masks_of_another_pair_or_without_one_of_them_are_refused(moved, permuted, work, tmp_path, one_line):
+    moved, order, _ = moved
+    moved(["random"])
+    rows = (tmp_path / "masked.csv").read_text().splitlines()
+    assert len(rows) == 2
+    history = pd.read_csv(tmp_path / "masked.history.csv")
+    assert history[["kind", "seeds", "epoch"]].values.tolist() == [["level 1, random", "3-4", 2]]
+    wrong = tmp_path / "aligned.safetensors"
+    artifacts.save(wrong, order, {"rule": "align", "job": {"members": [1, 2]}})
+    with pytest.raises(SystemExit) as caught:
+        networks = [permuted[0], tmp_path / "level1.safetensors"]
+        work("train_masked", "wrong", masked_job(["transported"], "weight"), networks=networks, permutation=wrong)
+    assert "is of other networks than this job" in caught.value.code
+
+
 def test_each_permutation_meets_each_epoch_and_each_level_its_own_and_the_dense_one():
     assert grids.cells("epochs", [1, 5], True) == [(1, 1), (5, 1), (1, 5), (5, 5)]
     assert grids.cells("levels", [0, 1, 3], True) == [(0, 0), (0, 1), (1, 1), (0, 3), (3, 3)]
@@ -249,6 +330,9 @@ def barriers_of(cells):
             place = {"alignment": alignment, "along": along, "permutation": origin, "moment": moment, "pair": pair}
             rows.append(names | place | dict.fromkeys(simultaneous_claims.QUANTITIES, value))
     return pd.DataFrame(rows)
+
+
+NO_MASKS = tables.read([], tables.MASKS)
 
 
 def claim(formula, table="simultaneous", tolerance=0.0, least_pairs=2):
@@ -281,7 +365,7 @@ def test_a_claim_on_moments_is_the_mean_over_those_that_count():
     last, own = (f"weight_epochs_{origin}_error_barrier_linear" for origin in ("last", "own"))
 
     def verdict(formula, **options):
-        (row,) = simultaneous_claims.judge(claim(formula, **options), found).to_dict("records")
+        (row,) = simultaneous_claims.judge(claim(formula, **options), found, NO_MASKS).to_dict("records")
         return row["verdict"]
 
     assert verdict(f"none_epochs_own_error_barrier_linear - {last}") == "shows"
@@ -291,7 +375,38 @@ def test_a_claim_on_moments_is_the_mean_over_those_that_count():
     assert verdict(f"{own} - other_epochs_own_error_barrier_linear") == "not run"
     with pytest.raises(ValueError, match="unknown name 'weight_epochs_error_barrier_linear'"):
         verdict("weight_epochs_error_barrier_linear")
-    assert "training  weight     last" in simultaneous_claims.text(found, simultaneous_claims.judge(claim(own), found))
+    judged = simultaneous_claims.judge(claim(own), found, NO_MASKS)
+    assert "training  weight     last" in simultaneous_claims.text(found, NO_MASKS, judged)
+
+
+def test_a_claim_on_masks_is_the_mean_over_levels():
+    names = {"dataset": "d", "network": "n", "recipe": "r", "width": 8, "split": "test", "attack": "none", "loss": 1.0}
+    values = {("none", "own"): (0.9, 0.8), ("none", "untransported"): (0.8, 0.6), ("weight", "transported"): (0.9, 0.7)}
+    rows = [
+        names
+        | {"alignment": alignment, "mask": mask, "level": level, "left": left, "pair": pair}
+        # The second pair is better by a hundredth, and but for its own mask by two.
+        | {"accuracy": accuracy + (pair == "3-4") * (0.01 if mask == "own" else 0.02)}
+        for (alignment, mask), both in values.items()
+        for (level, left), accuracy in zip({1: 0.8, 2: 0.64}.items(), both)
+        for pair in ("1-2", "3-4")
+    ]
+    masks, found = pd.DataFrame(rows), barriers_of({("none", "epochs", "none", 1): (0.5, 0.7)})
+
+    def verdict(formula):
+        (row,) = simultaneous_claims.judge(claim(formula, "masks"), found, masks).to_dict("records")
+        return row["verdict"], row["measured"]
+
+    assert verdict("weight_transported_accuracy - none_untransported_accuracy") == ("shows", pytest.approx(0.1))
+    assert verdict("weight_transported_accuracy - none_own_accuracy") == ("does not show", pytest.approx(-0.045))
+    assert verdict("weight_transported_accuracy - none_random_accuracy")[0] == "not run"
+    with pytest.raises(ValueError, match="unknown name 'weight_transported_distance' for table masks"):
+        verdict("weight_transported_distance")
+    (row,) = simultaneous_claims.judge(claim("none_own_accuracy", "masks"), found, NO_MASKS).to_dict("records")
+    assert row["verdict"] == "not run"
+    header, dense, sparse = simultaneous_claims.mask_rows(masks)
+    assert header == ["left", "own", "untransported", "by weight", "n"]
+    assert (dense[0], sparse[0], sparse[3], sparse[4]) == ("80.0 %", "64.0 %", "71.0 ± 1.4", "2")
 
 
 def test_a_claim_on_widths_takes_pairs_that_are_matched_by_way_of_the_first_network():
@@ -364,6 +479,45 @@ def test_a_study_of_moments_plans_its_jobs():
     assert [one.path.rpartition("/")[2] for one in plan.jobs[level]["ancestors"]] == read[:2]
 
 
+def masks(*names):
+    """A change of the config: networks are trained under these masks."""
+    return lambda config: config["studies"]["simultaneous"][0].update(masks=list(names))
+
+
+def test_masks_are_trained_where_they_are_moved_and_where_nothing_moves_them():
+    plan = edited(masks("untransported", "transported", "own"))
+    # Of two levels of two pairs; the dense networks are matched once more, by themselves.
+    assert rules_of(plan) == rules_of(edited()) | {"train_masked": 2 * 2 * 2, "align": 2}
+    masked = {tuple(dict(job.wildcards).values())[3:]: job for job in plan.jobs if job.rule == "train_masked"}
+    job = masked["3-4", plan.identity("alignment", "weight"), "2", "transported"]
+    assert ("3-4", "none", "1", "own+untransported") in masked
+    read = {name: [one.path.rpartition("/")[2] for one in made] for name, made in plan.jobs[job].items()}
+    assert read["sparse"] == ["seeds3-4.safetensors", "seeds3-4-level2.safetensors"]
+    assert [one.job.rule for one in plan.jobs[job]["permutation"]] == ["align"]
+    assert plan.job(job.rule, dict(job.wildcards))["masks"] == ["transported"]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (masks("own", "transported", "random"), 4),  # one more that nothing moves: two levels of two pairs
+        (lambda c: c["studies"]["simultaneous"][0].update(levels=[0, 1, 2, 3]), 4),  # a level: two pairs, moved and not
+        (lambda c: c["alignments"]["weight"].update(seed=1), 4),
+        (lambda c: c["studies"]["simultaneous"][0].update(epochs=[1], masks=["transported", "own"]), 0),
+        (lambda c: c.update(grid={"points": 11}), 0),
+    ],
+    ids=["a mask", "a level", "another alignment", "their order", "points"],
+)
+def test_what_is_trained_under_masks_again(change, expected):
+    def both(config):
+        masks("own", "transported")(config)
+        change(config)
+
+    before = set(digests(edited(masks("own", "transported"))).values())
+    again = [path for path, digest in digests(edited(both)).items() if digest not in before]
+    assert sum(path.startswith("results/masked/") for path in again) == expected
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -405,6 +559,22 @@ def test_recipes_without_kept_epochs_keep_their_identity():
         (lambda c: c["recipes"]["pruned"]["pruning"].update(rewind=3), "pruning.rewind: epoch 3 is not kept"),
         (lambda c: c["studies"]["simultaneous"][0].update(epochs=[1, 3]), "recipe pruned, which keeps [1, 2, 4]"),
         (lambda c: c["studies"]["simultaneous"][0].update(levels=[1, 0]), "levels: [1, 0] have to ascend"),
+        (lambda c: c["studies"]["simultaneous"][0].update(levels=[0], masks=["own"]), "masks are of levels of pruning"),
+        (
+            lambda c: c["studies"]["simultaneous"][0].update(alignments=["none"], masks=["transported"]),
+            "studies.simultaneous.0.masks: transported needs an alignment that moves it: add that to alignments",
+        ),
+        (
+            lambda c: c["studies"]["simultaneous"][0].update(alignments=["weight"], masks=["own"]),
+            "studies.simultaneous.0.masks: own needs none, since nothing moves it",
+        ),
+        (
+            lambda c: (
+                masks("own")(c),
+                c["studies"]["simultaneous"].append(c["studies"]["simultaneous"][0] | {"masks": ["own", "random"]}),
+            ),
+            "studies.simultaneous.1.masks: another entry has other masks of mlp by pruned, pair [1, 2]",
+        ),
         (lambda c: c["recipes"]["pruned"].update(pruning=None), "recipe pruned does not prune"),
         (lambda c: c["alignments"].update(weight={"method": "pam"}), "take a method that matches"),
         (lambda c: c["recipes"].update(other={"epochs": 1, "pruning": {"rewind": 0}}), "add it to keep, []"),

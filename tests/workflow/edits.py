@@ -8,7 +8,10 @@ BESIDES = {"evaluate_plane": 3, "evaluate_activations": 2}
 MEASURED = {"evaluate_curve": 14, "select_network": 4}
 CURVES = {"fit_curve": 8} | MEASURED | BESIDES
 POPULATIONS = {"evaluate_barriers": 2, "evaluate_averages": 2}
-ALL = {"prepare_data": 1, "train": 5, "align": 5, "refine": 2, "evaluate_signature": 6} | CURVES | POPULATIONS
+MOMENTS = {"align_moments": 2, "evaluate_grid": 2}  # along training, and along pruning
+SPARSE = {"prune": 1, "train_masked": 1}
+ALL = {"prepare_data": 1, "train": 5, "align": 6, "refine": 2, "evaluate_signature": 6} | CURVES | POPULATIONS
+ALL |= MOMENTS | SPARSE
 SOURCE_EDITS = {
     "a comment in the library": (
         ROOM + "curves.py",
@@ -43,8 +46,9 @@ SOURCE_EDITS = {
         ROOM + "permutation/proof.py",
         "LEAST_REACTION = 1e-4",
         "LEAST_REACTION = 1e-5",
-        {"align": 5, "refine": 2, "evaluate_signature": 6, "fit_curve": 6, "evaluate_curve": 10, "select_network": 2}
-        | {"evaluate_plane": 2, "evaluate_activations": 1, "evaluate_barriers": 1, "evaluate_averages": 1},
+        {"align": 6, "refine": 2, "evaluate_signature": 6, "fit_curve": 6, "evaluate_curve": 10, "select_network": 2}
+        | {"evaluate_plane": 2, "evaluate_activations": 1, "evaluate_barriers": 1, "evaluate_averages": 1}
+        | {**MOMENTS, "train_masked": 1},
     ),
     "threads and determinism, by which all compute": (
         ROOM + "bits.py",
@@ -62,8 +66,9 @@ SOURCE_EDITS = {
         ROOM + "matching/weight.py",
         "max_sweeps: int = 100",
         "max_sweeps: int = 99",
-        {"align": 2, "evaluate_signature": 1, "fit_curve": 1, "evaluate_curve": 2}
-        | {"evaluate_barriers": 1, "evaluate_averages": 1},
+        {"align": 3, "evaluate_signature": 1, "fit_curve": 1, "evaluate_curve": 2}
+        | {"evaluate_barriers": 1, "evaluate_averages": 1}
+        | {**MOMENTS, "train_masked": 1},
     ),
     "the correlations: what is matched by them, and all comparisons of activations": (
         ROOM + "matching/activation.py",
@@ -142,7 +147,13 @@ SOURCE_EDITS = {
         ROOM + "measuring.py",
         "total = shares[:, :1] * rows[index[:, 0]]",
         "total = rows[index[:, 0]] * shares[:, :1]",
-        MEASURED | BESIDES | POPULATIONS,
+        MEASURED | BESIDES | POPULATIONS | {"evaluate_grid": 2},
+    ),
+    "how sparse networks are trained: what is measured along training stays": (
+        ROOM + "retraining.py",
+        'recipe["batch"]',
+        '2 * recipe["batch"]',
+        SPARSE | {"align_moments": 1, "evaluate_grid": 1},
     ),
     "how correlations are tabled: only the tables' rows": (
         ROOM + "signatures.py",
@@ -172,7 +183,7 @@ SOURCE_EDITS = {
         ROOM + "batchnorm.py",
         "seen = 0",
         "seen = 0.0",
-        MEASURED | BESIDES | POPULATIONS,
+        MEASURED | BESIDES | POPULATIONS | {"evaluate_grid": 2},
     ),
 }
 
@@ -229,7 +240,7 @@ CONFIG_EDITS = {
     ),
     "recalibration: nothing is trained anew, but all measured": (
         lambda c: c["evaluation"].update(recalibration={"batch": 256}),
-        MEASURED | BESIDES | POPULATIONS,
+        MEASURED | BESIDES | POPULATIONS | {"evaluate_grid": 2},
     ),
     "samples of a refinement": (
         lambda c: c["alignments"]["pam"].update(samples=3),
@@ -240,6 +251,10 @@ CONFIG_EDITS = {
     "one more network of a population: its block, and what it is compared in": (
         lambda c: c["studies"]["averaging"][0].update(seeds=4),
         {"train": 1, "align": 1} | POPULATIONS,
+    ),
+    "one more level of pruning: it, its masks, and what is measured along pruning": (
+        lambda c: c["studies"]["simultaneous"][0].update(levels=[0, 1, 2]),
+        SPARSE | {"align_moments": 1, "evaluate_grid": 1},
     ),
     "another attack on a curve: it alone is measured again": (
         lambda c: c["studies"]["alignment"].append(

@@ -15,8 +15,8 @@ ONCE = ["tabulate_runs", "tabulate_alignment", "compare_paper", "judge_claims", 
 JOBS = {
     "config": {
         "prepare_data": 1,
-        "train": 6 + 3,
-        "align": 7 + 3,
+        "train": 6 + 3 + 1,
+        "align": 7 + 3 + 2,
         "evaluate_barriers": 3 * 2,
         "refine": 2,
         "evaluate_signature": 9,
@@ -24,6 +24,11 @@ JOBS = {
         "evaluate_curve": 20,
         "evaluate_plane": 3,
         "evaluate_activations": 2,
+        # Two pairs, along training and pruning; two of four levels, by masks that are moved and that are not.
+        "prune": 4,
+        "align_moments": 2 * 2,
+        "evaluate_grid": 2 * 2 * 2,
+        "train_masked": 2 * 2 * 2,
     },
     "cifar10_slice": {
         "prepare_data": 2,
@@ -97,15 +102,16 @@ JOBS = {
     "corrections_mnist": {"prepare_data": 1, "train": 9, "align": 9, "evaluate_barriers": 2 * 9},
     # REPAIR's networks by depth, and Git Re-Basin's by learning rate.
     "mlp": {"prepare_data": 1, "train": 7 + 10, "align": 7 + 10, "evaluate_barriers": 2 * (7 + 10)},
-    # Eight networks of three widths in a block each; four pairs along training and along six levels of pruning, by two
-    # alignments and none; barriers over width, matched and not.
+    # Eight networks of three widths in a block each; four pairs along training and along twelve levels of pruning, by
+    # two alignments and none, and by masks of three of these levels; barriers over width, matched and not.
     "simultaneous_digits": {
         "prepare_data": 1,
         "train": 3,
-        "prune": 6,
+        "prune": 12,
         "align_moments": 4 * 2 * 2,
         "evaluate_grid": 4 * 2 * 3,
-        "align": 3,
+        "train_masked": 4 * 3 * 3,
+        "align": 3 + 4 * 2,
         "evaluate_barriers": 2 * 3,
     },
     # Two networks in two blocks by fourteen levels, and six widths, of which one is among the two.
@@ -115,7 +121,8 @@ JOBS = {
         "prune": 2 * 2 * 14,
         "align_moments": 2 * 4 * 2 * 2,
         "evaluate_grid": 2 * 4 * 2 * 3,
-        "align": 2 * 6,
+        "train_masked": 2 * 4 * 4 * 3,
+        "align": 2 * 6 + 2 * 4 * 2,
         "evaluate_barriers": 3 * 6,
     },
     # Two networks of ten seeds, of which four are pruned by twenty levels; five more widths of each, of four seeds.
@@ -168,7 +175,7 @@ def test_snakemake_plans_the_same_jobs(checkout, name):
     found = {rule: count for rule, count in jobs_in(plan).items() if rule != "draw"}
     once = dict.fromkeys(ONCE, 1) | {"list_measurements": 2}
     if name == "config":
-        once |= {"tabulate_averaging": 1, "list_measurements": 3}
+        once |= {"tabulate_averaging": 1, "tabulate_simultaneous": 1, "list_measurements": 4}
     if name == "moons":
         once = {rule: 1 for rule in once if rule not in ("tabulate_alignment", "compare_paper")}
         once |= {"tabulate_averaging": 1, "list_measurements": 2}

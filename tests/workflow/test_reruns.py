@@ -12,12 +12,13 @@ from workflow.checkout import FIGURES, TINY, Checkout
 from workflow.edits import ALL, CONFIG_EDITS, CURVES, ROOM, SOURCE_EDITS
 
 ALIGNMENT = {"tabulate_alignment": 1, "compare_paper": 1, "judge_claims": 1, "draw": 23}
-TABLES = {"tabulate_runs": 1, "tabulate_alignment": 1, "tabulate_averaging": 1, "compare_paper": 1, "judge_claims": 1}
+TABLES = {"tabulate_runs": 1, "tabulate_alignment": 1, "tabulate_averaging": 1, "tabulate_simultaneous": 1}
+TABLES |= {"compare_paper": 1, "judge_claims": 1}
 REPORT = {"write_report": 1, "all": 1}
 # What is made anew wherever all that is measured may have changed.
 DOWNSTREAM = TABLES | FIGURES | REPORT
 # The config itself is written out with the tables, and what they are made from is listed.
-CONFIG = {"write_config": 1, "list_measurements": 3}
+CONFIG = {"write_config": 1, "list_measurements": 4}
 
 
 def test_nothing_edited(finished):
@@ -72,7 +73,7 @@ def test_an_edit_is_seen_where_records_are_lost(finished, tmp_path):
     shutil.rmtree(checkout.path / ".snakemake")
     with checkout.edited(f"{ROOM}matching/weight.py", "BLOCK = 2**16", "BLOCK = 2**15"):
         done = checkout.run("--dry-run", "--printshellcmds", "--quiet", "host")
-    assert ["align", "2", "source of matching.weight"] in explain_plan.rows(done.stdout + done.stderr)
+    assert ["align", "3", "source of matching.weight"] in explain_plan.rows(done.stdout + done.stderr)
     shutil.rmtree(checkout.path / ".snakemake")
     with checkout.configured(lambda config: config["curves"]["bezier"].update(optimizer={"learning_rate": 0.02})):
         planned = checkout.planned()
@@ -192,6 +193,7 @@ def shown_anew(expected):
     makes = {output for rule in expected for output in RULES[rule].outputs}
     tabulated = {"runs"} if makes & {"history", "networks", "permutation", "bends", "statistics"} else set()
     tabulated |= {"averaging"} if "evaluate_barriers" in expected else set()
+    tabulated |= {"simultaneous"} if "evaluate_grid" in expected else set()
     tabulated |= {"alignment"} if "evaluate_curve" in expected else set()
     shown = {f"tabulate_{study}" for study in tabulated} | {"judge_claims", "draw", *REPORT}
     return shown | ({"compare_paper"} if "alignment" in tabulated else set())
@@ -233,7 +235,7 @@ def test_a_key_added_to_the_schema(finished):
     with finished.edited(SCHEMA, old, new + old):
         assert finished.planned() == {"write_config": 1} | REPORT
         with finished.configured(lambda c: c["datasets"]["digits"].update(unheard_of=1)):
-            assert finished.planned("networks") == {"prepare_data": 1, "train": 5, "networks": 1}
+            assert finished.planned("networks") == {"prepare_data": 1, "train": 5, "prune": 1, "networks": 1}
 
 
 def test_why_names_the_modules_that_changed(finished):

@@ -14,6 +14,7 @@ COMPUTING = {
     "align_moments",
     "refine",
     "prune",
+    "train_masked",
     "fit_curve",
     "evaluate_curve",
     "evaluate_signature",
@@ -47,6 +48,7 @@ def with_every_rule(config):
             "pairs": [[1, 2]],
             "alignments": ["weight"],
             "levels": [0, 1],
+            "masks": ["transported"],
         }
     ]
 

@@ -16,10 +16,11 @@ from workflow.edits import ALL
 
 JOBS = {
     **ALL,
-    "list_measurements": 3,
+    "list_measurements": 4,
     "tabulate_runs": 1,
     "tabulate_alignment": 1,
     "tabulate_averaging": 1,
+    "tabulate_simultaneous": 1,
     "compare_paper": 1,
     "judge_claims": 1,
     "write_config": 1,

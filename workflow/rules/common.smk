@@ -151,6 +151,7 @@ wildcard_constraints:
     ensemble=r"\d+",
     level=r"\d+",
     moments=r"(epochs|levels)\d+(-\d+)*",
+    masks=r"[a-z_]+(\+[a-z_]+)*",
     block=r"\d+(-\d+)?",
     population=r"\d+(-\d+)+|\d+to\d+",
 

@@ -118,7 +118,7 @@ JUDGED = {
     for study, names in {
         "alignment": ("pairs", "best", "summary", "signatures"),
         "averaging": ("barriers",),
-        "simultaneous": ("simultaneous",),
+        "simultaneous": ("simultaneous", "masks"),
     }.items()
     for name, path in tables_of(study).items()
     if name in names

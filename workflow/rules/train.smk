@@ -57,3 +57,28 @@ rule prune:
         call(
             "--networks {input.ancestors:q} --output {output.networks:q} --history {output.history:q} > {log:q} 2>&1"
         )
+
+
+rule train_masked:
+    input:
+        **inputs("train_masked"),
+    output:
+        **plan.patterns("train_masked"),
+    log:
+        log("train_masked"),
+    cache: True
+    priority: 5
+    conda:
+        "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=240),
+    params:
+        **job_params("train_masked"),
+        permutation=option("--permutation", "permutation"),
+    message:
+        "train {wildcards.population} of {wildcards.recipe}, aligned by {wildcards.alignment}, level {wildcards.level}, by masks {wildcards.masks}"
+    shell:
+        call(
+            "--networks {input.sparse:q} {params.permutation} --output {output.networks:q} --history {output.history:q} --points {output.points:q} > {log:q} 2>&1"
+        )

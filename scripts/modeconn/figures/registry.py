@@ -82,13 +82,14 @@ class Moments(NamedTuple):
     levels: bool
     matched: bool  # whether there is an alignment
     splits: list[str]  # on which barriers are measured
+    masked: bool  # whether networks are trained under masks
 
 
 def moments(config: dict, entry: dict) -> Moments:
     """The `Moments` of one entry of the simultaneous study of a complete config."""
     several = any(len(epochs_of(entry, config["recipes"][recipe])) > 1 for recipe in entry["recipes"])
     matched = any(name != "none" for name in entry["alignments"])
-    return Moments(several, len(entry["levels"]) > 1, matched, config["grid"]["splits"])
+    return Moments(several, len(entry["levels"]) > 1, matched, config["grid"]["splits"], bool(entry["masks"]))
 
 
 SHOWN: dict[str, Callable[[dict, dict], Any]] = {
@@ -198,6 +199,9 @@ FIGURES = {
         [],
         lambda entry: _once((entry.epochs or entry.levels) and entry.matched),
         "simultaneous",
+    ),
+    "masks": Figure(
+        "accuracy under masks of other networks", ["masks"], [], lambda entry: _once(entry.masked), "simultaneous"
     ),
 }
 

@@ -107,13 +107,16 @@ STUDIES = {
         {
             "grids": lambda plan: plan.outputs("evaluate_grid", "points"),
             "permutations": lambda plan: plan.outputs("align_moments", "permutation"),
+            "masks": lambda plan: plan.outputs("train_masked", "points"),
         },
         {
             "simultaneous": "a pair, permutation and moment: its barriers",
             "simultaneous_summary": "a quantity of a permutation and moment: mean, std and n over pairs",
             "fixed_points": "a group and two moments: what their permutations share",
+            "masks": "a pair, level of pruning and mask: what its second network learns under it",
+            "mask_summary": "a quantity of a level and mask: mean, std and n over pairs",
         },
-        {"simultaneous_summary": "Tables"},
+        {"simultaneous_summary": "Tables", "mask_summary": "Tables"},
         ("grids",),
     ),
 }

@@ -12,12 +12,18 @@ QUANTITIES = ["distance", "endpoint_accuracy", *(name for name in barriers.QUANT
 
 
 def tabulate(measured: dict[str, list[str]]) -> dict[str, pd.DataFrame]:
-    """Barriers of each pair under each permutation at each moment, their mean over pairs, and shared fixed points."""
+    """Barriers of each pair under each permutation at each moment, their mean over pairs, and shared fixed points.
+
+    Further what networks learn under the masks of others.
+    """
     found = cell_table(tables.joined(measured["grids"], tables.GRID))
+    masks = tables.joined(measured["masks"], tables.MASKS)
     return {
         "simultaneous": found,
-        "simultaneous_summary": summary_table(found),
+        "simultaneous_summary": summary_table(found, QUANTITIES, tables.SIMULTANEOUS_SUMMARY),
         "fixed_points": fixed_point_table(measured["permutations"]),
+        "masks": masks,
+        "mask_summary": summary_table(masks, ["loss", "accuracy"], tables.MASK_SUMMARY),
     }
 
 
@@ -31,13 +37,13 @@ def cell_table(points: pd.DataFrame) -> pd.DataFrame:
     return tables.ordered(pd.DataFrame(rows, columns=tables.SIMULTANEOUS.columns), tables.SIMULTANEOUS)
 
 
-def summary_table(found: pd.DataFrame) -> pd.DataFrame:
-    """Mean, standard deviation and number of pairs of each quantity (`tables.SIMULTANEOUS_SUMMARY`)."""
-    names = [name for name in tables.SIMULTANEOUS_SUMMARY.key if name != "quantity"]
-    long = found.melt([*names, "width", "pair"], QUANTITIES, "quantity", "value")
-    groups = long.groupby([*names, "width", "quantity"])["value"]
-    table = groups.agg(["mean", "std", "count"]).rename(columns={"count": "n"}).reset_index()
-    return tables.ordered(table, tables.SIMULTANEOUS_SUMMARY)[tables.SIMULTANEOUS_SUMMARY.columns]
+def summary_table(found: pd.DataFrame, quantities: list[str], table: tables.Table) -> pd.DataFrame:
+    """Mean, standard deviation and number of pairs of the quantities of `found`, with the columns of `table`."""
+    names = [name for name in table.columns if name not in ("quantity", "mean", "std", "n")]
+    long = found.melt([*names, "pair"], quantities, "quantity", "value")
+    groups = long.groupby([*names, "quantity"])["value"]
+    rows = groups.agg(["mean", "std", "count"]).rename(columns={"count": "n"}).reset_index()
+    return tables.ordered(rows, table)[table.columns]
 
 
 def fixed_point_table(paths: list[str]) -> pd.DataFrame:
