@@ -279,6 +279,13 @@ def _check_values(config):
         least, most = recipe["augmentation"]["scale"]
         if least > most:
             raise ValueError(f"config, recipes.{name}.augmentation.scale: [{least}, {most}] has to ascend")
+    for name, alignment in config["alignments"].items():
+        for key, value in (("kernel", "linear"), ("order", "random")):
+            if alignment.get("frame", "first") != "first" and alignment[key] != value:
+                raise ValueError(
+                    f"config, alignments.{name}.{key}: frame {alignment['frame']} matches by {key} {value} only: leave "
+                    f"{key} out, or take the frame first"
+                )
     for name, curve in config["curves"].items():
         if 0 < curve.get("proximal", 0) < LEAST_NU:
             raise ValueError(f"config, curves.{name}.proximal: {curve['proximal']} is neither 0 nor {LEAST_NU} or more")
@@ -437,6 +444,9 @@ def _check_moments(config, entry, where):
             raise ValueError(
                 f"config, {where}.epochs: {found} have to ascend, and be kept by recipe {name}, which keeps {kept}"
             )
+        stacked = entry["stacked"]
+        if stacked != sorted(stacked) or not set(stacked) <= set(found):
+            raise ValueError(f"config, {where}.stacked: {stacked} have to ascend, and be among the epochs, {found}")
         if entry["levels"] and recipe["pruning"] is None:
             raise ValueError(f"config, {where}.levels: recipe {name} does not prune: give it pruning, or no levels")
 
@@ -448,10 +458,11 @@ def _check_grids(config):
         named = product(entry["networks"], entry["recipes"], entry["alignments"], map(tuple, entry["pairs"]))
         for (network, recipe, *between), along in product(named, ("epochs", "levels")):
             at = entry["levels"] if along == "levels" else epochs_of(entry, config["recipes"][recipe])
-            if at and seen.setdefault((entry["dataset"], network, recipe, *between, along), at) != at:
+            at = [at, entry["stacked"]] if along == "epochs" else [at]
+            if at[0] and seen.setdefault((entry["dataset"], network, recipe, *between, along), at) != at:
                 raise ValueError(
                     f"config, studies.simultaneous.{position}.{along}: another entry has other {along} of {network} by "
-                    f"{recipe}, pair {list(between[1])}: give one list, or [] here"
+                    f"{recipe}, pair {list(between[1])}, or stacks others: give one list, or [] here"
                 )
 
 

@@ -146,6 +146,18 @@ def over_moments(rows, lines, x, singles):
     return figure
 
 
+def origins(permutations):
+    """Where permutations were found: single epochs in order, then those of several at once ("1+5"); none is left out."""
+    names = set(permutations) - {"none"}
+    return sorted(names, key=lambda name: ("+" in name, [float(epoch) for epoch in name.split("+")]))
+
+
+def origin_label(name):
+    """Of several epochs the first and the last, where there are many."""
+    epochs = name.split("+")
+    return name if len(epochs) <= 4 else f"{epochs[0]}+…+{epochs[-1]}"
+
+
 def thick(lines):
     """The handles of a legend of such lines (name -> label, colour and line style)."""
     return [style | THICK for style in lines.values()]

@@ -150,7 +150,7 @@ wildcard_constraints:
     attacks=f"({PLAN.identities('attack')})(\\+({PLAN.identities('attack')}))*|none",
     ensemble=r"\d+",
     level=r"\d+",
-    moments=r"(epochs|levels)\d+(-\d+)*",
+    moments=r"(epochs|levels)\d+(-\d+)*(\+\d+(-\d+)*)?",
     block=r"\d+(-\d+)?",
     population=r"\d+(-\d+)+|\d+to\d+",
 
