@@ -101,6 +101,9 @@ def passes(rule, job, dataset, sizes):
             # The average, and each member of the ensemble.
             networks += choices * (corrected + (size if size > 1 else 0))
         return networks * (recalibrated + FORWARD * (train + test))
+    if rule == "evaluate_triangles":
+        points = evaluation["points"]
+        return len(job["members"]) // 3 * points * (points + 1) // 2 * (recalibrated + FORWARD * test)
     if rule == "evaluate_boundary":
         return 3 * FORWARD * evaluation["points"] ** 2
     if rule == "evaluate_barriers":

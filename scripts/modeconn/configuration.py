@@ -47,12 +47,12 @@ CLAIMED = {
 SHARED_FOLDERS = (
     *["activations", "alignments", "archive", "averages", "barriers", "benchmarks", "best", "boundaries", "connected"],
     *["curves", "data", "downloads", "evaluations", "grids", "logs", "measures", "moments", "networks", "planes"],
-    *["populations", "pruned", "report", "signatures"],
+    *["populations", "pruned", "report", "signatures", "triangles"],
 )
 # Sources of points in the plane: they have no pixels.
 POINTS = ("moons", "blobs", "gaussian_quantiles")
 # Kinds of measurement: of each a section of the config says how it is made, and the first one what all share.
-MEASURES = ("evaluation", "plane", "activations", "barriers", "averages", "boundary", "grid")
+MEASURES = ("evaluation", "plane", "activations", "barriers", "averages", "boundary", "triangles", "grid")
 LEAST_NU = 1e-6  # of a proximal term; what is below overflows
 
 
@@ -299,6 +299,10 @@ def _check_values(config):
         for position, entry in enumerate(entries):
             if "boundaries" in entry.get("measures", []):
                 _check_plane(config, entry, f"studies.{study}.{position}.measures")
+            if "triangles" in entry.get("measures", []) and entry["seeds"] < 3:
+                raise ValueError(
+                    f"config, studies.{study}.{position}.seeds: {entry['seeds']} networks span no triangle: take three"
+                )
             for recipe in entry.get("recipes", [entry.get("recipe")]):
                 _check_images(config, entry, recipe, f"studies.{study}.{position}")
 

@@ -118,6 +118,9 @@ RULES = {
     "evaluate_barriers": Rule(
         f"barriers/{BETWEEN}/{{barriers}}", {"points": ".csv"}, PAIR, ("network", "barriers"), RECALIBRATED
     ),
+    "evaluate_triangles": Rule(
+        f"triangles/{BETWEEN}/{{triangles}}", {"points": ".csv"}, PAIR, ("network", "triangles"), RECALIBRATED
+    ),
     "evaluate_boundary": Rule(
         f"boundaries/{BETWEEN}/{{boundary}}",
         {"points": ".csv", "units": ".units.csv"},
@@ -516,7 +519,11 @@ class Plan:
     def measured(self, cell: dict) -> list[Made]:
         """What one cell measures."""
         if cell["study"] == "averaging":
-            besides = {"averages": "evaluate_averages", "boundaries": "evaluate_boundary"}
+            besides = {
+                "averages": "evaluate_averages",
+                "boundaries": "evaluate_boundary",
+                "triangles": "evaluate_triangles",
+            }
             rules = ["evaluate_barriers", *(rule for name, rule in besides.items() if name in cell["measures"])]
             return [made(rule, "points", cell) for rule in rules]
         if cell["study"] == "simultaneous":

@@ -20,6 +20,7 @@ WORDS = frozenset(
         *["site", "images", "mark", "candidate", "other", "members"],
         *["quantity", "correction", "claim", "statement", "source", "unit", "table", "formula"],
         *["paper_network", "paper_dataset", "paper_curve", "setting", "within_spread", "along", "permutation"],
+        "triangle",
     ]
 )
 # Columns that a file need not have, and what it means then: measurements of networks as they are do not name it.
@@ -28,7 +29,7 @@ LEFT_OUT = {"correction": "none"}
 OPTIONAL = frozenset(["std"])
 # Least and most of what stands in a column of this name. Correlations are rounded, and so may exceed 1 by a little.
 RANGES = {
-    **dict.fromkeys(["t", "differ", "share"], (0, 1)),
+    **dict.fromkeys(["t", "differ", "share", "second", "third"], (0, 1)),
     **dict.fromkeys(["before", "after"], (-1.001, 1.001)),
     **dict.fromkeys(
         ["loss", "length", "distance_before", "distance_after", "amplitude", "position", "moment"], (0, np.inf)
@@ -128,6 +129,10 @@ AVERAGES = Table(  # of `size` networks each, and the same ones as an ensemble
         *["loss", "accuracy"],
     ],
     key=[*_OF_POPULATION, "mark", "size", "draw"],
+)
+TRIANGLES = Table(  # triangle: its seeds; second, third: shares of these networks, the rest is the first one's
+    columns=[*STUDY, "width", "alignment", "triangle", "second", "third", "split", "attack", "loss", "accuracy"],
+    key=[*STUDY, "alignment", "split", "attack", "triangle", "third", "second"],
 )
 BOUNDARIES = Table(  # of two networks, their average, and points of the data, whose probability is their class
     columns=[*STUDY, "width", "alignment", "mark", "x", "y", "probability"],
