@@ -46,6 +46,11 @@ STYLES = {
 OTHER_STYLES = [
     {"color": "#E69F00", "linestyle": (0, (2, 2))},
     {"color": "#000000", "linestyle": (0, (8, 2, 2, 2))},
+    {"color": "#882255", "linestyle": "-"},
+    {"color": "#44AA99", "linestyle": (0, (4, 1, 1, 1))},
+    {"color": "#332288", "linestyle": (0, (1, 2))},
+    {"color": "#999933", "linestyle": (0, (6, 2))},
+    {"color": "#AA4499", "linestyle": (0, (3, 1, 1, 1))},
 ]
 LABELS = {
     "none": "unaligned",

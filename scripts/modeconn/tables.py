@@ -20,7 +20,7 @@ WORDS = frozenset(
         *["site", "images", "mark", "candidate", "other", "members"],
         *["quantity", "correction", "claim", "statement", "source", "unit", "table", "formula"],
         *["paper_network", "paper_dataset", "paper_curve", "setting", "within_spread", "along", "permutation"],
-        "triangle",
+        *["triangle", "pairs", "at", "certainty"],
     ]
 )
 # Columns that a file need not have, and what it means then: measurements of networks as they are do not name it.
@@ -180,6 +180,15 @@ PAPER = Table(
         *["recipe", "mean", "std", "n", "difference", "within_spread", "setting", "source"],
     ],
     key=["paper_network", "paper_dataset", "paper_curve", "quantity"],
+)
+_TARGET = ["table", *STUDY, "alignment", "pairs", "permutation", "at", "split", "quantity"]
+TARGETS = Table(  # read off figures; of the table barriers `pairs` says which, of simultaneous `permutation` and `at`
+    columns=[*_TARGET, "mean", "certainty", "source"],
+    key=_TARGET,
+)
+TARGETS_BESIDE = Table(
+    columns=[*_TARGET, "paper_mean", "mean", "std", "n", "difference", "setting", "certainty", "source"],
+    key=_TARGET,
 )
 CLAIMS = Table(
     columns=[
