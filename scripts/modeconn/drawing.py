@@ -152,7 +152,7 @@ def over_moments(rows, lines, x, singles):
 
 
 def origins(permutations):
-    """Where permutations were found: single epochs in order, then those of several at once ("1+5"); none is left out."""
+    """Where permutations were found, without none: single epochs in order, then those of several at once ("1+5")."""
     names = set(permutations) - {"none"}
     return sorted(names, key=lambda name: ("+" in name, [float(epoch) for epoch in name.split("+")]))
 

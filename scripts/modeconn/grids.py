@@ -1,7 +1,8 @@
 """The grid of a pair of networks: permutations found at some moments, applied at others, and the lines between.
 
 A cell is (the moment that the permutation was found at, "1+5" where it was found at several at once, or None without
-one; the moment of the networks). Rows that are combined are the two networks of each moment in order, then the permuted second network of each cell.
+one; the moment of the networks). Rows that are combined are the two networks of each moment in order, then the permuted
+second network of each cell.
 Source: Sharma et al. 2024, one permutation for the checkpoints of training and for the levels of pruning.
 """
 

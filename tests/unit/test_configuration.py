@@ -244,7 +244,11 @@ MISTAKES = {
         ["alignments.activation.attack", "'fgsm'", "pgd"],
     ),
     "unknown kernel": ("alignments.activation.kernel", "l2", ["alignments.activation.kernel", "'l2'", "inner"]),
-    "kernel of the other method": ("alignments.weight.kernel", "inner", ["alignments.weight.kernel", "'inner'", "cosine"]),
+    "kernel of the other method": (
+        "alignments.weight.kernel",
+        "inner",
+        ["alignments.weight.kernel", "'inner'", "cosine"],
+    ),
     "kernel in a frame that has one": (
         "alignments.weight",
         {"method": "weight", "frame": "mean", "kernel": "cosine"},

@@ -2,6 +2,7 @@
 
 import copy
 import signal
+from itertools import chain
 
 import pandas as pd
 import pytest
@@ -289,7 +290,7 @@ def test_a_matching_of_several_moments_is_by_the_sum_of_their_similarities(tiny_
         of_both = [activation.of_members(moment, 0, 1, spec, "alignment") for moment in (early, late)]
         kernel = alignment.get("kernel", "correlation")
         # A sum over moments is one over places in the network: both are summed.
-        by_hand = [activation.match_correlations(spec, of, kernel=kernel) for of in (of_both[0], sum(of_both, []))]
+        by_hand = [activation.match_correlations(spec, of, kernel=kernel) for of in (of_both[0], [*chain(*of_both)])]
     assert same(alone, by_hand[0]) and same(together, by_hand[1]) and not same(*by_hand)
 
 
@@ -469,7 +470,10 @@ def test_recipes_without_kept_epochs_keep_their_identity():
         (lambda c: c["recipes"]["pruned"]["pruning"].update(rewind=3), "pruning.rewind: epoch 3 is not kept"),
         (lambda c: c["studies"]["simultaneous"][0].update(epochs=[1, 3]), "recipe pruned, which keeps [1, 2, 4]"),
         (lambda c: c["studies"]["simultaneous"][0].update(levels=[1, 0]), "levels: [1, 0] have to ascend"),
-        (lambda c: c["studies"]["simultaneous"][0].update(stacked=[1, 3]), "stacked: [1, 3] have to ascend, and be among"),
+        (
+            lambda c: c["studies"]["simultaneous"][0].update(stacked=[1, 3]),
+            "stacked: [1, 3] have to ascend, and be among",
+        ),
         (lambda c: c["recipes"]["pruned"].update(pruning=None), "recipe pruned does not prune"),
         (lambda c: c["alignments"].update(weight={"method": "pam"}), "take a method that matches"),
         (lambda c: c["recipes"].update(other={"epochs": 1, "pruning": {"rewind": 0}}), "add it to keep, []"),

@@ -34,7 +34,7 @@ def checkout(tmp_path):
 
 
 def with_every_rule(config):
-    """Two threads, and what the small config does not measure: answers in the plane, triangles, one permutation for many."""
+    """Two threads, and what the small config does not measure: boundaries, triangles, one permutation for many."""
     config["threads"] = 2
     config["datasets"]["moons"] = {"source": "moons"}
     entry = config["studies"]["averaging"][0]
