@@ -33,9 +33,9 @@ def to_first(population, spec, alignment):
 
 def in_frame(population, spec, alignment):
     """All members in a frame of their own, by weights: group -> (N, n)."""
-    from modeconn.matching import frames  # here, so that its source decides only what is in such a frame
+    from modeconn.matching import frames, weight  # here, so that its source decides only what is in such a frame
 
-    names = population.functional.shapes
+    names = weight.without(population.functional.shapes, alignment.get("leave_out", []))
     tensors = {name: torch.stack([tensors[name] for tensors in population.members]) for name in names}
     return frames.METHODS[alignment["frame"]](spec, tensors, names, alignment["seed"])
 

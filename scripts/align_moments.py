@@ -1,7 +1,8 @@
 """Find the permutation that brings the second network of a pair to the first, at each of several moments.
 
 One job for all moments: programs start, and prove the network, for as long as weights are matched, and a checkpoint is
-read once. What is found is, group -> (P, 2, n), the permutation of both networks at each of the P moments.
+read once. What is found is, group -> (P, 2, n), the permutation of both networks at each of the P moments; where some
+moments are stacked, one more, that of all of these at once.
 """
 
 from modeconn import artifacts, matching, moments, permutation, populations, programs
@@ -22,7 +23,14 @@ def main(arguments, job):
     print(verdict.report(spec, network), flush=True)
     match = matching.method_of(alignment["method"])
     still = permutation.identity(whole)
-    matched = [permutation.stacked([still, still | match(pair, 0, 1, spec, alignment)]) for pair in found]
+    along = arguments.job["moments"]
+    taken = [(pair, []) for pair in found]
+    if "stacked" in along:
+        first, *further = (found[along["at"].index(moment)] for moment in along["stacked"])
+        taken.append((first, further))
+    matched = [
+        permutation.stacked([still, still | match(pair, 0, 1, spec, alignment, further)]) for pair, further in taken
+    ]
     orders = {group: torch.stack([of_moment[group] for of_moment in matched]) for group in whole.groups}
     # Files have their tensors by the alphabet.
     artifacts.save(arguments.output, orders, job.provenance("align_moments") | {"groups": list(whole.groups)})

@@ -14,7 +14,7 @@ from modeconn.fingerprint import fingerprint
 
 # Imported where there is work to do.
 MODULES = (
-    *("batchnorm", "datasets", "functional", "matching.activation", "networks", "permutation.proof"),
+    *("batchnorm", "datasets", "functional", "matching.activation", "matching.weight", "networks", "permutation.proof"),
     "permutation.verdict",  # named, so that it counts: what is kept is its answer
 )
 
@@ -31,6 +31,13 @@ def main():
         help="list of the `statistic` of each alignment of the network; without any it need have no groups",
     )
     parser.add_argument(
+        "--left-out",
+        default=[],
+        type=json.loads,
+        metavar="JSON",
+        help="list of the lists of patterns of parameters that alignments of the network leave out",
+    )
+    parser.add_argument(
         "--recalibration",
         required=True,
         type=json.loads,
@@ -41,7 +48,7 @@ def main():
     arguments = parser.parse_args()
     uses = [*MODULES, *dispatch.modules({"network": arguments.job["network"]})]
     asked = {"code": fingerprint("check_network", uses), "statistics": arguments.statistics}
-    asked["recalibration"] = arguments.recalibration
+    asked |= {"left_out": arguments.left_out, "recalibration": arguments.recalibration}
     output = Path(arguments.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     with open(output.with_suffix(".lock"), "w", encoding="utf-8") as lock:
@@ -71,7 +78,7 @@ def prove(arguments):
 
     from modeconn import artifacts, networks, permutation
     from modeconn.datasets import Dataset
-    from modeconn.matching import activation
+    from modeconn.matching import activation, weight
     from modeconn.permutation import proof, verdict
     from modeconn.randomness import generator
 
@@ -86,6 +93,8 @@ def prove(arguments):
         found = proof.Proof(0.0, {})
     for statistic in arguments.statistics:
         activation.check_statistic(spec, statistic)
+    for patterns in arguments.left_out:
+        weight.without([name for name, _ in network.named_parameters()], patterns)
     return {
         "report": verdict.report(spec, network),
         "groups": spec.groups,

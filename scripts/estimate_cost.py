@@ -71,7 +71,7 @@ def passes(rule, job, dataset, sizes):
         # Weights are matched without an image.
         if alignment["method"] != "activation":
             return 0
-        moments = len(job["moments"]["at"]) if rule == "align_moments" else 1
+        moments = sum(len(job["moments"].get(key, [])) for key in ("at", "stacked")) if rule == "align_moments" else 1
         return moments * 2 * (len(job["members"]) - 1) * matched * (FORWARD + _crafted(alignment.get("attack")))
     if rule == "evaluate_signature":
         return 2 * (FORWARD * (matched + test) + matched * _crafted(alignment.get("attack")))
@@ -101,6 +101,9 @@ def passes(rule, job, dataset, sizes):
             # The average, and each member of the ensemble.
             networks += choices * (corrected + (size if size > 1 else 0))
         return networks * (recalibrated + FORWARD * (train + test))
+    if rule == "evaluate_triangles":
+        points = evaluation["points"]
+        return len(job["members"]) // 3 * points * (points + 1) // 2 * (recalibrated + FORWARD * test)
     if rule == "evaluate_boundary":
         return 3 * FORWARD * evaluation["points"] ** 2
     if rule == "evaluate_barriers":
@@ -110,7 +113,8 @@ def passes(rule, job, dataset, sizes):
         return looks * corrected * (recalibrated + FORWARD * images)
     if rule == "evaluate_grid":
         moments = len(job["moments"]["at"])
-        cells = moments**2 if job["moments"]["along"] == "epochs" else 2 * moments - 1
+        permutations = moments + ("stacked" in job["moments"])
+        cells = moments * permutations if job["moments"]["along"] == "epochs" else 2 * moments - 1
         cells = cells if job["names"]["alignment"] != NONE else moments
         images = sum({"train": train, "test": test}[split] for split in evaluation["splits"])
         return (2 * moments + cells * (evaluation["points"] - 2)) * (recalibrated + FORWARD * images)

@@ -17,8 +17,9 @@ def main(arguments, job):
     settings, along, at = values["grid"], values["moments"]["along"], values["moments"]["at"]
     pairs = moments.of_population(arguments, job.device)
     functional, dataset = pairs[0].functional, pairs[0].dataset
-    cells = grids.cells(along, at, arguments.permutation is not None)
-    rows = torch.cat([*(pair.vectors() for pair in pairs), permuted(arguments, pairs, at, cells)])
+    stacked = values["moments"].get("stacked", [])
+    cells = grids.cells(along, at, arguments.permutation is not None, stacked)
+    rows = torch.cat([*(pair.vectors() for pair in pairs), permuted(arguments, pairs, at, stacked, cells)])
     measured, _ = measuring.measure(
         job,
         rows,
@@ -36,15 +37,15 @@ def main(arguments, job):
     artifacts.write_rows(arguments.output, [row | facts for row in grids.rows(measured, rows, at, cells)])
 
 
-def permuted(arguments, pairs, at, cells):
+def permuted(arguments, pairs, at, stacked, cells):
     """(cells, D): the second network of each cell, in the order that its permutation says."""
     if arguments.permutation is None:
         return torch.stack([pairs[at.index(moment)].vectors()[1] for _, moment in cells])
     spec = pairs[0].spec()
     orders, _ = artifacts.load(arguments.permutation, rule="align_moments")
-    found = []
+    origins, found = grids.origins(at, stacked), []
     for origin, moment in cells:
-        order = {group: of_group[at.index(origin), 1] for group, of_group in orders.items()}
+        order = {group: of_group[origins.index(origin), 1] for group, of_group in orders.items()}
         moved = permutation.apply(spec, order, pairs[at.index(moment)].members[1])
         found.append(pairs[0].functional.pack(moved)[0])
     return torch.stack(found)

@@ -52,7 +52,9 @@ def main():
     inputs.add_argument("--claims", required=True, metavar="CSV", help="claims and their formulas (config/claims.csv)")
     inputs.add_argument("--data", nargs="*", default=[], metavar="FILE", help="data sets, from prepare_data")
     inputs.add_argument("--published", metavar="CSV", help="rows of a summary table to compare with")
-    inputs.add_argument("--paper", metavar="TXT", help="from compare_paper.py: what the text ends with")
+    inputs.add_argument(
+        "--paper", nargs="*", default=[], metavar="TXT", help="from compare_paper.py, compare_targets.py: how it ends"
+    )
     inputs.add_argument("--remarks", nargs="*", default=[], metavar="TXT", help="from prepare_data.py")
     inputs.add_argument("--partial", metavar="TEXT", help="how many curves of those asked for are whole")
     made = parser.add_argument_group("outputs")
@@ -83,8 +85,8 @@ def main():
         text += claims.text(summary, verdicts, comparison)
     if arguments.partial is not None:
         text = f"PARTIAL: {arguments.partial} curves are whole, since jobs failed.\n\n{text}"
-    if arguments.paper is not None:
-        text += f"\n{manifests.read_text(arguments.paper)}"
+    for path in arguments.paper:
+        text += f"\n{manifests.read_text(path)}"
     lines = "".join(map(manifests.read_text, arguments.remarks)).splitlines()
     text += remarks(lines + of_identical(pairs))
     outputs = {

@@ -34,7 +34,7 @@ import psutil  # after ours, which answers Ctrl-C
 # The rules that show what was measured, as against those that measure.
 SHOWING = (
     *["list_measurements", *(f"tabulate_{study}" for study in STUDIES)],
-    *["write_config", "compare_paper", "judge_claims", "draw"],
+    *["write_config", "compare_paper", "compare_targets", "judge_claims", "draw"],
 )
 
 # Seconds between two lines on how far the run is: on a terminal, where the line is drawn over, and elsewhere.

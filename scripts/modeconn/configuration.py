@@ -47,12 +47,12 @@ CLAIMED = {
 SHARED_FOLDERS = (
     *["activations", "alignments", "archive", "averages", "barriers", "benchmarks", "best", "boundaries", "connected"],
     *["curves", "data", "downloads", "evaluations", "grids", "logs", "masked", "measures", "moments", "networks"],
-    *["planes", "populations", "pruned", "report", "signatures"],
+    *["planes", "populations", "pruned", "report", "signatures", "triangles"],
 )
 # Sources of points in the plane: they have no pixels.
 POINTS = ("moons", "blobs", "gaussian_quantiles")
 # Kinds of measurement: of each a section of the config says how it is made, and the first one what all share.
-MEASURES = ("evaluation", "plane", "activations", "barriers", "averages", "boundary", "grid")
+MEASURES = ("evaluation", "plane", "activations", "barriers", "averages", "boundary", "triangles", "grid")
 LEAST_NU = 1e-6  # of a proximal term; what is below overflows
 
 
@@ -279,6 +279,13 @@ def _check_values(config):
         least, most = recipe["augmentation"]["scale"]
         if least > most:
             raise ValueError(f"config, recipes.{name}.augmentation.scale: [{least}, {most}] has to ascend")
+    for name, alignment in config["alignments"].items():
+        for key, value in (("kernel", "linear"), ("order", "random")):
+            if alignment.get("frame", "first") != "first" and alignment[key] != value:
+                raise ValueError(
+                    f"config, alignments.{name}.{key}: frame {alignment['frame']} matches by {key} {value} only: leave "
+                    f"{key} out, or take the frame first"
+                )
     for name, curve in config["curves"].items():
         if 0 < curve.get("proximal", 0) < LEAST_NU:
             raise ValueError(f"config, curves.{name}.proximal: {curve['proximal']} is neither 0 nor {LEAST_NU} or more")
@@ -292,6 +299,10 @@ def _check_values(config):
         for position, entry in enumerate(entries):
             if "boundaries" in entry.get("measures", []):
                 _check_plane(config, entry, f"studies.{study}.{position}.measures")
+            if "triangles" in entry.get("measures", []) and entry["seeds"] < 3:
+                raise ValueError(
+                    f"config, studies.{study}.{position}.seeds: {entry['seeds']} networks span no triangle: take three"
+                )
             for recipe in entry.get("recipes", [entry.get("recipe")]):
                 _check_images(config, entry, recipe, f"studies.{study}.{position}")
 
@@ -437,6 +448,9 @@ def _check_moments(config, entry, where):
             raise ValueError(
                 f"config, {where}.epochs: {found} have to ascend, and be kept by recipe {name}, which keeps {kept}"
             )
+        stacked = entry["stacked"]
+        if stacked != sorted(stacked) or not set(stacked) <= set(found):
+            raise ValueError(f"config, {where}.stacked: {stacked} have to ascend, and be among the epochs, {found}")
         if entry["levels"] and recipe["pruning"] is None:
             raise ValueError(f"config, {where}.levels: recipe {name} does not prune: give it pruning, or no levels")
     if entry["masks"] and not any(entry["levels"]):
@@ -455,10 +469,11 @@ def _check_grids(config):
         named = product(entry["networks"], entry["recipes"], entry["alignments"], map(tuple, entry["pairs"]))
         for (network, recipe, *between), along in product(named, ("epochs", "levels")):
             at = entry["levels"] if along == "levels" else epochs_of(entry, config["recipes"][recipe])
-            if at and seen.setdefault((entry["dataset"], network, recipe, *between, along), at) != at:
+            at = [at, entry["stacked"]] if along == "epochs" else [at]
+            if at[0] and seen.setdefault((entry["dataset"], network, recipe, *between, along), at) != at:
                 raise ValueError(
                     f"config, studies.simultaneous.{position}.{along}: another entry has other {along} of {network} by "
-                    f"{recipe}, pair {list(between[1])}: give one list, or [] here"
+                    f"{recipe}, pair {list(between[1])}, or stacks others: give one list, or [] here"
                 )
             # In any order, and also of entries that have no alignment in common.
             masks = sorted(entry["masks"])

@@ -46,6 +46,11 @@ STYLES = {
 OTHER_STYLES = [
     {"color": "#E69F00", "linestyle": (0, (2, 2))},
     {"color": "#000000", "linestyle": (0, (8, 2, 2, 2))},
+    {"color": "#882255", "linestyle": "-"},
+    {"color": "#44AA99", "linestyle": (0, (4, 1, 1, 1))},
+    {"color": "#332288", "linestyle": (0, (1, 2))},
+    {"color": "#999933", "linestyle": (0, (6, 2))},
+    {"color": "#AA4499", "linestyle": (0, (3, 1, 1, 1))},
 ]
 LABELS = {
     "none": "unaligned",
@@ -144,6 +149,18 @@ def over_moments(rows, lines, x, singles):
     for panel in axes[-1]:
         panel.set_xlabel(x)
     return figure
+
+
+def origins(permutations):
+    """Where permutations were found, without none: single epochs in order, then those of several at once ("1+5")."""
+    names = set(permutations) - {"none"}
+    return sorted(names, key=lambda name: ("+" in name, [float(epoch) for epoch in name.split("+")]))
+
+
+def origin_label(name):
+    """Of several epochs the first and the last, where there are many."""
+    epochs = name.split("+")
+    return name if len(epochs) <= 4 else f"{epochs[0]}+…+{epochs[-1]}"
 
 
 def thick(lines):

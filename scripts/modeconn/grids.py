@@ -1,7 +1,8 @@
 """The grid of a pair of networks: permutations found at some moments, applied at others, and the lines between.
 
-A cell is (the moment that the permutation was found at, or None without one, the moment of the networks). Rows that
-are combined are the two networks of each moment in order, then the permuted second network of each cell.
+A cell is (the moment that the permutation was found at, "1+5" where it was found at several at once, or None without
+one; the moment of the networks). Rows that are combined are the two networks of each moment in order, then the permuted
+second network of each cell.
 Source: Sharma et al. 2024, one permutation for the checkpoints of training and for the levels of pruning.
 """
 
@@ -11,18 +12,25 @@ import torch
 
 from modeconn.measuring import Combination, Look
 
-Cell = tuple[int | None, int]
+Origin = int | str | None
+Cell = tuple[Origin, int]
 
 
-def cells(along: str, at: Sequence[int], matched: bool) -> list[Cell]:
+def origins(at: Sequence[int], stacked: Sequence[int] = ()) -> list[int | str]:
+    """Where the permutations in a file from align_moments were found, in their order."""
+    return [*at, *(["+".join(map(str, stacked))] if stacked else [])]
+
+
+def cells(along: str, at: Sequence[int], matched: bool, stacked: Sequence[int] = ()) -> list[Cell]:
     """Each permutation at each moment; of levels of pruning the first one's, the dense networks', and each one's own.
 
     Without permutations (not `matched`) one cell a moment.
     """
     if not matched:
         return [(None, moment) for moment in at]
-    origins = {moment: at if along == "epochs" else sorted({at[0], moment}) for moment in at}
-    return [(origin, moment) for moment in at for origin in origins[moment]]
+    if along == "epochs":
+        return [(origin, moment) for moment in at for origin in origins(at, stacked)]
+    return [(origin, moment) for moment in at for origin in sorted({at[0], moment})]
 
 
 def looks(at: Sequence[int], found: Sequence[Cell], points: int) -> Iterator[Look]:
@@ -52,7 +60,7 @@ def rows(measured: list[dict], vectors: torch.Tensor, at: Sequence[int], found: 
     vectors: the rows that were combined, whose distances are the lines' lengths.
     """
     ends: dict[tuple[int, int], list[dict]] = {}
-    between: dict[tuple[int | None, int], list[dict]] = {}
+    between: dict[Cell, list[dict]] = {}
     for row in measured:
         if row["cell"]:
             origin, moment = row["cell"]

@@ -4,8 +4,8 @@ Free of Snakemake and torch, so that thousands of jobs are planned, counted and 
 workflow ask it. A job is a rule and its wildcards. Wildcards are identities (a name and eight hex digits of its
 meaning), but {block}, the seeds that are trained together (1-4, or 1 alone), {population}, the seeds of the networks
 that are compared (1-2, a pair; 1to50), {attacks} (identities joined by +, or none), {ensemble} and {level}, numbers,
-{moments}, the epochs or levels of pruning that networks are taken at (epochs1-10-30, levels0-1-2), and {masks}, their
-names joined by + (own+random).
+{moments}, the epochs or levels of pruning that networks are taken at (epochs1-10-30, levels0-1-2; with those that are
+matched at once behind a plus, epochs1-10-30+10-30), and {masks}, their names joined by + (own+random).
 """
 
 import os
@@ -117,6 +117,9 @@ RULES = {
     ),
     "evaluate_barriers": Rule(
         f"barriers/{BETWEEN}/{{barriers}}", {"points": ".csv"}, PAIR, ("network", "barriers"), RECALIBRATED
+    ),
+    "evaluate_triangles": Rule(
+        f"triangles/{BETWEEN}/{{triangles}}", {"points": ".csv"}, PAIR, ("network", "triangles"), RECALIBRATED
     ),
     "evaluate_boundary": Rule(
         f"boundaries/{BETWEEN}/{{boundary}}",
@@ -286,6 +289,8 @@ class Plan:
             for pair, alignment, (kind, at) in product(entry["pairs"], entry["alignments"], along.items()):
                 if at:
                     moments = f"{kind}{'-'.join(map(str, at))}"
+                    if kind == "epochs" and entry["stacked"] and alignment != NONE:
+                        moments += f"+{'-'.join(map(str, entry['stacked']))}"
                     between = {"alignment": self.identity("alignment", alignment), "moments": moments}
                     masks = (moved if alignment != NONE else set(entry["masks"]) - moved) if kind == "levels" else ()
                     yield {**scope, "population": named(pair), **between, "masks": "+".join(sorted(masks))}
@@ -423,9 +428,13 @@ class Plan:
         return wildcards["masks"].split("+")
 
     def moments_of(self, wildcards):
-        """Along what networks are taken, epochs of training or levels of pruning, and at which of them."""
+        """Along what networks are taken, epochs of training or levels of pruning, at which, and which are stacked."""
         along = "levels" if wildcards["moments"].startswith("levels") else "epochs"
-        return {"along": along, "at": [int(at) for at in wildcards["moments"].removeprefix(along).split("-")]}
+        at, *stacked = (
+            [int(moment) for moment in listed.split("-")]
+            for listed in wildcards["moments"].removeprefix(along).split("+")
+        )
+        return {"along": along, "at": at} | ({"stacked": stacked[0]} if stacked else {})
 
     def augmentation_of(self, wildcards):
         augmented = self.config["evaluation"]["recalibration"]["augmented"]
@@ -463,8 +472,17 @@ class Plan:
 
     def statistics(self, dataset: str, network: str) -> list:
         """The statistics by which the alignments of a network on a data set match, one an alignment."""
+        return [alignment.get("statistic", "sum") for alignment in self._alignments_of(dataset, network)]
+
+    def left_out(self, dataset: str, network: str) -> list:
+        """Lists of patterns of the parameters that alignments of a network on a data set leave out."""
+        found = [alignment.get("leave_out") for alignment in self._alignments_of(dataset, network)]
+        return [patterns for patterns in found if patterns]
+
+    def _alignments_of(self, dataset, network):
+        """The values of each alignment of a network on a data set."""
         of = [cell["alignment"] for cell in self.cells if (cell["dataset"], cell["network"]) == (dataset, network)]
-        return [self.values[alignment].get("statistic", "sum") for alignment in unique(of) if alignment != NONE]
+        return [self.values[alignment] for alignment in unique(of) if alignment != NONE]
 
     # --- jobs ---
 
@@ -522,7 +540,11 @@ class Plan:
     def measured(self, cell: dict) -> list[Made]:
         """What one cell measures."""
         if cell["study"] == "averaging":
-            besides = {"averages": "evaluate_averages", "boundaries": "evaluate_boundary"}
+            besides = {
+                "averages": "evaluate_averages",
+                "boundaries": "evaluate_boundary",
+                "triangles": "evaluate_triangles",
+            }
             rules = ["evaluate_barriers", *(rule for name, rule in besides.items() if name in cell["measures"])]
             return [made(rule, "points", cell) for rule in rules]
         if cell["study"] == "simultaneous":

@@ -3,7 +3,8 @@
 Claims on the table simultaneous are judged pair by pair. A name in their formula is
 <alignment>_<along>_<origin>_<quantity>, weight_epochs_last_error_barrier_linear, say: the mean
 over moments (the levels of pruning, the epochs of training) of a barrier under the permutation that was found at the
-first of them, at the last, or at each moment itself (own). Without an alignment, none, it is always own. What the
+first of them, at the last, at each moment itself (own), or at several at once (stacked). Without an alignment, none, it
+is always own. What the
 permutation was found at does not count among the moments: there every origin is own. Of levels level 0, the dense
 networks, is no level of pruning, and does not count.
 
@@ -29,13 +30,14 @@ from modeconn.claims import STUDY, VERDICT_COLUMNS, WIDTH, names_of
 from modeconn.text import aligned, number
 
 QUANTITIES = tuple(name for name in tables.SIMULTANEOUS.columns if "barrier" in name)
-ORIGINS = ("first", "last", "own")
+ORIGINS = ("first", "last", "own", "stacked")
 MASK_QUANTITIES = ("loss", "accuracy")
 ALONG = {"epochs": "training", "levels": "pruning"}
 NUMBERS = (
     "Test barriers above the endpoints' interpolant (loss: nats, error: points): mean over epochs\n"
     "before the last, or levels of pruning, then mean and deviation over n pairs, by where the\n"
-    "permutation was found: at the first moment, at the last, or at each itself (own)"
+    "permutation was found: at the first moment, at the last, at each itself (own), or at\n"
+    "several at once (stacked)"
 )
 MASK_NUMBERS = (
     "Test accuracy (%) of the second networks of n pairs, trained under a mask, by the weights left:\n"
@@ -125,9 +127,11 @@ def by_origin(rows: pd.DataFrame) -> pd.DataFrame:
     columns: dict[str, pd.Series] = {}
     for (alignment, along), cells in rows.groupby(["alignment", "along"]):
         unpermuted = (cells["permutation"] == "none").all()
-        found_at = cells["moment"] if unpermuted else cells["permutation"].astype(float)
+        stacked = cells["permutation"].str.contains("+", regex=False)
+        found_at = cells["moment"] if unpermuted else cells["permutation"].where(~stacked).astype(float)
         moments = sorted(set(cells["moment"]))
         origins = {"first": found_at == moments[0], "last": found_at == moments[-1], "own": found_at == cells["moment"]}
+        origins["stacked"] = stacked
         # Epochs count but the last, which a permutation for all of training is taken from; levels but the first.
         counts = cells["moment"] != (moments[-1] if along == "epochs" else moments[0])
         # The last level's permutation is measured at that level alone.

@@ -20,6 +20,7 @@ WORDS = frozenset(
         *["site", "images", "mark", "mask", "candidate", "other", "members"],
         *["quantity", "correction", "claim", "statement", "source", "unit", "table", "formula"],
         *["paper_network", "paper_dataset", "paper_curve", "setting", "within_spread", "along", "permutation"],
+        *["triangle", "pairs", "at", "certainty"],
     ]
 )
 # Columns that a file need not have, and what it means then: measurements of networks as they are do not name it.
@@ -28,7 +29,7 @@ LEFT_OUT = {"correction": "none"}
 OPTIONAL = frozenset(["std"])
 # Least and most of what stands in a column of this name. Correlations are rounded, and so may exceed 1 by a little.
 RANGES = {
-    **dict.fromkeys(["t", "differ", "share", "left"], (0, 1)),
+    **dict.fromkeys(["t", "differ", "share", "left", "second", "third"], (0, 1)),
     **dict.fromkeys(["before", "after"], (-1.001, 1.001)),
     **dict.fromkeys(
         ["loss", "length", "distance_before", "distance_after", "amplitude", "position", "moment"], (0, np.inf)
@@ -129,6 +130,10 @@ AVERAGES = Table(  # of `size` networks each, and the same ones as an ensemble
     ],
     key=[*_OF_POPULATION, "mark", "size", "draw"],
 )
+TRIANGLES = Table(  # triangle: its seeds; second, third: shares of these networks, the rest is the first one's
+    columns=[*STUDY, "width", "alignment", "triangle", "second", "third", "split", "attack", "loss", "accuracy"],
+    key=[*STUDY, "alignment", "split", "attack", "triangle", "third", "second"],
+)
 BOUNDARIES = Table(  # of two networks, their average, and points of the data, whose probability is their class
     columns=[*STUDY, "width", "alignment", "mark", "x", "y", "probability"],
     key=[*STUDY, "alignment", "mark", "x", "y", "probability"],
@@ -186,6 +191,15 @@ PAPER = Table(
         *["recipe", "mean", "std", "n", "difference", "within_spread", "setting", "source"],
     ],
     key=["paper_network", "paper_dataset", "paper_curve", "quantity"],
+)
+_TARGET = ["table", *STUDY, "alignment", "pairs", "permutation", "at", "split", "quantity"]
+TARGETS = Table(  # read off figures; of the table barriers `pairs` says which, of simultaneous `permutation` and `at`
+    columns=[*_TARGET, "mean", "certainty", "source"],
+    key=_TARGET,
+)
+TARGETS_BESIDE = Table(
+    columns=[*_TARGET, "paper_mean", "mean", "std", "n", "difference", "setting", "certainty", "source"],
+    key=_TARGET,
 )
 CLAIMS = Table(
     columns=[

@@ -10,6 +10,7 @@ import argparse
 import statistics
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -28,22 +29,23 @@ ROOT = Path(__file__).resolve().parents[2]
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--families", nargs="+", default=["resnet20", "vgg16"], help="(default: resnet20 vgg16)")
+parser.add_argument("--widths", nargs="+", type=float, default=[1], help="factors on their channels (default: 1)")
 parser.add_argument("--restarts", type=int, default=1, help="(default: 1)")
 parser.add_argument("--rounds", type=int, default=3, help="times that each is measured (default: 3)")
 arguments = parser.parse_args()
 
 
-def pairs(family):
-    """Kind -> (spec, parameters of a, of b)."""
+def pairs(family, width):
+    """Kind, spec, parameters of a, and of b."""
     dataset = generated(10)
-    drawn = [networks.of({"family": family}, dataset, seed) for seed in (1, 2, 3)]
+    drawn = [networks.of({"family": family, "width": width}, dataset, seed) for seed in (1, 2, 3)]
     spec = permutation.discover(drawn[0], dataset.example())
     a, b, noise = ({name: p.detach() for name, p in network.named_parameters()} for network in drawn)
     hidden = permutation.random(spec, torch.Generator().manual_seed(0))
     yield "copy", spec, a, permutation.apply(spec, hidden, a)
     yield "noisy copy", spec, a, permutation.apply(spec, hidden, {name: a[name] + noise[name] for name in a})
     yield "independent", spec, a, b
-    if family == "tinyten":
+    if (family, width) == ("tinyten", 1):
         files = [load_file(ROOT / f"tests/data/reference/tinyten-seed{seed}.safetensors") for seed in (1, 2)]
         of_ours = {f"network.{name.replace('.bn.', '.norm.')}": name for name in files[0]}
         yield "trained", spec, *({name: file[of_ours[name]] for name in a} for file in files)
@@ -68,11 +70,12 @@ def compare(spec, a, b):
 
 
 def main():
-    print(f"{'network':12}{'pair':14}{'seconds':>9}{'plain':>9}{'ratio':>8}{'memory':>8}{'cosine':>10}{'plain':>10}")
-    for family in arguments.families:
-        for kind, spec, a, b in pairs(family):
+    print(f"{'network':12}{'width':>5}  {'pair':14}", end="")
+    print(f"{'seconds':>9}{'plain':>9}{'ratio':>8}{'memory':>8}{'cosine':>10}{'plain':>10}")
+    for family, width in product(arguments.families, arguments.widths):
+        for kind, spec, a, b in pairs(family, width):
             seconds, plain, ratio, memory, cosine, by_plain = compare(spec, a, b)
-            line = f"{family:12}{kind:14}{seconds:9.3f}{plain:9.3f}{ratio:8.2f}{memory:8.2f}"
+            line = f"{family:12}{width:5g}  {kind:14}{seconds:9.3f}{plain:9.3f}{ratio:8.2f}{memory:8.2f}"
             line += f"{cosine:10.5f}{by_plain:10.5f}"
             print(line, flush=True)
 

@@ -200,6 +200,20 @@ def averages():
     return pd.DataFrame(rows)
 
 
+def triangles():
+    """Two triangles between three networks of two widths, with corners, middles of sides and nothing in between."""
+    rows = []
+    for (network, width), alignment, triangle in itertools.product(
+        {"mlp2": 2, "mlp16": 16}.items(), ("none", "weight"), ("1-2-3", "4-5-6")
+    ):
+        names = STUDY | {"network": network, "width": width, "alignment": alignment, "triangle": triangle}
+        for second, third in ((0, 0), (1, 0), (0, 1), (0.5, 0), (0, 0.5), (0.5, 0.5)):
+            loss = 0.2 + 0.1 * third + 0.4 * (second == 0.5) * (alignment == "none") * (1 + (triangle == "4-5-6"))
+            place = {"second": second, "third": third, "split": "test", "attack": "none"}
+            rows.append(names | place | {"loss": loss, "accuracy": 0.9})
+    return pd.DataFrame(rows)
+
+
 def boundaries():
     """Answers of two networks and their average on a grid of three by three points, and two points of data."""
     rows = []
@@ -232,13 +246,15 @@ def grids():
         {"mlp2": 2, "mlp16": 16}.items(), ("epochs", "levels"), ("none", "weight"), PAIRS, ("train", "test")
     ):
         moments = (1, 4, 9) if along == "epochs" else (0, 1, 3)
+        origins = (*moments, "1+9") if along == "epochs" else moments
         names = STUDY | {"network": network, "width": width, "alignment": alignment, "pair": pair, "along": along}
-        for moment, origin in itertools.product(moments, moments):
+        for moment, origin in itertools.product(moments, origins):
             if alignment == "none":
                 origin = "none"
             elif along == "levels" and origin not in (0, moment):
                 continue
-            rise = 1.0 if origin == "none" else 0.5 / (1 + origin) + 0.01 * PAIRS.index(pair)
+            late = 4 if origin == "1+9" else origin
+            rise = 1.0 if origin == "none" else 0.5 / (1 + late) + 0.01 * PAIRS.index(pair)
             place = {"permutation": origin, "moment": moment, "split": split, "attack": "none"}
             for t in (0, 0.5, 1):
                 numbers = {
@@ -292,7 +308,13 @@ MEASURED = {
         "scores": scores,
         "selections": selections,
     },
-    "averaging": {"barriers": lines, "averages": averages, "boundaries": boundaries, "units": units},
+    "averaging": {
+        "barriers": lines,
+        "averages": averages,
+        "triangles": triangles,
+        "boundaries": boundaries,
+        "units": units,
+    },
     "simultaneous": {"grids": grids, "masks": masks},
 }
 TABLES = {study: list(STUDIES[study].tables) for study in MEASURED}

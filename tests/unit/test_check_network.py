@@ -19,11 +19,11 @@ RECALIBRATION = {"images": 0, "batch": 512, "augmented": False}
 def check(tiny_pair, monkeypatch, tmp_path):
     """Run the program with these statistics and return what it has written."""
 
-    def check(statistics=("sum",), recalibration=RECALIBRATION, population=1, **network):
+    def check(statistics=("sum",), recalibration=RECALIBRATION, population=1, left_out=(), **network):
         files, values = tiny_pair
         values = values | {"network": values["network"] | network, "recipe": {"population": population}}
         words = [f"--data={files['data']}", f"--job={json.dumps(values)}", f"--statistics={json.dumps(statistics)}"]
-        words += [f"--recalibration={json.dumps(recalibration)}"]
+        words += [f"--recalibration={json.dumps(recalibration)}", f"--left-out={json.dumps(left_out)}"]
         output = tmp_path / "checks" / "found.json"
         monkeypatch.setattr(sys, "argv", [str(PROGRAM), *words, f"--output={output}"])
         runpy.run_path(str(PROGRAM), run_name="__main__")
@@ -59,6 +59,19 @@ def test_an_alignment_that_the_network_cannot_have_is_one_line_and_leaves_nothin
         check([{"network.stem.conv": "first"}])
     assert caught.value.code.startswith("check_network.py: statistic 'first' of group 'network.stem.conv': ")
     assert os.listdir(tmp_path / "checks") == ["found.lock"]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "words"),
+    [
+        (["*biases*"], "pattern '*biases*' leaves out none of the 34 parameters: correct it"),
+        (["*bias", "*weight"], "patterns *bias, *weight leave no parameter to match by: take some away"),
+    ],
+)
+def test_parameters_that_the_network_does_not_have_are_named_before_it_is_trained(check, patterns, words):
+    with pytest.raises(SystemExit) as caught:
+        check(left_out=[["*bias"], patterns])
+    assert caught.value.code == f"check_network.py: {words}"
 
 
 def test_a_network_without_groups_is_an_error_only_where_it_is_aligned(check):

@@ -244,6 +244,16 @@ MISTAKES = {
         ["alignments.activation.attack", "'fgsm'", "pgd"],
     ),
     "unknown kernel": ("alignments.activation.kernel", "l2", ["alignments.activation.kernel", "'l2'", "inner"]),
+    "kernel of the other method": (
+        "alignments.weight.kernel",
+        "inner",
+        ["alignments.weight.kernel", "'inner'", "cosine"],
+    ),
+    "kernel in a frame that has one": (
+        "alignments.weight",
+        {"method": "weight", "frame": "mean", "kernel": "cosine"},
+        ["alignments.weight.kernel", "frame mean matches by kernel linear only"],
+    ),
     "unknown site": ("alignments.activation.site", "both", ["alignments.activation.site", "'both'", "pre"]),
     "unknown statistic": (
         "alignments.activation.statistic",
@@ -422,7 +432,15 @@ def test_defaults_are_filled_in_at_every_depth():
             "subsample": 0,
             "attack": None,
         },
-        "weight": {"method": "weight", "seed": 0, "restarts": 1, "frame": "first"},
+        "weight": {
+            "method": "weight",
+            "seed": 0,
+            "kernel": "linear",
+            "leave_out": [],
+            "order": "random",
+            "restarts": 1,
+            "frame": "first",
+        },
     }
     assert config["curves"]["linear"] == {"kind": "linear"}
     assert config["curves"]["bezier"]["optimizer"]["learning_rate"] == 0.01
@@ -626,6 +644,9 @@ def test_the_same_meaning_has_the_same_identity(kind, name, path, value):
         ("recipe", "robust", "recipes.robust.attack", None),
         ("attack", "pgd", "attacks.pgd.random_start", False),
         ("alignment", "weight", "alignments.weight.seed", 1),
+        ("alignment", "weight", "alignments.weight.kernel", "cosine"),
+        ("alignment", "weight", "alignments.weight.leave_out", ["*bias*"]),
+        ("alignment", "weight", "alignments.weight.order", "forward"),
         ("alignment", "activation", "alignments.activation.kernel", "inner"),
         ("alignment", "activation", "alignments.activation.site", "pre"),
         ("alignment", "activation", "alignments.activation.subsample", 32),

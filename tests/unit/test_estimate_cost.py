@@ -21,6 +21,7 @@ EVALUATION = {"points": 7, "recalibration": {"images": 0}}
 STRONG = {"steps": 50, "restarts": 4}
 AUTO = {"attack": {"method": "autoattack", "epsilon": 0.1}}
 MOMENTS, LEVELS = ({"moments": {"along": along, "at": [0, 1, 5]}} for along in ("epochs", "levels"))
+STACKED = {"moments": {"along": "epochs", "at": [0, 1, 5], "stacked": [1, 5]}}
 GRID = {"network": {"norm": "layer"}, "grid": EVALUATION | {"points": 11, "splits": ["test"]}}
 SELECT = {"evaluation": EVALUATION, "selection": "none", "ensemble": 5}
 
@@ -71,6 +72,8 @@ SELECT = {"evaluation": EVALUATION, "selection": "none", "ensemble": 5}
             3 * 30 * (900 + 300) / 3,
         ),
         ("evaluate_boundary", {"boundary": {"points": 7}}, 3 * 49 / 3),
+        # Two triangles of 1 + 2 + ... + 7 points.
+        ("evaluate_triangles", {"members": list(range(8)), "triangles": EVALUATION}, 2 * 28 * (900 + 300) / 3),
         # A level of pruning trains on from the rewound epoch.
         ("prune", {"seeds": [1, 2], "recipe": {"epochs": 10, "attack": None, "pruning": {"rewind": 1}}}, 2 * 9 * 900),
         # Two masks of one network.
@@ -84,6 +87,8 @@ SELECT = {"evaluation": EVALUATION, "selection": "none", "ensemble": 5}
         # normalization has no statistics.
         ("evaluate_grid", MOMENTS | GRID | {"names": {"alignment": "weight"}}, (6 + 9 * 9) * 300 / 3),
         ("evaluate_grid", LEVELS | GRID | {"names": {"alignment": "weight"}}, (6 + 5 * 9) * 300 / 3),
+        ("evaluate_grid", STACKED | GRID | {"names": {"alignment": "weight"}}, (6 + 12 * 9) * 300 / 3),
+        ("align_moments", STACKED | {"members": [1, 2], "alignment": {"method": "activation"}}, 5 * 2 * 180 / 3),
         ("evaluate_grid", LEVELS | GRID | {"names": {"alignment": "none"}}, (6 + 3 * 9) * 300 / 3),
         # An attempt ends with a forward pass: in training to take the best of several, in measuring because all count.
         ("train", {"seeds": [1], "recipe": {"epochs": 10, "attack": STRONG}}, 10 * 900 * (1 + 4 * 50 + 4 / 3)),

@@ -17,9 +17,11 @@ from modeconn import drawing, permutation_tables, tables
 from modeconn.figures import (
     best,
     candidates,
+    checkpoints,
     curves,
     layers,
     masks,
+    merging,
     permutations,
     planes,
     registry,
@@ -28,8 +30,10 @@ from modeconn.figures import (
     similarity,
     spectrum,
     training,
+    trajectories,
+    triangles,
 )
-from modeconn.studies import STUDIES
+from modeconn.studies import STUDIES, simultaneous
 
 # Figure -> options that select one of it from the synthetic tables.
 OPTIONS = {
@@ -57,6 +61,8 @@ OPTIONS = {
     "sparsity": [],
     "settling": [],
     "masks": [],
+    "merging": [],
+    "triangles": [],
 }
 CAPTIONS = sorted((Path(__file__).parents[2] / "workflow" / "report").glob("*.rst"))
 
@@ -293,6 +299,36 @@ def test_accuracy_under_masks_is_the_mean_over_pairs_and_falls_to_the_right():
     assert drawn["the first network's, aligned by weights"].get_ydata()[0] == pytest.approx(91 - 10 * 0.866)
     left, right = panel.get_xlim()
     assert left > 80 > 13.4 > right and "n = 3 pairs" in figure.legends[0].get_title().get_text()
+
+
+def test_a_heat_map_of_epochs_ends_with_the_permutation_of_several():
+    rows = simultaneous.cell_table(synthetic_tables.grids().astype({"permutation": str}))
+    rows = rows[(rows["split"] == "test") & (rows["network"] == "mlp2")]
+    panel = trajectories.draw(rows, "title").axes[0]
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["1", "4", "9", "1+9"]
+    # 0.3 of the loss's rise, which falls with the epoch of the permutation.
+    assert list(panel.collections[0].get_array()[:, 0]) == pytest.approx([30 * (0.5 / n + 0.01) for n in (2, 5, 10, 5)])
+    (line,) = [line for line in checkpoints.draw(rows, "title").axes[0].get_lines() if line.get_color() == "black"]
+    assert line.get_label() == "permutation of epochs 1+9 at once"
+    assert drawing.origins(["10", "5+10", "none", "9", "5+9"]) == ["9", "10", "5+9", "5+10"]
+    assert drawing.origin_label("1+2+5+10+20") == "1+…+20"
+
+
+def test_triangles_are_drawn_with_equal_sides_and_their_mean_rise():
+    rows = synthetic_tables.triangles()
+    panels = triangles.draw(rows, "title").axes
+    # 0.4 and 0.8 nats on the sides, and nothing where the networks are matched.
+    assert [panel.get_xlabel() for panel in panels[:2]] == [f"highest {x} above the corners" for x in ("0.60", "0.00")]
+    x, y = panels[0].get_lines()[0].get_data()
+    assert np.hypot(np.diff(x, append=x[0]), np.diff(y, append=y[0])) == pytest.approx([1, 1, 1])
+
+
+def test_merging_has_a_line_for_each_number_of_networks():
+    rows = synthetic_tables.averages().assign(accuracy=lambda rows: 1 - rows["loss"], correction="none")
+    panels = merging.draw(rows, "title").axes
+    assert [panel.get_title() for panel in panels] == ["unaligned", "aligned by weights"]
+    assert [list(line.get_ydata()) for line in panels[0].get_lines()] == [[80, 80], [70, 70], [60, 60]]
+    assert [line.get_label() for line in panels[0].get_lines()] == ["k = 1", "k = 2", "k = 3"]
 
 
 @pytest.mark.parametrize(

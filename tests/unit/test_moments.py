@@ -2,6 +2,7 @@
 
 import copy
 import signal
+from itertools import chain
 
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from modeconn import (
     artifacts,
     configuration,
     grids,
+    matching,
     moments,
     networks,
     permutation,
@@ -23,6 +25,8 @@ from modeconn import (
     training,
 )
 from modeconn.functional import Functional
+from modeconn.matching import activation, weight
+from modeconn.populations import Population
 from modeconn.studies import simultaneous
 
 NETWORK = {"family": "mlp", "width": 1, "hidden": [8, 6], "norm": "layer"}
@@ -311,10 +315,71 @@ def test_masks_of_another_pair_or_without_one_of_them_are_refused(moved, permute
     assert "is of other networks than this job" in caught.value.code
 
 
+def test_one_matching_of_several_epochs_gives_the_known_permutation_and_is_measured_at_each(
+    permuted, data, tmp_path, monkeypatch
+):
+    path, order, _ = permuted
+    at = {"moments": {"along": "epochs", "at": [0, 1, 2], "stacked": [0, 2]}}
+    files = {"data": data, "networks": path}
+    for alignment in ({"method": "weight", "seed": 0}, {"method": "activation", "statistic": "sum"}):
+        found = tmp_path / f"{alignment['method']}.safetensors"
+        values = pair_job("weight", alignment=alignment, **at)
+        run_program(monkeypatch, "align_moments", values, **files, output=found)
+        orders, _ = artifacts.load(found)
+        for group, expected in order.items():
+            assert orders[group].shape == (4, 2, len(expected)) and torch.equal(orders[group][3, 1], expected)
+    grid = tmp_path / "grid.csv"
+    values = pair_job("weight", grid=GRID, **at)
+    run_program(monkeypatch, "evaluate_grid", values, **files, permutation=found, output=grid)
+    cells = simultaneous.cell_table(tables.read([grid], tables.GRID))
+    assert cells["permutation"].value_counts().to_dict() == dict.fromkeys(("0", "1", "2", "0+2"), 3)
+    assert cells["loss_barrier_linear"].abs().max() < 1e-6
+    assert len(simultaneous.fixed_point_table([str(found)])) == 3 * len(order)  # those of single moments
+
+
+@pytest.mark.parametrize(
+    "alignment",
+    [
+        {"method": "weight", "seed": 0},
+        {"method": "weight", "seed": 1, "kernel": "cosine", "leave_out": ["*bias"], "order": "forward"},
+        {"method": "weight", "seed": 0, "kernel": "loglinear"},
+        {"method": "activation", "statistic": "sum"},
+        {"method": "activation", "statistic": "sum", "kernel": "cosine"},
+        {"method": "random", "seed": 3},
+    ],
+)
+def test_a_matching_of_several_moments_is_by_the_sum_of_their_similarities(tiny_dataset, alignment):
+    """Of one moment it is the matching of that moment."""
+    network = networks.of(NETWORK, tiny_dataset)
+    functional = Functional(network)
+    states = [networks.of(NETWORK, tiny_dataset, seed).state_dict() for seed in range(6)]
+    early, late = (Population(tiny_dataset, functional, tuple(states[n : n + 2])) for n in (0, 2))
+    spec = early.spec()
+    match = matching.method_of(alignment["method"])
+    alone, together = match(early, 0, 1, spec, alignment), match(early, 0, 1, spec, alignment, [late])
+    if alignment["method"] == "random":
+        assert same(alone, together)
+        return
+    if alignment["method"] == "weight":
+        names = [name for name in functional.shapes if "leave_out" not in alignment or not name.endswith("bias")]
+        options = {key: alignment[key] for key in ("kernel", "order") if key in alignment}
+        by_hand = [
+            weight.match_weights(spec, *pair, names, alignment["seed"], **options)
+            for pair in (states[:2], [weight.stack(states[n:4:2], names) for n in (0, 1)])
+        ]
+    else:
+        of_both = [activation.of_members(moment, 0, 1, spec, "alignment") for moment in (early, late)]
+        kernel = alignment.get("kernel", "correlation")
+        # A sum over moments is one over places in the network: both are summed.
+        by_hand = [activation.match_correlations(spec, of, kernel=kernel) for of in (of_both[0], [*chain(*of_both)])]
+    assert same(alone, by_hand[0]) and same(together, by_hand[1]) and not same(*by_hand)
+
+
 def test_each_permutation_meets_each_epoch_and_each_level_its_own_and_the_dense_one():
     assert grids.cells("epochs", [1, 5], True) == [(1, 1), (5, 1), (1, 5), (5, 5)]
     assert grids.cells("levels", [0, 1, 3], True) == [(0, 0), (0, 1), (1, 1), (0, 3), (3, 3)]
     assert grids.cells("levels", [0, 1], False) == [(None, 0), (None, 1)]
+    assert grids.cells("epochs", [1, 5], True, [1, 5])[2] == ("1+5", 1)
     looks = list(grids.looks([1, 5], grids.cells("epochs", [1, 5], True), 4))
     assert len(looks) == grids.number_of_looks([1, 5], [None] * 4, 4) == 4 + 4 * 2
     # The last cell is the second row of epoch 5 against the fourth permuted row.
@@ -347,6 +412,7 @@ def test_a_claim_on_moments_is_the_mean_over_those_that_count():
     cells |= {("weight", "epochs", "2", epoch): (0.4, 0.4) for epoch in (1, 2, 9)}
     cells |= {("weight", "epochs", "9", 1): (0.1, 0.3), ("weight", "epochs", "9", 2): (0.2, 0.2)}
     cells |= {("weight", "epochs", "9", 9): (9.0, 9.0)}  # the last epoch does not count
+    cells |= {("weight", "epochs", "1+9", epoch): (0.1, 0.1) for epoch in (1, 2)}
     cells |= {("weight", "levels", "0", level): (level, level + 0.1) for level in (0, 1, 2)}
     cells |= {("weight", "levels", "1", 1): (3.0, 3.0), ("weight", "levels", "2", 2): (5.0, 5.0)}
     found = barriers_of(cells)
@@ -359,6 +425,7 @@ def test_a_claim_on_moments_is_the_mean_over_those_that_count():
         "weight_epochs_first": [0.2, 0.2],
         "weight_epochs_last": pytest.approx([0.15, 0.25]),
         "weight_epochs_own": pytest.approx([0.3, 0.3]),
+        "weight_epochs_stacked": pytest.approx([0.1, 0.1]),
         "weight_levels_first": pytest.approx([1.5, 1.6]),
         "weight_levels_own": [4.0, 4.0],
     }
@@ -526,10 +593,12 @@ def test_what_is_trained_under_masks_again(change, expected):
         (lambda c: c["studies"]["simultaneous"][0].update(epochs=[1, 4]), {"align": 2, "grid": 4}),
         (lambda c: c.update(grid={"points": 11}), {"grid": 8}),
         (lambda c: c["recipes"]["pruned"].update(keep=[1, 2, 3]), {"train": 2, "prune": 4, "align": 4, "grid": 8}),
+        # Of unaligned pairs nothing is stacked.
+        (lambda c: c["studies"]["simultaneous"][0].update(stacked=[1, 4]), {"align": 2, "grid": 2}),
         # A key at its neutral value is no key.
         (lambda c: c["alignments"].update(other={"method": "weight", "seed": 1}), {}),
     ],
-    ids=["a level", "epochs", "points", "a kept epoch", "what nobody uses"],
+    ids=["a level", "epochs", "points", "a kept epoch", "epochs at once", "what nobody uses"],
 )
 def test_what_runs_again(change, expected):
     before = set(digests(edited()).values())
@@ -574,6 +643,10 @@ def test_recipes_without_kept_epochs_keep_their_identity():
                 c["studies"]["simultaneous"].append(c["studies"]["simultaneous"][0] | {"masks": ["own", "random"]}),
             ),
             "studies.simultaneous.1.masks: another entry has other masks of mlp by pruned, pair [1, 2]",
+        ),
+        (
+            lambda c: c["studies"]["simultaneous"][0].update(stacked=[1, 3]),
+            "stacked: [1, 3] have to ascend, and be among",
         ),
         (lambda c: c["recipes"]["pruned"].update(pruning=None), "recipe pruned does not prune"),
         (lambda c: c["alignments"].update(weight={"method": "pam"}), "take a method that matches"),

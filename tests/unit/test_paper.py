@@ -8,7 +8,7 @@ import pytest
 import yaml
 from synthetic_tables import run
 
-from modeconn import configuration, paper, tables
+from modeconn import barriers, configuration, paper, tables, targets
 from modeconn.identity import canonical
 
 ROOT = Path(__file__).parents[2]
@@ -148,3 +148,61 @@ def test_the_program_writes_table_page_and_text(tmp_path):
     done = run("compare_paper", *arguments)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "lacks the column" in done.stderr
     assert not any(path.exists() for path in outputs.values())
+
+
+SHARMA = ROOT / "config/simultaneous.yaml"
+TARGETS = tables.read([ROOT / "config/papers/sharma2024.csv"], tables.TARGETS)
+
+
+def test_numbers_read_off_figures_are_of_cells_that_their_config_measures():
+    config = completed(yaml.safe_load(SHARMA.read_text()))
+    measured = set()
+    for entry in config["studies"]["simultaneous"]:
+        origins = [*entry["epochs"], "+".join(map(str, entry["stacked"]))]
+        cells = [(str(origin), str(at)) for origin in origins for at in entry["epochs"]]
+        measured |= {("simultaneous", *names, "", *cell) for names in scopes(entry) for cell in cells}
+    for entry in config["studies"]["averaging"]:
+        measured |= {
+            ("barriers", *names, pairs, "", "") for names in scopes(entry) for pairs in ("direct", "reference")
+        }
+    names = ["table", "dataset", "network", "recipe", "alignment", "pairs", "permutation", "at"]
+    assert {tuple(row) for row in TARGETS[names].to_numpy()} <= measured
+    assert TARGETS["certainty"].str.startswith("read off a figure").all() and len(TARGETS) == 100
+
+
+def scopes(entry):
+    for network in entry["networks"]:
+        for alignment in entry["alignments"]:
+            yield entry["dataset"], network, entry["recipes"][0], alignment
+
+
+def test_barriers_stand_beside_those_of_figures_and_say_what_differs():
+    theirs = completed(yaml.safe_load(SHARMA.read_text()))
+    ours = deepcopy(theirs)
+    ours["recipes"]["pruned"]["epochs"] = 2
+    names = {"dataset": "cifar10", "network": "vgg8", "recipe": "pruned", "alignment": "weight", "width": 8}
+    names |= {"split": "test", "attack": "none", "distance": 1.0}
+    # Of pairs with the first network the barrier is 0.5 and 0.7, of the other one 0.9; corrected ones do not count.
+    values = {("1-2", "none"): 0.5, ("1-3", "none"): 0.7, ("2-3", "none"): 0.9, ("2-3", "repair"): 0.1}
+    quantities = [name for name in barriers.QUANTITIES if "barrier" in name]
+    rows = [
+        names | {"pair": pair, "correction": correction} | dict.fromkeys(quantities, value)
+        for (pair, correction), value in values.items()
+    ]
+    at = {"along": "epochs", "permutation": "150", "moment": 10.0, "split": "train", "pair": "1-2"}
+    moments = [names | at | {"network": "vgg64", "endpoint_accuracy": 0.9} | dict.fromkeys(quantities, 0.1)]
+    found = targets.compare(
+        TARGETS,
+        pd.DataFrame(rows)[tables.BARRIERS.columns],
+        pd.DataFrame(moments)[tables.SIMULTANEOUS.columns],
+        *(configuration.meanings(config, SCHEMA) for config in (ours, theirs)),
+    )
+    assert len(found) == len(TARGETS)
+    run = found[found["n"] > 0].set_index(["network", "pairs", "at"])
+    assert run["n"].to_dict() == {("vgg64", "", "10"): 1, ("vgg8", "direct", ""): 2, ("vgg8", "reference", ""): 1}
+    assert run["mean"].tolist() == pytest.approx([0.1, 0.6, 0.9])
+    assert run["difference"].tolist() == pytest.approx([0.1 - 0.096, 0.6 - 0.69, 0.9 - 0.72])
+    assert set(run["setting"]) == {"recipe.epochs 2 (paper: 160)"}
+    said = targets.text(found)
+    assert "error, direct" in said and "60.0 ± 14.1" in said and "[1] another setting: recipe.epochs 2" in said
+    assert "no cell of them is in this run" in targets.text(found.assign(n=0))

@@ -10,7 +10,20 @@ import torch.nn.functional as F
 from test_optimization import StoppedAt
 from test_programs import run_program
 
-from modeconn import artifacts, averages, lines, manifests, measuring, networks, permutation, populations, resume
+from modeconn import (
+    artifacts,
+    averages,
+    lines,
+    manifests,
+    measuring,
+    networks,
+    permutation,
+    populations,
+    resume,
+    tables,
+    triangles,
+)
+from modeconn.figures import triangles as figure
 from modeconn.functional import Functional
 from modeconn.measuring import View
 from modeconn.studies import averaging
@@ -107,6 +120,32 @@ def test_averages_of_k_are_those_of_a_loop_over_state_dicts(population, tiny_dat
     assert rows.loc[("ensemble", 4, 0), "loss"] == pytest.approx(together, rel=1e-5)
 
 
+def test_triangles_are_those_of_a_loop_over_state_dicts(population, tiny_dataset, tmp_path, monkeypatch):
+    files, values, states = population
+    settings = {"points": 4, "batch": 16, "recalibration": RECALIBRATION}
+    output = tmp_path / "t.csv"
+    run_program(monkeypatch, "evaluate_triangles", values | {"triangles": settings}, **files, output=output)
+    rows = tables.read([output], tables.TRIANGLES)
+    assert set(rows["triangle"]) == {"1-2-3"} and set(rows["width"]) == {6}
+    loss = rows.set_index(["third", "second"])["loss"]
+    assert len(loss) == 4 + 3 + 2 + 1 == triangles.number_of_looks(4, 4)
+    middle = 0.333333333
+    expected = {(0, 0): states[0], (0, 1): states[1], (1, 0): states[2], (middle, middle): mean_of(states[:3])}
+    expected[0, 0.666666667] = mean_of([states[0], states[1], states[1]])
+    for place, state in expected.items():
+        assert loss[place] == pytest.approx(loss_of(state, tiny_dataset)[0], rel=1e-5)
+    corner = loss[0, 0], loss[0, 1], loss[1, 0]
+    assert figure.rise(loss) == pytest.approx(
+        max(loss[z, y] - (1 - y - z) * corner[0] - y * corner[1] - z * corner[2] for z, y in loss.index)
+    )
+
+
+def test_triangles_share_no_network_and_their_corners_are_networks():
+    assert [list(members) for members in triangles.triples(8)] == [[0, 1, 2], [3, 4, 5]]
+    assert {(1, 0, 0), (0, 1, 0), (0, 0, 1)} <= set(triangles.shares(7))
+    assert all(sum(shares) == pytest.approx(1) and min(shares) >= 0 for shares in triangles.shares(7))
+
+
 def test_choices_are_subsets_and_all_networks_are_one():
     found = list(averages.choices(5, [1, 2, 5, 9], 3))
     assert [size for size, _, _ in found] == [1] * 5 + [2] * 3 + [5]
@@ -129,7 +168,10 @@ def test_permuted_copies_are_found_and_their_average_is_the_network(
     found = tmp_path / "found.safetensors"
     run_program(monkeypatch, "align", values | {"alignment": alignment}, **files, output=found)
     settings = {"sizes": [4], "draws": 1, "batch": 16, "recalibration": RECALIBRATION}
-    job = values | {"averages": settings}
+    job = values | {"averages": settings, "triangles": settings | {"points": 3}}
+    run_program(monkeypatch, "evaluate_triangles", job, **files, permutation=found, output=tmp_path / "t.csv")
+    loss = pd.read_csv(tmp_path / "t.csv")["loss"]
+    assert len(loss) == 6 and loss.to_numpy() == pytest.approx(loss_of(states[0], tiny_dataset)[0], rel=1e-5)
     run_program(monkeypatch, "evaluate_averages", job, **files, permutation=found, output=tmp_path / "a.csv")
     row = pd.read_csv(tmp_path / "a.csv").query("split == 'test' and mark == 'average'").iloc[0]
     assert row["loss"] == pytest.approx(loss_of(states[0], tiny_dataset)[0], rel=1e-5)

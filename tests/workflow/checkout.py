@@ -14,7 +14,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 PARTS = ("config", "envs", "scripts", "workflow", "pyproject.toml")
 TINY = yaml.safe_load((PROJECT / "tests/workflow/tiny.yaml").read_text())
 # Jobs that draw the figures of the tiny config.
-FIGURES = {"draw": 38}
+FIGURES = {"draw": 39}
 
 
 class Checkout:

@@ -83,6 +83,12 @@ SOURCE_EDITS = {
         "PATIENCE = 10",
         {},
     ),
+    "triangles between networks, which nobody measures here": (
+        ROOM + "triangles.py",
+        "second / steps, third / steps",
+        "third / steps, second / steps",
+        {},
+    ),
     "corrections of averaged networks, which nobody uses here": (
         ROOM + "corrections.py",
         "STEPS = 30",

@@ -114,6 +114,24 @@ JOBS = {
         "align": 3 + 4 * 2,
         "evaluate_barriers": 2 * 3,
     },
+    # Nine networks of three widths in a block each, in three frames and as they are.
+    "strong": {
+        "prepare_data": 1,
+        "train": 3,
+        "align": 3 * 3,
+        "evaluate_barriers": 3 * 4,
+        "evaluate_averages": 3 * 4,
+        "evaluate_triangles": 3 * 4,
+    },
+    # One of these widths by nine alignments and none, and four pairs along training by two and none.
+    "kernels": {
+        "prepare_data": 1,
+        "train": 1,
+        "align": 9,
+        "evaluate_barriers": 10,
+        "align_moments": 4 * 2,
+        "evaluate_grid": 4 * 3,
+    },
     # Two networks in two blocks by fourteen levels, and six widths, of which one is among the two.
     "simultaneous_mnist": {
         "prepare_data": 1,

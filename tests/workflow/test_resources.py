@@ -20,6 +20,7 @@ COMPUTING = {
     "evaluate_signature",
     "evaluate_barriers",
     "evaluate_averages",
+    "evaluate_triangles",
     "evaluate_boundary",
     "evaluate_grid",
     "evaluate_plane",
@@ -34,11 +35,11 @@ def checkout(tmp_path):
 
 
 def with_every_rule(config):
-    """Two threads, and what the small config does not measure: answers in the plane, one permutation for many."""
+    """Two threads, and what the small config does not measure: boundaries, triangles, one permutation for many."""
     config["threads"] = 2
     config["datasets"]["moons"] = {"source": "moons"}
     entry = config["studies"]["averaging"][0]
-    config["studies"]["averaging"].append({**entry, "dataset": "moons", "measures": ["boundaries"]})
+    config["studies"]["averaging"].append({**entry, "dataset": "moons", "measures": ["boundaries", "triangles"]})
     config["recipes"]["pruned"] = {"epochs": 2, "keep": [1], "pruning": {"rewind": 1}}
     config["studies"]["simultaneous"] = [
         {

@@ -1,5 +1,6 @@
 """The config read and planned, and what rules ask of the plan (`scripts/modeconn/plan.py`, which explains wildcards)."""
 
+import csv
 import errno
 import os
 import sys
@@ -150,7 +151,7 @@ wildcard_constraints:
     attacks=f"({PLAN.identities('attack')})(\\+({PLAN.identities('attack')}))*|none",
     ensemble=r"\d+",
     level=r"\d+",
-    moments=r"(epochs|levels)\d+(-\d+)*",
+    moments=r"(epochs|levels)\d+(-\d+)*(\+\d+(-\d+)*)?",
     masks=r"[a-z_]+(\+[a-z_]+)*",
     block=r"\d+(-\d+)?",
     population=r"\d+(-\d+)+|\d+to\d+",
@@ -272,6 +273,14 @@ def tables(study):
 def tables_of(study):
     """The tables of a study as inputs, where the config asks for it."""
     return {name: f"{RUN}/tables/{name}.csv" for name in STUDIES[study].tables if study in TABULATED}
+
+
+def targeted(path):
+    """Whether this run has networks by the names of published numbers at `path`."""
+    kinds = ("dataset", "network", "recipe")
+    found = {tuple(PLAN.names[cell[kind]] for kind in kinds) for cell in PLAN.cells}
+    with open(path, encoding="utf-8") as file:
+        return any(tuple(row[kind] for kind in kinds) in found for row in csv.DictReader(file))
 
 
 def drawn_from(wildcards):

@@ -112,6 +112,47 @@ if "alignment" in PLAN.studies:
             " > {log:q} 2>&1"
 
 
+# Numbers read off figures, where this run has networks by their names.
+TARGETS = ROOT / "config/papers/sharma2024.csv"
+COMPARED = {
+    name: path
+    for study, name in (("averaging", "barriers"), ("simultaneous", "simultaneous"))
+    for path in [tables_of(study).get(name)]
+    if path
+}
+TARGETED = bool(COMPARED) and targeted(TARGETS)
+
+if TARGETED:
+
+    rule compare_targets:
+        input:
+            **COMPARED,
+            # As of compare_paper.
+            config=ancient(f"{RUN}/config.json"),
+            published=os.path.relpath(TARGETS),
+            paper=os.path.relpath(ROOT / "config/simultaneous.yaml"),
+            schema=os.path.relpath(ROOT / "workflow/schemas/config.schema.yaml"),
+        output:
+            table=f"{RUN}/tables/targets.csv",
+            text=f"{RUN}/tables/targets.txt",
+            manifest=f"{RUN}/tables/compare_targets.manifest.json",
+        log:
+            f"<logs>/compare_targets/{config['name']}.log",
+        conda:
+            "../../envs/figures.yaml"
+        params:
+            program=program("compare_targets"),
+            code=fingerprint("compare_targets"),
+            tables=" ".join(f"--{name}-table '{path}'" for name, path in COMPARED.items()),
+            planned=digest(config),
+        message:
+            "put barriers beside those of the paper's figures"
+        shell:
+            "python {params.program:q} {params.tables} --config {input.config:q} --planned {params.planned}"
+            " --published {input.published:q} --paper-config {input.paper:q} --schema {input.schema:q}"
+            " --table {output.table:q} --text {output.text:q} > {log:q} 2>&1"
+
+
 # The tables that claims and the summary speak of.
 JUDGED = {
     name: path
@@ -128,7 +169,8 @@ JUDGED = {
 rule judge_claims:
     input:
         **JUDGED,
-        paper=[rules.compare_paper.output.text] if "alignment" in PLAN.studies else [],
+        paper=([rules.compare_paper.output.text] if "alignment" in PLAN.studies else [])
+        + ([rules.compare_targets.output.text] if TARGETED else []),
         data=PLAN.outputs("prepare_data", "data"),
         remarks=PLAN.outputs("prepare_data", "remarks"),
         claims=os.path.relpath(ROOT / "config/claims.csv"),
@@ -205,6 +247,7 @@ rule draw:
 SHOWING = [
     *(f"tabulate_{study}" for study in TABULATED),
     *(["compare_paper"] if "alignment" in PLAN.studies else []),
+    *(["compare_targets"] if TARGETED else []),
     "judge_claims",
 ]
 SHOWN_FILES = [path for rule in SHOWING for path in getattr(rules, rule).output]

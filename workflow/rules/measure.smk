@@ -116,6 +116,27 @@ rule evaluate_barriers:
         call("--networks {input.networks:q} {params.permutation} --output {output.points:q} > {log:q} 2>&1")
 
 
+rule evaluate_triangles:
+    input:
+        **inputs("evaluate_triangles"),
+    output:
+        **plan.patterns("evaluate_triangles"),
+    log:
+        log("evaluate_triangles"),
+    conda:
+        "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=120),
+    params:
+        **job_params("evaluate_triangles"),
+        permutation=option("--permutation", "permutation"),
+    message:
+        "measure triangles of {wildcards.population} of {wildcards.recipe}, aligned by {wildcards.alignment}"
+    shell:
+        call("--networks {input.networks:q} {params.permutation} --output {output.points:q} > {log:q} 2>&1")
+
+
 rule evaluate_boundary:
     input:
         **inputs("evaluate_boundary"),

@@ -24,13 +24,14 @@ rule train:
         check=program("check_network"),
         recalibration=canonical(config["evaluation"]["recalibration"]),
         statistics=lambda wildcards: canonical(PLAN.statistics(wildcards.dataset, wildcards.network)),
+        left_out=lambda wildcards: canonical(PLAN.left_out(wildcards.dataset, wildcards.network)),
     params:
         **job_params("train"),
     message:
         "train {wildcards.network} by {wildcards.recipe}, seeds {wildcards.block}"
     shell:
         "python {resources.check:q} --data {input.data:q} --job {params.job:q} --statistics {resources.statistics:q}"
-        " --recalibration {resources.recalibration:q}"
+        " --left-out {resources.left_out:q} --recalibration {resources.recalibration:q}"
         " --output results/logs/check_network/{wildcards.dataset}/{wildcards.network}.json > {log:q} 2>&1\n"
         + call("--output {output.networks:q} --history {output.history:q} >> {log:q} 2>&1")
 

@@ -67,12 +67,14 @@ class Populations(NamedTuple):
     splits: list[str]  # on which barriers are measured
     corrected: bool
     bounded: bool  # whether answers in the plane are measured
+    triangles: bool
 
 
 def population(config: dict, entry: dict) -> Populations:
     """The `Populations` of one entry of the averaging study of a complete config."""
     measures, about = entry["measures"], config["barriers"]
-    return Populations("averages" in measures, about["splits"], bool(about["corrections"]), "boundaries" in measures)
+    averaged, bounded, triangles = (name in measures for name in ("averages", "boundaries", "triangles"))
+    return Populations(averaged, about["splits"], bool(about["corrections"]), bounded, triangles)
 
 
 class Moments(NamedTuple):
@@ -171,6 +173,10 @@ FIGURES = {
     "units": Figure("units of the first layer", ["units"], [], lambda entry: _once(entry.bounded), "averaging"),
     "averages": Figure(
         "averages of many", ["averages"], ["split"], lambda entry: SPLITS if entry.averaged else [], "averaging"
+    ),
+    "merging": Figure("merging over width", ["averages"], [], lambda entry: _once(entry.averaged), "averaging"),
+    "triangles": Figure(
+        "triangles between three networks", ["triangles"], [], lambda entry: _once(entry.triangles), "averaging"
     ),
     "trajectories": Figure(
         "permutations at other epochs",

@@ -16,7 +16,8 @@ MOST_NUMBERS = 12  # epochs along a side, in whose cells numbers can be read
 def draw(rows, title):
     """A figure from the rows of one data set, recipe and split (`tables.SIMULTANEOUS`): networks by alignments."""
     rows = rows[(rows["along"] == "epochs") & (rows["permutation"] != "none")]
-    rows = rows.assign(error=100 * rows["error_barrier_linear"], permutation=rows["permutation"].astype(float))
+    rows = rows.assign(error=100 * rows["error_barrier_linear"])
+    found = drawing.origins(rows["permutation"])
     alignments = list(drawing.styles(rows["alignment"]))
     networks = drawing.by_width(rows)["network"].tolist()
     size = min(4.2, 1.3 + 0.28 * rows["moment"].nunique())
@@ -27,6 +28,7 @@ def draw(rows, title):
         for alignment, panel in zip(alignments, panels):
             one = rows[(rows["network"] == network) & (rows["alignment"] == alignment)]
             grid = one.pivot_table(index="permutation", columns="moment", values="error")
+            grid = grid.reindex([name for name in found if name in grid.index])
             drawn = panel.pcolormesh(grid, **scale)
             drawn.set_edgecolor("face")  # or PDF viewers show seams
             label_cells(panel, grid, lambda value: value > scale["vmax"] / 2)
@@ -47,7 +49,8 @@ def label_cells(panel, grid, is_dark):
     is_dark: whether the colour of a value is.
     """
     for axis, epochs in ((panel.xaxis, grid.columns), (panel.yaxis, grid.index)):
-        axis.set_ticks(np.arange(len(epochs)) + 0.5, [f"{epoch:.0f}" for epoch in epochs])
+        names = [drawing.origin_label(epoch) if isinstance(epoch, str) else f"{epoch:.0f}" for epoch in epochs]
+        axis.set_ticks(np.arange(len(epochs)) + 0.5, names)
     if max(grid.shape) > MOST_NUMBERS:
         return
     for (row, column), value in np.ndenumerate(grid.to_numpy()):

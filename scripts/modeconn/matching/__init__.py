@@ -1,9 +1,9 @@
 """Matching: the permutation of network b that brings it to network a, from activations or from weights.
 
 A module a method, imported where the config names it: editing one reruns its own alignments only. Each has a function
-`match(population, a, b, spec, alignment)`: the permutation, group -> (n,), of member b of a population that brings it
-to member a, as the values of an alignment say. To add a method is its module, its entry in `dispatch.MATCHING`, and its
-values in the config's schema.
+`match(population, a, b, spec, alignment, further=())`: the permutation, group -> (n,), of member b of a population that
+brings it to member a, as the values of an alignment say; with the population at further moments one for all of them. To
+add a method is its module, its entry in `dispatch.MATCHING`, and its values in the config's schema.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Matching by activations: Algorithm 1 of Tatro et al. 2020, and how alike two networks' neurons are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -208,19 +208,30 @@ def of_members(population, a, b, spec, split, site="post", attack=None, subsampl
     return correlate(population.functional.network, spec, *pair, batches, site, subsample)
 
 
-def match(population, a, b, spec, alignment):
-    """Match member b of a population to member a by their activations on the alignment split (`match_correlations`)."""
-    correlations = of_members(
-        population,
-        a,
-        b,
-        spec,
-        "alignment",
-        alignment.get("site", "post"),
-        alignment.get("attack"),
-        alignment.get("subsample", 0),
-    )
+def match(population, a, b, spec, alignment, further=()):
+    """Match member b of a population to member a by their activations on the alignment split (`match_correlations`).
+
+    further: the population at further moments, all of which are matched at once by the sum of their correlations.
+    """
+    site, attack = alignment.get("site", "post"), alignment.get("attack")
+    found = [
+        of_members(moment, a, b, spec, "alignment", site, attack, alignment.get("subsample", 0))
+        for moment in (population, *further)
+    ]
+    correlations = [summed(of_site) for of_site in zip(*found, strict=True)]
     return match_correlations(spec, correlations, alignment["statistic"], alignment.get("kernel", "correlation"))
+
+
+def summed(correlations):
+    """The sum of correlations of one place in a network at several moments, as one; of a single one it is that one."""
+    first, *others = correlations
+    if not others:
+        return first
+    sums = {
+        name: sum((getattr(other, name) for other in others), getattr(first, name))
+        for name in ("matrix", "inner", "squares", "energy")
+    }
+    return replace(first, **sums)
 
 
 def check_statistic(spec, statistic):

@@ -103,13 +103,16 @@ def without(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
     """The names that match none of the patterns, "*.bias" or "*norm*", say: `names` for `match_weights`.
 
     "*bias*" is what Sharma et al. 2024 leave out for matching without biases, normalization's included.
-    Raises ValueError for a pattern that leaves nothing out, which is a misspelt one.
+    Raises ValueError for a pattern that leaves nothing out, which is a misspelt one, and where they leave nothing.
     """
     names = list(names)
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise ValueError(f"pattern {pattern!r} leaves out none of the {len(names)} parameters: correct it")
-    return [name for name in names if not any(fnmatchcase(name, pattern) for pattern in patterns)]
+    left = [name for name in names if not any(fnmatchcase(name, pattern) for pattern in patterns)]
+    if not left:
+        raise ValueError(f"patterns {', '.join(patterns)} leave no parameter to match by: take some away")
+    return left
 
 
 def stack(checkpoints: Sequence[Mapping[str, torch.Tensor]], names: Iterable[str]) -> dict[str, torch.Tensor]:
@@ -132,11 +135,23 @@ def stack(checkpoints: Sequence[Mapping[str, torch.Tensor]], names: Iterable[str
     return stacked
 
 
-def match(population, a, b, spec, alignment):
-    """Match member b of a population to member a by all parameters; see `match_weights`."""
-    seed, restarts = alignment["seed"], alignment.get("restarts", 1)
-    names = population.functional.shapes
-    return match_weights(spec, population.members[a], population.members[b], names, seed, restarts)
+def match(population, a, b, spec, alignment, further=()):
+    """Match member b of a population to member a, by its parameters or some of them; see `match_weights`.
+
+    further: the population at further moments, all of which are matched at once by a `stack` of them.
+    """
+    names = without(population.functional.shapes, alignment.get("leave_out", []))
+    moments = [population, *further]
+    tensors_a, tensors_b = ([moment.members[member] for moment in moments] for member in (a, b))
+    return match_weights(
+        spec,
+        *(stack(states, names) if further else states[0] for states in (tensors_a, tensors_b)),
+        names,
+        alignment["seed"],
+        alignment.get("restarts", 1),
+        kernel=alignment.get("kernel", "linear"),
+        order=alignment.get("order", "random"),
+    )
 
 
 def _starts(problem, generator, initial):

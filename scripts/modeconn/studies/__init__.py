@@ -88,6 +88,7 @@ STUDIES = {
         {
             "barriers": lambda plan: plan.outputs("evaluate_barriers", "points"),
             "averages": lambda plan: plan.outputs("evaluate_averages", "points"),
+            "triangles": lambda plan: plan.outputs("evaluate_triangles", "points"),
             "boundaries": lambda plan: plan.outputs("evaluate_boundary", "points"),
             "units": lambda plan: plan.outputs("evaluate_boundary", "units"),
         },
@@ -97,6 +98,7 @@ STUDIES = {
             "interpolations": "a point t of a network: quartiles over pairs",
             "topology": "a threshold of a network: the graph of pairs whose barrier is below it",
             "averages": "an average of several networks, or their ensemble",
+            "triangles": "a point of a triangle between three networks",
             "boundaries": "a network or average of two, and a point in the plane",
             "units": "a unit of the first layer of one of two networks",
         },

@@ -20,6 +20,7 @@ def tabulate(measured: dict[str, list[str]]) -> dict[str, pd.DataFrame]:
         "interpolations": interpolation_table(points),
         "topology": topology_table(found),
         "averages": tables.joined(measured["averages"], tables.AVERAGES),
+        "triangles": tables.joined(measured["triangles"], tables.TRIANGLES),
         "boundaries": tables.joined(measured["boundaries"], tables.BOUNDARIES),
         "units": tables.joined(measured["units"], tables.UNITS),
     }

@@ -1,0 +1,37 @@
+"""Loss and accuracy on triangles between three networks of a population, at the points of a grid.
+
+Statistics of normalization layers are re-estimated at each point.
+"""
+
+from modeconn import artifacts, batchnorm, measuring, populations, programs, triangles
+from modeconn.measuring import View
+
+parser = populations.parser(__doc__)
+
+
+def main(arguments, job):
+    values = arguments.job
+    population = populations.load(arguments, job.device)
+    settings, functional, seeds = values["triangles"], population.functional, values["members"]
+    rows, _ = measuring.measure(
+        job,
+        population.vectors(),
+        triangles.looks(seeds, settings["points"]),
+        lambda look: [View("test")],
+        functional=functional,
+        dataset=population.dataset,
+        batch=settings["batch"],
+        statistics=batchnorm.recalibrating(population, settings["recalibration"], values),
+        what=f"measure triangles of {values['names']['network']}",
+        total=triangles.number_of_looks(len(seeds), settings["points"]),
+        together=functional.together(settings["batch"]),
+    )
+    for row in rows:
+        for name in ("population", "pair"):  # a row is of three of its members
+            row.pop(name, None)
+        row["width"] = functional.width
+    artifacts.write_rows(arguments.output, rows)
+
+
+if __name__ == "__main__":
+    programs.run(parser, main)

@@ -1,0 +1,42 @@
+"""Draw the accuracy of the average of k networks over width, a line for each k, in each frame (Sharma et al. 2024).
+
+Where merging costs nothing, lines of all k lie on that of single networks. Mean over choices of networks.
+"""
+
+from matplotlib import colormaps
+
+from modeconn import drawing, tables
+
+TABLES = [tables.AVERAGES]
+SCOPE = ["dataset", "recipe"]
+BY: list[str] = []
+
+
+def draw(rows, title):
+    """A figure from the rows of one data set and recipe (`tables.AVERAGES`): a panel for each alignment."""
+    rows = rows[(rows["split"] == "test") & (rows["correction"] == "none") & (rows["mark"] == "average")]
+    rows = rows.assign(accuracy=100 * rows["accuracy"])
+    alignments = drawing.styles(rows["alignment"])
+    figure, (panels,) = drawing.matrix(1, len(alignments), 2.2)
+    sizes = sorted(set(rows["size"]))
+    colours = colormaps["viridis"].resampled(max(2, len(sizes)))
+    lines = {
+        size: {"label": f"k = {size:.0f}", "color": colours(number), "marker": "o", "markersize": 3}
+        for number, size in enumerate(sizes)
+    }
+    lines[sizes[0]] |= {"linestyle": (0, (1, 2)), "color": "0.3"}
+    for (alignment, style), panel in zip(alignments.items(), panels):
+        of_frame = rows[rows["alignment"] == alignment]
+        for size, line in lines.items():
+            panel.plot(of_frame[of_frame["size"] == size].groupby("width")["accuracy"].mean(), **line)
+        panel.set_title(style["label"])
+        panel.set_xlabel("units of the first layer")
+        panel.set_xscale("log")
+        widths = sorted(set(of_frame["width"]))
+        panel.set_xticks(widths, [f"{width:.0f}" for width in widths])
+        panel.minorticks_off()
+    panels[0].set_ylabel("accuracy of the average (%)")
+    singles = rows[rows["size"] == 1].groupby(["network", "alignment"]).size()
+    head = f"{title}; average of k of n = {singles.max()} networks, mean over up to {rows['draw'].nunique()} choices"
+    drawing.legend(figure, head, list(lines.values()))
+    return figure

@@ -1,0 +1,54 @@
+"""Draw the loss on triangles between three networks: a row of panels a network, a column a frame (Sharma et al. 2024).
+
+The corners are three networks, each permuted by the permutation of its own; a point is their average by its distances.
+The mean over triangles, which share no network; all panels have one scale of colours.
+"""
+
+import numpy as np
+from matplotlib.tri import Triangulation
+
+from modeconn import drawing, tables
+
+TABLES = [tables.TRIANGLES]
+SCOPE = ["dataset", "recipe"]
+BY: list[str] = []
+LEVELS = 12
+
+
+def draw(rows, title):
+    """A figure from the rows of one data set and recipe (`tables.TRIANGLES`)."""
+    networks, alignments = drawing.by_width(rows), drawing.styles(rows["alignment"])
+    figure, axes = drawing.matrix(len(networks), len(alignments), 1.7)
+    means = rows.groupby(["network", "alignment", "third", "second"])["loss"].mean()
+    levels = np.linspace(means.min(), max(means.max(), means.min() + 1e-6), LEVELS)
+    for network, width, panels in zip(networks["network"], networks["width"], axes):
+        panels[0].set_ylabel(f"{network}: {width:.0f} units")
+        for alignment, panel in zip(alignments, panels):
+            loss = means[network, alignment]
+            x, y = places(loss)
+            drawn = panel.tricontourf(Triangulation(x, y), loss, levels=levels, cmap="viridis_r")
+            drawn.set_edgecolor("face")  # or PDF viewers show seams
+            panel.plot([0, 1, 0.5], [0, 0, 3**0.5 / 2], "o", color="white", markeredgecolor="black", clip_on=False)
+            panel.set_xlabel(f"highest {rise(loss):.2f} above the corners")
+            panel.set(xticks=[], yticks=[], aspect="equal")
+            panel.grid(visible=False)
+            panel.spines[:].set_visible(False)
+    for style, panel in zip(alignments.values(), axes[0]):
+        panel.set_title(style["label"])
+    bar = figure.colorbar(drawn, ax=axes, label="loss (nats)", format="{x:.3g}")
+    bar.outline.set_linewidth(0.6)
+    drawing.legend(figure, f"{title}, n = {rows['triangle'].nunique()} triangles of three networks", [])
+    return figure
+
+
+def places(loss):
+    """x and y of the points (third, second) of a triangle of which all sides are drawn equal."""
+    third, second = (np.array(loss.index.get_level_values(name)) for name in ("third", "second"))
+    return second + third / 2, third * 3**0.5 / 2
+
+
+def rise(loss):
+    """How far the loss rises above the plane through its values at the corners, at most."""
+    third, second = (np.array(loss.index.get_level_values(name)) for name in ("third", "second"))
+    plane = (1 - second - third) * loss[0, 0] + second * loss[0, 1] + third * loss[1, 0]
+    return (loss.to_numpy() - plane).max()
