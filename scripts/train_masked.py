@@ -23,6 +23,9 @@ from modeconn import (
 from modeconn.randomness import generator
 
 parser = populations.parser(__doc__)
+parser.add_argument(
+    "--sparse", required=True, nargs="+", **artifacts.INPUT, help="files, from prune, that hold both at this level"
+)
 parser.add_argument("--history", required=True, **manifests.OUTPUT, help="loss and accuracy per epoch (CSV)")
 parser.add_argument("--points", required=True, **manifests.OUTPUT, help="test loss and accuracy by mask (CSV)")
 
@@ -55,7 +58,7 @@ def masks(arguments, device, spec) -> list[pruning.Mask]:
     values = arguments.job
     (first, second), level = values["members"], values["level"]
     wanted = [("levels", level, first), ("levels", level, second), ("levels", 0, second)]
-    sparse, other, dense = moments.read(arguments.networks, wanted, device)
+    sparse, other, dense = moments.read([*arguments.networks, *arguments.sparse], wanted, device)
     mask = moments.masks(sparse)
 
     def transported():

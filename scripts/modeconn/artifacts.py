@@ -26,7 +26,7 @@ KEY = "modeconn"
 LANES = "lanes"  # of the metadata: a checksum for each network of a file of several
 LONGEST_HEADER = 100_000_000  # bytes: what safetensors allows
 # Arguments of programs that name artifacts.
-ARGUMENTS = ("data", "networks", "permutation", "curve", "statistics")
+ARGUMENTS = ("data", "networks", "sparse", "permutation", "curve", "statistics")
 
 
 def write_rows(path, rows):

@@ -138,7 +138,7 @@ RULES = {
     "train_masked": Rule(
         f"masked/{BETWEEN}/level{{level}}-{{masks}}",
         {"networks": ".safetensors", "history": ".history.csv", "points": ".csv"},
-        ("data", "sparse", "permutation"),
+        ("data", "networks", "sparse", "permutation"),
         ("network", "recipe"),
         ("members", "level", "masks"),
     ),
@@ -387,8 +387,9 @@ class Plan:
         return trained + [made("prune", "networks", one) for one in pruned]
 
     def sparse_of(self, wildcards):
-        """Both networks of a pair as they were trained, and at one level of pruning."""
-        return self.checkpoints_of(wildcards | {"moments": f"levels{wildcards['level']}"})
+        """Both networks of a pair at one level of pruning."""
+        blocks = [dict(one.job.wildcards)["block"] for one in self.networks_of(wildcards)]
+        return [made("prune", "networks", wildcards | {"block": block}) for block in blocks]
 
     def permutation_of(self, wildcards):
         """The permutation of a population, nothing where it is not aligned."""

@@ -147,9 +147,12 @@ def by_mask(rows: pd.DataFrame) -> pd.DataFrame:
 
     rows: of one network, recipe and split (`tables.MASKS`).
     """
-    named = rows.assign(name=rows["alignment"] + "_" + rows["mask"])
-    wide = named.pivot_table(index="pair", columns="name", values=list(MASK_QUANTITIES))
-    return wide.set_axis([f"{name}_{quantity}" for quantity, name in wide.columns], axis=1)
+    columns = {
+        f"{alignment}_{mask}_{name}": of_mask.groupby("pair")[name].mean()
+        for (alignment, mask), of_mask in rows.groupby(["alignment", "mask"])
+        for name in MASK_QUANTITIES
+    }
+    return pd.DataFrame(columns)
 
 
 def number_rows(rows: pd.DataFrame) -> list[list[str]]:
@@ -173,7 +176,8 @@ def mask_rows(rows: pd.DataFrame) -> list[list[str]]:
     rows = rows.assign(column=rows["mask"].where(~moved, "by " + rows["alignment"]))
     columns = sorted(set(rows["column"][~moved])) + sorted(set(rows["column"][moved]))
     lines = [["left", *columns, "n"]]
-    for share, of_share in sorted(rows.groupby("left"), reverse=True):
+    for share in sorted(set(rows["left"]), reverse=True):
+        of_share = rows[rows["left"] == share]
         found = [of_share.loc[of_share["column"] == column, "accuracy"] for column in columns]
         shown = [number(values.mean(), values.std(), 100, 1) for values in found]
         lines.append([f"{100 * share:.1f} %", *shown, str(of_share["pair"].nunique())])

@@ -103,7 +103,7 @@ def test_kept_epochs_are_the_networks_of_shorter_trainings_and_the_end_is_as_wit
 def test_what_is_killed_goes_on_to_the_same_bytes(work, monkeypatch, stop):
     whole = work("train", "whole", job())
     pruned = work("prune", "pruned", job(level=1), networks=whole)
-    both = {"networks": [whole, pruned]}
+    both = {"networks": whole, "sparse": pruned}
     masked = work("train_masked", "masked", masked_job(["own", "random"]), **both)
     offer, left = resume.State.offer, []
 
@@ -250,19 +250,20 @@ FREE = ["one_shot", "own", "random", "untransported"]
 def moved(permuted, work, tmp_path):
     """Trains under masks: (networks by lane, their masks, the rows measured), and what the masks were made from."""
     path, order, _ = permuted
-    files = [path, work("prune", "level1", job(level=1), networks=path)]
+    files = {"networks": path, "sparse": work("prune", "level1", job(level=1), networks=path)}
 
     def moved(masks, by=None):
-        options = {}
+        options = dict(files)
         if by is not None:
             options["permutation"] = tmp_path / "aligned.safetensors"
             both = {group: torch.stack([torch.arange(len(own)), own]) for group, own in by.items()}
-            artifacts.save(options["permutation"], both, {"rule": "align", "job": {"members": SEEDS}})
-        made = work("train_masked", "masked", masked_job(masks, "weight" if by else "none"), networks=files, **options)
+            made = {"rule": "align", "job": {"members": SEEDS}, "inputs": {"networks": [artifacts.checksum(path)]}}
+            artifacts.save(options["permutation"], both, made)
+        made = work("train_masked", "masked", masked_job(masks, "weight" if by else "none"), **options)
         lanes = [artifacts.load_lane(made, lane, rule="train_masked") for lane in range(len(masks))]
         return lanes, [moments.masks(lane) for lane in lanes], tables.read([made.with_suffix(".csv")], tables.MASKS)
 
-    return moved, order, moments.read(files, [("levels", 1, seed) for seed in SEEDS])
+    return moved, order, states(files["sparse"], "levels", 1)
 
 
 def test_a_mask_that_moves_with_the_neurons_is_that_of_the_same_network_in_another_order(moved):
@@ -309,9 +310,9 @@ def test_masks_of_another_pair_or_without_one_of_them_are_refused(moved, permute
     assert history[["kind", "seeds", "epoch"]].values.tolist() == [["level 1, random", "3-4", 2]]
     wrong = tmp_path / "aligned.safetensors"
     artifacts.save(wrong, order, {"rule": "align", "job": {"members": [1, 2]}})
+    files = {"networks": permuted[0], "sparse": tmp_path / "level1.safetensors", "permutation": wrong}
     with pytest.raises(SystemExit) as caught:
-        networks = [permuted[0], tmp_path / "level1.safetensors"]
-        work("train_masked", "wrong", masked_job(["transported"], "weight"), networks=networks, permutation=wrong)
+        work("train_masked", "wrong", masked_job(["transported"], "weight"), **files)
     assert "is of other networks than this job" in caught.value.code
 
 
@@ -559,7 +560,7 @@ def test_masks_are_trained_where_they_are_moved_and_where_nothing_moves_them():
     job = masked["3-4", plan.identity("alignment", "weight"), "2", "transported"]
     assert ("3-4", "none", "1", "own+untransported") in masked
     read = {name: [one.path.rpartition("/")[2] for one in made] for name, made in plan.jobs[job].items()}
-    assert read["sparse"] == ["seeds3-4.safetensors", "seeds3-4-level2.safetensors"]
+    assert read["networks"] == ["seeds3-4.safetensors"] and read["sparse"] == ["seeds3-4-level2.safetensors"]
     assert [one.job.rule for one in plan.jobs[job]["permutation"]] == ["align"]
     assert plan.job(job.rule, dict(job.wildcards))["masks"] == ["transported"]
 

@@ -81,5 +81,5 @@ rule train_masked:
         "train {wildcards.population} of {wildcards.recipe}, aligned by {wildcards.alignment}, level {wildcards.level}, by masks {wildcards.masks}"
     shell:
         call(
-            "--networks {input.sparse:q} {params.permutation} --output {output.networks:q} --history {output.history:q} --points {output.points:q} > {log:q} 2>&1"
+            "--networks {input.networks:q} --sparse {input.sparse:q} {params.permutation} --output {output.networks:q} --history {output.history:q} --points {output.points:q} > {log:q} 2>&1"
         )

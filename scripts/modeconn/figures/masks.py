@@ -5,12 +5,12 @@ from modeconn import drawing, tables
 TABLES = [tables.MASKS]
 SCOPE = ["dataset", "recipe"]
 BY: list[str] = []
-# (alignment, mask) of those that nothing moves -> the look of their line.
-STYLES = {
-    ("none", "own"): {"label": "its own", "color": "0.15", "linestyle": "-"},
-    ("none", "untransported"): drawing.STYLES["none"] | {"label": "the first network's as it is"},
-    ("none", "one_shot"): drawing.OTHER_STYLES[0] | {"label": "largest weights, one shot"},
-    ("none", "random"): drawing.STYLES["random"] | {"label": "random"},
+# Masks that nothing moves -> what they are called.
+LABELS = {
+    "own": "its own",
+    "untransported": "the first network's as it is",
+    "one_shot": "largest weights, one shot",
+    "random": "random",
 }
 
 
@@ -23,7 +23,13 @@ def draw(rows, title):
         (alignment, "transported"): style | {"label": f"the first network's, {style['label']}"}
         for alignment, style in moved.items()
     }
-    lines |= {line: style for line, style in STYLES.items() if line in there}
+    looks = {
+        "own": {"color": "0.15", "linestyle": "-"},
+        "untransported": drawing.STYLES["none"],
+        "one_shot": drawing.OTHER_STYLES[0],
+        "random": drawing.STYLES["random"],
+    }
+    lines |= {("none", mask): looks[mask] | {"label": LABELS[mask]} for mask in LABELS if ("none", mask) in there}
     columns = min(3, rows["network"].nunique())
     figure, panels = drawing.of_networks(rows, "weights left (%)", "test accuracy (%)", columns)
     shares = sorted(set(rows["position"]))
