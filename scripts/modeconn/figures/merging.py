@@ -1,9 +1,10 @@
-"""Draw the accuracy of the average of k networks over width, a line for each k, in each frame (Sharma et al. 2024).
+"""Draw the test error of the average of k networks over width, a line for each k, in each frame (Sharma et al. 2024).
 
 Where merging costs nothing, lines of all k lie on that of single networks. Mean over choices of networks.
 """
 
 from matplotlib import colormaps
+from matplotlib.ticker import LogLocator
 
 from modeconn import drawing, tables
 
@@ -15,7 +16,7 @@ BY: list[str] = []
 def draw(rows, title):
     """A figure from the rows of one data set and recipe (`tables.AVERAGES`): a panel for each alignment."""
     rows = rows[(rows["split"] == "test") & (rows["correction"] == "none") & (rows["mark"] == "average")]
-    rows = rows.assign(accuracy=100 * rows["accuracy"])
+    rows = rows.assign(error=100 * (1 - rows["accuracy"]))
     alignments = drawing.styles(rows["alignment"])
     figure, (panels,) = drawing.matrix(1, len(alignments), 2.2)
     sizes = sorted(set(rows["size"]))
@@ -28,14 +29,16 @@ def draw(rows, title):
     for (alignment, style), panel in zip(alignments.items(), panels):
         of_frame = rows[rows["alignment"] == alignment]
         for size, line in lines.items():
-            panel.plot(of_frame[of_frame["size"] == size].groupby("width")["accuracy"].mean(), **line)
+            panel.plot(of_frame[of_frame["size"] == size].groupby("width")["error"].mean(), **line)
         panel.set_title(style["label"])
         panel.set_xlabel("units of the first layer")
         panel.set_xscale("log")
         widths = sorted(set(of_frame["width"]))
         panel.set_xticks(widths, [f"{width:.0f}" for width in widths])
         panel.minorticks_off()
-    panels[0].set_ylabel("accuracy of the average (%)")
+    panels[0].set_ylabel("error of the average (%)")
+    panels[0].set_yscale("log", nonpositive="mask")
+    panels[0].yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter="")
     singles = rows[rows["size"] == 1].groupby(["network", "alignment"]).size()
     head = f"{title}; average of k of n = {singles.max()} networks, mean over up to {rows['draw'].nunique()} choices"
     drawing.legend(figure, head, list(lines.values()))

@@ -5,6 +5,7 @@ The mean over triangles, which share no network; all panels have one scale of co
 """
 
 import numpy as np
+from matplotlib.colors import LogNorm
 from matplotlib.tri import Triangulation
 
 from modeconn import drawing, tables
@@ -12,7 +13,8 @@ from modeconn import drawing, tables
 TABLES = [tables.TRIANGLES]
 SCOPE = ["dataset", "recipe"]
 BY: list[str] = []
-LEVELS = 12
+LEVELS = 16  # of the loss, at steps that grow with it
+LEAST = 1e-6  # nats
 
 
 def draw(rows, title):
@@ -20,22 +22,24 @@ def draw(rows, title):
     networks, alignments = drawing.by_width(rows), drawing.styles(rows["alignment"])
     figure, axes = drawing.matrix(len(networks), len(alignments), 1.7)
     means = rows.groupby(["network", "alignment", "third", "second"])["loss"].mean()
-    levels = np.linspace(means.min(), max(means.max(), means.min() + 1e-6), LEVELS)
+    low = max(means.min(), LEAST)
+    levels = np.geomspace(0.999 * low, 1.001 * max(means.max(), low), LEVELS)
     for network, width, panels in zip(networks["network"], networks["width"], axes):
         panels[0].set_ylabel(f"{network}: {width:.0f} units")
         for alignment, panel in zip(alignments, panels):
             loss = means[network, alignment]
             x, y = places(loss)
-            drawn = panel.tricontourf(Triangulation(x, y), loss, levels=levels, cmap="viridis_r")
+            norm = LogNorm(levels[0], levels[-1])
+            drawn = panel.tricontourf(Triangulation(x, y), loss.clip(low), levels, norm=norm, cmap="viridis_r")
             drawn.set_edgecolor("face")  # or PDF viewers show seams
             panel.plot([0, 1, 0.5], [0, 0, 3**0.5 / 2], "o", color="white", markeredgecolor="black", clip_on=False)
-            panel.set_xlabel(f"highest {rise(loss):.2f} above the corners")
+            panel.set_xlabel(f"rises by {rise(loss):.2f} nats")
             panel.set(xticks=[], yticks=[], aspect="equal")
             panel.grid(visible=False)
             panel.spines[:].set_visible(False)
     for style, panel in zip(alignments.values(), axes[0]):
         panel.set_title(style["label"])
-    bar = figure.colorbar(drawn, ax=axes, label="loss (nats)", format="{x:.3g}")
+    bar = figure.colorbar(drawn, ax=axes, label="loss (nats)", ticks=levels[::3], format="{x:.2g}")
     bar.outline.set_linewidth(0.6)
     drawing.legend(figure, f"{title}, n = {rows['triangle'].nunique()} triangles of three networks", [])
     return figure
