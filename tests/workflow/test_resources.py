@@ -20,6 +20,8 @@ COMPUTING = {
     "evaluate_barriers",
     "evaluate_averages",
     "evaluate_boundary",
+    "evaluate_disagreement",
+    "evaluate_iterates",
     "evaluate_grid",
     "evaluate_plane",
     "evaluate_activations",
