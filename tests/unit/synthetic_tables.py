@@ -332,7 +332,7 @@ MEASURED = {
         "disagreements": disagreements,
         "norms": norms,
         "iterates": iterates,
-        "iterate_averages": iterate_averages,
+        "swa": iterate_averages,
     },
     "simultaneous": {"grids": grids},
 }

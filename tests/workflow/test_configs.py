@@ -93,6 +93,23 @@ JOBS = {
     "moons": {"prepare_data": 1, "train": 9, "align": 9, "evaluate_barriers": 2 * 9, "evaluate_boundary": 2 * 2},
     # Twenty networks of four widths.
     "corrections": {"prepare_data": 1, "train": 4, "align": 4, "evaluate_barriers": 2 * 4},
+    # Two widths by six recipes, of which four are a population each time, and by two that keep epochs.
+    "dynamics": {
+        "prepare_data": 1,
+        "train": 2 * (6 + 2),
+        "align": 2 * 2,
+        "evaluate_barriers": 2 * (2 * 2 + 2),
+        "evaluate_disagreement": 2 * 2,
+        "evaluate_iterates": 2 * 2,
+    },
+    # Four optimizers, one population.
+    "dynamics_cifar10": {
+        "prepare_data": 1,
+        "train": 4,
+        "align": 1,
+        "evaluate_barriers": 2,
+        "evaluate_disagreement": 1,
+    },
     # REPAIR's networks by depth, and Git Re-Basin's by learning rate.
     "mlp": {"prepare_data": 1, "train": 4 + 10, "align": 4 + 10, "evaluate_barriers": 2 * (4 + 10)},
     # Eight networks of three widths in a block each; four pairs along training and along six levels of pruning, by two

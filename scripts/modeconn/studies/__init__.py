@@ -93,7 +93,7 @@ STUDIES = {
             "disagreements": lambda plan: plan.outputs("evaluate_disagreement", "points"),
             "norms": lambda plan: plan.outputs("evaluate_disagreement", "norms"),
             "iterates": lambda plan: plan.outputs("evaluate_iterates", "points"),
-            "iterate_averages": lambda plan: plan.outputs("evaluate_iterates", "averages"),
+            "swa": lambda plan: plan.outputs("evaluate_iterates", "averages"),
         },
         {
             "barriers": "a pair of networks: its barriers",

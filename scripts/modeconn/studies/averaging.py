@@ -27,7 +27,7 @@ def tabulate(measured: dict[str, list[str]]) -> dict[str, pd.DataFrame]:
         "disagreements": disagreements,
         "norms": tables.joined(measured["norms"], tables.NORMS),
         "iterates": pair_table(tables.joined(measured["iterates"], tables.ITERATE_LINES), tables.ITERATES),
-        "iterate_averages": tables.joined(measured["iterate_averages"], tables.ITERATE_AVERAGES),
+        "iterate_averages": tables.joined(measured["swa"], tables.ITERATE_AVERAGES),
     }
 
 
