@@ -93,14 +93,14 @@ JOBS = {
     "moons": {"prepare_data": 1, "train": 9, "align": 9, "evaluate_barriers": 2 * 9, "evaluate_boundary": 2 * 2},
     # Twenty networks of four widths.
     "corrections": {"prepare_data": 1, "train": 4, "align": 4, "evaluate_barriers": 2 * 4},
-    # Two widths by six recipes, of which four are a population each time, and by two that keep epochs.
+    # Two widths by six recipes, of which four are a population each time, and by two that keep epochs; one on images.
     "dynamics": {
-        "prepare_data": 1,
-        "train": 2 * (6 + 2),
+        "prepare_data": 2,
+        "train": 2 * (6 + 2) + 1,
         "align": 2 * 2,
-        "evaluate_barriers": 2 * (2 * 2 + 2),
+        "evaluate_barriers": 2 * (2 * 2 + 2) + 1,
         "evaluate_disagreement": 2 * 2,
-        "evaluate_iterates": 2 * 2,
+        "evaluate_iterates": 2 * 2 + 1,
     },
     # Four optimizers, one population.
     "dynamics_cifar10": {
