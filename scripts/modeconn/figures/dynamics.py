@@ -14,7 +14,7 @@ from modeconn.figures.matrices import QUANTITY, matrix, members, recipe_of
 TABLES = [tables.BARRIERS, tables.DISAGREEMENTS]
 SCOPE = ["dataset", "recipe"]
 BY = ["split"]
-LABELS = {QUANTITY: "loss barrier\n(nats)", "distance": "distance\nof the weights"}
+LABELS = {QUANTITY: "loss barrier (nats)", "distance": "distance of weights"}
 
 
 def draw(rows, title, disagreements):
@@ -29,16 +29,15 @@ def draw(rows, title, disagreements):
     known = drawing.styles(rows["alignment"])
     shown = [(quantity, alignment, style) for quantity in LABELS for alignment, style in known.items()]
     lines = len(shown) + 1
-    figure = Figure(figsize=(max(drawing.LEAST_WIDTH, 1.8 + 1.7 * len(networks)), 0.9 + 1.55 * lines))
+    figure = Figure(figsize=(max(drawing.LEAST_WIDTH, 2.4 + 2.2 * len(networks)), 0.9 + 1.7 * lines))
     axes = figure.subplots(lines, len(networks), squeeze=False)
     for line, (quantity, alignment, style) in zip(axes, shown):
         line[0].set_ylabel(f"{LABELS[quantity]}\n{style['label']}")
         of_line = rows[rows["alignment"] == alignment]
         scale = rows[quantity].quantile(0.95) if quantity == QUANTITY else None
-        fill(figure, line, networks["network"], of_line, quantity, scale)
+        fill(line, networks["network"], of_line, quantity, scale)
     axes[-1][0].set_ylabel("answers that\ndiffer (%)")
-    scale = disagreements["percent"].quantile(0.95)
-    fill(figure, axes[-1], networks["network"], disagreements, "percent", scale)
+    fill(axes[-1], networks["network"], disagreements, "percent", disagreements["percent"].quantile(0.95))
     for axis, network, width in zip(axes[0], networks["network"], networks["width"]):
         axis.set_title(f"{network}: {width:.0f} units")
     counted = f"{len(members(rows))} networks"
@@ -46,7 +45,7 @@ def draw(rows, title, disagreements):
     return figure
 
 
-def fill(figure, axes, networks, rows, quantity, highest):
+def fill(axes, networks, rows, quantity, highest):
     """A line of panels, one a network; `highest` is the end of their common scale, None for a scale of each."""
     for axis, network in zip(axes, networks):
         pairs = rows[rows["network"] == network]
@@ -55,8 +54,7 @@ def fill(figure, axes, networks, rows, quantity, highest):
         shown = axis.imshow(values, vmin=0, vmax=end, cmap="magma_r", interpolation="nearest")
         axis.grid(visible=False)
         mark(axis, members(pairs))
-        if highest is None or axis is axes[-1]:
-            figure.colorbar(shown, ax=axis, extend="max" if highest is not None else "neither")
+        axis.figure.colorbar(shown, ax=axis, extend="neither" if highest is None else "max")
 
 
 def mark(axis, names):

@@ -32,6 +32,7 @@ def draw(rows, title, pairs):
             of_line = lines[mark][lines[mark]["network"] == network]
             drawing.draw_lines(axis, of_line.pivot(index="moment", columns="seeds", values="loss"), style)
         axis.set_xlabel("epoch")
+        axis.locator_params(axis="x", integer=True, nbins=5)
     axes[0, 0].set_ylabel("loss (nats)")
     highest = pairs.groupby(["network", "pair"])[QUANTITY].mean().max() or 1
     for axis, network in zip(axes[1], networks["network"]):
