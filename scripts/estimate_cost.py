@@ -106,17 +106,20 @@ def passes(rule, job, dataset, sizes):
         return len(job["members"]) // 3 * points * (points + 1) // 2 * (recalibrated + FORWARD * test)
     if rule == "evaluate_boundary":
         return 3 * FORWARD * evaluation["points"] ** 2
+    members = len(job.get("members", []))
+    images = sum({"train": train, "test": test}[split] for split in (evaluation or {}).get("splits", []))
     if rule == "evaluate_barriers":
-        members = len(job["members"])
-        looks = members + members * (members - 1) // 2 * (evaluation["points"] - 2)
-        images = sum({"train": train, "test": test}[split] for split in evaluation["splits"])
-        return looks * corrected * (recalibrated + FORWARD * images)
+        return _looks(members, evaluation["points"]) * corrected * (recalibrated + FORWARD * images)
+    if rule == "evaluate_disagreement":
+        return members * (recalibrated + FORWARD * images)
+    if rule == "evaluate_iterates":  # and an average a moment but the first
+        moments = len(job["moments"]["at"])
+        return members * (_looks(moments, evaluation["points"]) + moments - 1) * (recalibrated + FORWARD * images)
     if rule == "evaluate_grid":
         moments = len(job["moments"]["at"])
         permutations = moments + ("stacked" in job["moments"])
         cells = moments * permutations if job["moments"]["along"] == "epochs" else 2 * moments - 1
         cells = cells if job["names"]["alignment"] != NONE else moments
-        images = sum({"train": train, "test": test}[split] for split in evaluation["splits"])
         return (2 * moments + cells * (evaluation["points"] - 2)) * (recalibrated + FORWARD * images)
     if rule == "select_network":
         attacks, selection = job["tested"], job["selection"]
@@ -127,6 +130,11 @@ def passes(rule, job, dataset, sizes):
         testing = sum(_measured(attack) for attack in attacks.values())
         return evaluation["points"] * dataset["hold_out"] * selecting + members * test * testing
     return None
+
+
+def _looks(networks, points):
+    """Networks that are measured to know the lines between all pairs of some, at so many points, ends included."""
+    return networks + networks * (networks - 1) // 2 * (points - 2)
 
 
 def _crafted(attack):

@@ -195,7 +195,7 @@ def caption_of(run: Run, name: str, parts: dict[str, str], studied: list[str]) -
             rows = rows[rows[column] == value]
     said = []
     if "pair" in rows:
-        pairs = sorted(set(rows["pair"]), key=lambda pair: [int(seed) for seed in pair.split("-")])
+        pairs = sorted(set(rows["pair"]), key=lambda pair: natural((pair,)))
         named = f" ({', '.join(pairs)})" if len(pairs) <= MOST_PAIRS else ""
         said.append(f"n = {len(pairs)} pair{'s' * (len(pairs) != 1)} of networks{named}")
     elif "seeds" in rows:

@@ -46,8 +46,8 @@ CLAIMED = {
 # Folders of results/ that all configs share: no run can have their names.
 SHARED_FOLDERS = (
     *["activations", "alignments", "archive", "averages", "barriers", "benchmarks", "best", "boundaries", "connected"],
-    *["curves", "data", "downloads", "evaluations", "grids", "logs", "masked", "measures", "moments", "networks"],
-    *["planes", "populations", "pruned", "report", "signatures", "triangles"],
+    *["curves", "data", "disagreements", "downloads", "evaluations", "grids", "iterates", "logs", "masked", "measures"],
+    *["moments", "networks", "planes", "populations", "pruned", "report", "signatures", "triangles"],
 )
 # Sources of points in the plane: they have no pixels.
 POINTS = ("moons", "blobs", "gaussian_quantiles")
@@ -193,6 +193,8 @@ def complete(config, schema):
     _check_schedules(config)
     _check_kept(config)
     _check_names(config)
+    _check_across(config)
+    _check_iterates(config)
 
 
 def completed(path):
@@ -437,6 +439,52 @@ def epochs_of(entry, recipe):
     return entry.get("epochs", [*recipe.get("keep", []), recipe["epochs"]])
 
 
+def shown_recipes(entry):
+    """What tables and figures of an entry call recipes: of a population across recipes, the name of that."""
+    return [entry["across"]] if "across" in entry else entry["recipes"]
+
+
+def _across(config):
+    """(where it stands, entry) of the entries of the averaging study whose populations are of several recipes."""
+    entries = enumerate(config["studies"].get("averaging", []))
+    return [(f"studies.averaging.{position}.across", entry) for position, entry in entries if "across" in entry]
+
+
+def _check_across(config):
+    """A population across recipes has a name of its own, and statistics, if any, that mean the same for all of it."""
+    seen: dict[str, list] = {}
+    for where, entry in _across(config):
+        name, recipes = entry["across"], entry["recipes"]
+        if name in config["recipes"] or seen.setdefault(name, recipes) != recipes:
+            raise ValueError(f"config, {where}: {name!r} is the name of other networks already: take another name")
+        if len(recipes) < 2:
+            raise ValueError(f"config, {where}: there is one recipe: give several, or leave across out")
+        for key, changed in (("augmentation", "augmented"), ("attack", "attacked")):
+            if config["evaluation"]["recalibration"][changed] and any(
+                config["recipes"][recipe][key] != config["recipes"][recipes[0]][key] for recipe in recipes
+            ):
+                raise ValueError(
+                    f"config, {where}: {', '.join(recipes)} differ in {key}, and statistics are re-estimated by it: "
+                    f"set evaluation.recalibration.{changed} to false"
+                )
+
+
+def _check_iterates(config):
+    """Iterates are kept epochs of one run each, whose statistics, if any, are its own."""
+    fused = {name for name, network in config["networks"].items() if network.get("fused")}
+    for position, entry in enumerate(config["studies"].get("averaging", [])):
+        if "iterates" not in entry["measures"]:
+            continue
+        where = f"config, studies.averaging.{position}.measures: iterates are"
+        for name in entry["recipes"]:
+            if not config["recipes"][name]["keep"]:
+                raise ValueError(f"{where} of kept epochs, and recipe {name} keeps none: give it keep")
+        if "across" in entry:
+            raise ValueError(f"{where} of one run each, and so of one recipe: leave across out, or iterates")
+        if taken := fused & {*entry["networks"]}:
+            raise ValueError(f"{where} not measured of fused networks: leave fused out of {min(taken)}, or iterates")
+
+
 def _check_moments(config, entry, where):
     """What the simultaneous study looks at has to be kept, or pruned, by each of its recipes."""
     if entry["levels"] != sorted(entry["levels"]):
@@ -658,6 +706,11 @@ def meanings(config, schema):
     resolved["recipe"] = {
         name: {**recipe, "attack": config["attacks"].get(recipe["attack"])}
         for name, recipe in config["recipes"].items()
+    }
+    # What a population across recipes is of.
+    resolved["recipe"] |= {
+        entry["across"]: {"across": [[name, resolved["recipe"][name]] for name in entry["recipes"]]}
+        for _, entry in _across(config)
     }
     resolved["network"] = {
         name: network | ({"content": _own_source(name, network)} if network["family"] == "file" else {})

@@ -128,6 +128,20 @@ RULES = {
         ("network", "boundary"),
         ("members",),
     ),
+    "evaluate_disagreement": Rule(
+        f"disagreements/{SCOPE}/{{population}}/{{barriers}}",
+        {"points": ".csv", "norms": ".norms.csv"},
+        ("data", "networks"),
+        ("network", "barriers"),
+        RECALIBRATED,
+    ),
+    "evaluate_iterates": Rule(
+        f"iterates/{SCOPE}/{{population}}/{{moments}}/{{barriers}}",
+        {"points": ".csv", "averages": ".averages.csv"},
+        ("data", "checkpoints"),
+        ("network", "barriers"),
+        (*RECALIBRATED, "moments"),
+    ),
     "prune": Rule(
         f"pruned/{SCOPE}/seeds{{block}}-level{{level}}",
         {"networks": ".safetensors", "history": ".history.csv"},
@@ -207,6 +221,11 @@ def seeds_in(population: str) -> list[int]:
     return list(range(int(first), int(last) + 1)) if to else [int(seed) for seed in population.split("-")]
 
 
+def named_moments(along: str, at: list[int]) -> str:
+    """The wildcard {moments} of these epochs or levels."""
+    return f"{along}{'-'.join(map(str, at))}"
+
+
 def block_of(seed: int, size: int) -> str:
     """The wildcard {block} that holds a seed: blocks are fixed, so that one more seed trains only its own."""
     first = (seed - 1) // size * size + 1
@@ -267,9 +286,9 @@ class Plan:
             yield {**fixed, "population": named(pair), **between}
 
     def _averaging(self, entry):
-        """Cells of populations, each of one network by one recipe in the frame of one alignment."""
-        seeds = named(list(range(1, entry["seeds"] + 1)))
-        for network, recipe, alignment in product(entry["networks"], entry["recipes"], entry["alignments"]):
+        """Cells of populations, each of one network by one recipe, or by all of them, in the frame of one alignment."""
+        seeds, recipes = named(list(range(1, entry["seeds"] + 1))), configuration.shown_recipes(entry)
+        for network, recipe, alignment in product(entry["networks"], recipes, entry["alignments"]):
             scope = self._scope(entry, network, recipe)
             scope |= {"alignment": self.identity("alignment", alignment), "measures": entry["measures"]}
             yield {**scope, "population": seeds}
@@ -288,7 +307,7 @@ class Plan:
             }
             for pair, alignment, (kind, at) in product(entry["pairs"], entry["alignments"], along.items()):
                 if at:
-                    moments = f"{kind}{'-'.join(map(str, at))}"
+                    moments = named_moments(kind, at)
                     if kind == "epochs" and entry["stacked"] and alignment != NONE:
                         moments += f"+{'-'.join(map(str, entry['stacked']))}"
                     between = {"alignment": self.identity("alignment", alignment), "moments": moments}
@@ -332,6 +351,8 @@ class Plan:
                 named = {"curves": list(self.config["curves"])} if study == "alignment" else {}
                 for kind in ("network", "recipe", "alignment", "curve"):
                     there = {cell.get(kind) for cell in cells}
+                    if kind == "recipe" and "across" in entry:
+                        continue  # all of them are one population
                     names = (named | entry).get(f"{kind}s", [])
                     kept |= (
                         {f"{kind}s": [name for name in names if self.identity(kind, name) in there]} if names else {}
@@ -349,6 +370,10 @@ class Plan:
     def identities(self, kind: str, keep=lambda identity: True) -> str:
         """A pattern of the identities of a kind, or of those that are to be kept."""
         return "|".join(identity for identity, _ in self.meanings[kind].values() if keep(identity)) or NONE
+
+    def recipes_in(self, recipe: str) -> list[str]:
+        """The identities of the recipes that a population across recipes is of, or of the one recipe that it is."""
+        return [self.identity("recipe", name) for name, _ in self.values[recipe].get("across", [])] or [recipe]
 
     def is_refined(self, alignment: str) -> bool:
         """Whether an alignment, by its identity or none, is made by the rule refine."""
@@ -368,9 +393,12 @@ class Plan:
         return [made("prepare_data", "data", wildcards)]
 
     def networks_of(self, wildcards):
-        size = self.values[wildcards["recipe"]]["population"]
-        blocks = dict.fromkeys(block_of(seed, size) for seed in seeds_in(wildcards["population"]))
-        return [made("train", "networks", wildcards | {"block": block}) for block in blocks]
+        found = []
+        for recipe in self.recipes_in(wildcards["recipe"]):
+            size = self.values[recipe]["population"]
+            blocks = dict.fromkeys(block_of(seed, size) for seed in seeds_in(wildcards["population"]))
+            found += [made("train", "networks", wildcards | {"recipe": recipe, "block": block}) for block in blocks]
+        return found
 
     def ancestors_of(self, wildcards):
         """Of a level of pruning, the trained networks, with a kept epoch of which it begins, and the level before."""
@@ -420,7 +448,9 @@ class Plan:
         return list(range(int(first), int(last or first) + 1))
 
     def members_of(self, wildcards):
-        return seeds_in(wildcards["population"])
+        """The seeds of the networks that are compared, or <recipe>:<seed> where they are of several recipes."""
+        seeds, across = seeds_in(wildcards["population"]), self.values[wildcards["recipe"]].get("across")
+        return [f"{name}:{seed}" for name, _ in across for seed in seeds] if across else seeds
 
     def level_of(self, wildcards):
         return int(wildcards["level"])
@@ -439,11 +469,11 @@ class Plan:
 
     def augmentation_of(self, wildcards):
         augmented = self.config["evaluation"]["recalibration"]["augmented"]
-        return self.values[wildcards["recipe"]]["augmentation"] if augmented else None
+        return self.values[self.recipes_in(wildcards["recipe"])[0]]["augmentation"] if augmented else None
 
     def attack_of(self, wildcards):
         attacked = self.config["evaluation"]["recalibration"]["attacked"]
-        return self.values[wildcards["recipe"]]["attack"] if attacked else None
+        return self.values[self.recipes_in(wildcards["recipe"])[0]]["attack"] if attacked else None
 
     def attacks_of(self, wildcards):
         """Name -> values of the attacks under which a curve is measured, None where there is none."""
@@ -545,8 +575,13 @@ class Plan:
                 "averages": "evaluate_averages",
                 "boundaries": "evaluate_boundary",
                 "triangles": "evaluate_triangles",
+                "disagreement": "evaluate_disagreement",
+                "iterates": "evaluate_iterates",
             }
             rules = ["evaluate_barriers", *(rule for name, rule in besides.items() if name in cell["measures"])]
+            if "evaluate_iterates" in rules:
+                recipe = self.values[cell["recipe"]]
+                cell = cell | {"moments": named_moments("epochs", [*recipe.get("keep", []), recipe["epochs"]])}
             return [made(rule, "points", cell) for rule in rules]
         if cell["study"] == "simultaneous":
             levels = [level for level in self.moments_of(cell)["at"] if level and cell["masks"]]

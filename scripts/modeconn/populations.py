@@ -73,9 +73,10 @@ def parser(description: str, permuted: bool = True, curve: bool = False) -> argp
 
 
 def load(arguments, device) -> Population:
-    """The population `arguments.job["members"]` (a list of seeds), permuted by `arguments.permutation` if it is given.
+    """The population `arguments.job["members"]` (a list), permuted by `arguments.permutation` if it is given.
 
-    Raises ValueError where no file holds one of the seeds, or the permutation is not of this population.
+    Members are seeds, or <recipe>:<seed> where they are of several recipes.
+    Raises ValueError where no file holds one of them, or the permutation is not of this population.
     """
     population = unaligned(arguments, device)
     if arguments.permutation is None:
@@ -133,17 +134,21 @@ def statistics(path, count, device) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _read(paths, seeds, device):
-    """The state dict of each of the seeds; of a file that holds others too only the bytes of these are read."""
-    holding = {seed: (path, place) for path in paths for place, seed in enumerate(_seeds_of(path))}
-    if missing := [seed for seed in seeds if seed not in holding]:
+def _read(paths, members, device):
+    """The state dict of each of the members; of a file that holds others too only the bytes of these are read."""
+    holding = {name: (path, place) for path in paths for place, names in enumerate(_names_in(path)) for name in names}
+    if missing := [member for member in members if member not in holding]:
         raise ValueError(f"no network of seed {missing[0]} in {', '.join(map(str, paths))}")
-    return [artifacts.load_lane(*holding[seed], device, "train") for seed in seeds]
+    return [artifacts.load_lane(*holding[member], device, "train") for member in members]
 
 
-def _seeds_of(path):
-    """The seeds of the networks in a file. A file that is none from train is explained by reading it."""
+def _names_in(path):
+    """The names of each network in a file: its seed, and, where networks are of several recipes, <recipe>:<seed>.
+
+    A file that is none from train is explained by reading it.
+    """
     metadata = artifacts.metadata(path)
     if metadata.get("rule") != "train":
         artifacts.load(path, rule="train")
-    return metadata["job"]["seeds"]
+    job = metadata["job"]
+    return [(seed, f"{job.get('names', {}).get('recipe')}:{seed}") for seed in job["seeds"]]

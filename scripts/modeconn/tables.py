@@ -17,7 +17,7 @@ FLOAT_FORMAT = "%.9g"
 WORDS = frozenset(
     [
         *["kind", "dataset", "network", "recipe", "seeds", "pair", "alignment", "curve", "split", "attack", "group"],
-        *["site", "images", "mark", "mask", "candidate", "other", "members"],
+        *["site", "images", "mark", "mask", "candidate", "other", "member", "members", "first_recipe", "second_recipe"],
         *["quantity", "correction", "claim", "statement", "source", "unit", "table", "formula"],
         *["paper_network", "paper_dataset", "paper_curve", "setting", "within_spread", "along", "permutation"],
         *["triangle", "pairs", "at", "certainty"],
@@ -29,10 +29,11 @@ LEFT_OUT = {"correction": "none"}
 OPTIONAL = frozenset(["std"])
 # Least and most of what stands in a column of this name. Correlations are rounded, and so may exceed 1 by a little.
 RANGES = {
-    **dict.fromkeys(["t", "differ", "share", "left", "second", "third"], (0, 1)),
+    **dict.fromkeys(["t", "differ", "share", "left", "second", "third", "disagreement"], (0, 1)),
     **dict.fromkeys(["before", "after"], (-1.001, 1.001)),
     **dict.fromkeys(
-        ["loss", "length", "distance_before", "distance_after", "amplitude", "position", "moment"], (0, np.inf)
+        ["loss", "length", "distance_before", "distance_after", "amplitude", "position", "moment", "norm", "largest"],
+        (0, np.inf),
     ),
     **dict.fromkeys(["epoch", "wave", "size", "width", "level"], (1, np.inf)),
     **{name: (0, 1) for name in ("accuracy", *barriers.QUANTITIES) if "accuracy" in name},
@@ -141,6 +142,33 @@ BOUNDARIES = Table(  # of two networks, their average, and points of the data, w
 UNITS = Table(  # of the first layer of two networks; of equal number are those that are matched
     columns=[*STUDY, "width", "alignment", "mark", "unit", "angle", "offset", "outgoing"],
     key=[*STUDY, "alignment", "mark", "unit"],
+)
+DISAGREEMENTS = Table(  # disagreement: share of the images that both networks of a pair answer differently
+    columns=[*STUDY, "width", "split", "attack", "pair", "disagreement"],
+    key=[*STUDY, "split", "attack", "pair"],
+)
+NORMS = Table(  # of all weights of a network: Euclidean, and the largest by magnitude
+    columns=[*STUDY, "width", "member", "norm", "largest"],
+    key=[*STUDY, "member"],
+)
+ACROSS = Table(  # over the pairs of one recipe, or of two, of a population across recipes
+    columns=[
+        *[*STUDY, "width", "alignment", "split", "attack", "first_recipe", "second_recipe", "quantity"],
+        *["mean", "std", "n"],
+    ],
+    key=[*STUDY, "alignment", "split", "attack", "first_recipe", "second_recipe", "quantity"],
+)
+ITERATE_LINES = Table(  # between epochs of one run, whose seed is in `seeds`; pair: two epochs
+    columns=[*STUDY, "width", "seeds", "pair", "t", "length", "split", "attack", "loss", "accuracy"],
+    key=[*STUDY, "seeds", "split", "attack", "pair", "t"],
+)
+ITERATES = Table(
+    columns=[*STUDY, "width", "seeds", "split", "attack", "pair", "distance", *_BARRIERS],
+    key=[*STUDY, "seeds", "split", "attack", "pair"],
+)
+ITERATE_AVERAGES = Table(  # the network at an epoch (moment), and the average of it with the `size` - 1 before it
+    columns=[*STUDY, "width", "seeds", "moment", "size", "mark", "split", "attack", "loss", "accuracy"],
+    key=[*STUDY, "seeds", "split", "attack", "mark", "moment"],
 )
 GRID = Table(  # along: what moments are, epochs or levels of pruning; permutation: the moment it was found at, or none
     columns=[

@@ -239,6 +239,52 @@ def units():
     return pd.DataFrame(rows)
 
 
+def disagreements():
+    """Shares of test and training images on which three networks of two widths differ."""
+    rows = []
+    for (network, width), pair, split in itertools.product(
+        {"mlp2": 2, "mlp16": 16}.items(), ("1-2", "1-3", "2-3"), ("train", "test")
+    ):
+        names = STUDY | {"network": network, "width": width, "split": split, "attack": "none", "pair": pair}
+        rows.append(names | {"disagreement": 0.1 * int(pair[2]) / width})
+    return pd.DataFrame(rows)
+
+
+def norms():
+    """Norms of three networks of two widths."""
+    rows = []
+    for (network, width), member in itertools.product({"mlp2": 2, "mlp16": 16}.items(), (1, 2, 3)):
+        names = STUDY | {"network": network, "width": width, "member": member}
+        rows.append(names | {"norm": width + member, "largest": 0.1 * member})
+    return pd.DataFrame(rows)
+
+
+def iterates():
+    """Lines between three epochs of each of two runs of two widths: the barrier grows with their distance."""
+    rows = []
+    for (network, width), seed, pair, split in itertools.product(
+        {"mlp2": 2, "mlp16": 16}.items(), (1, 2), ("1-4", "1-9", "4-9"), ("train", "test")
+    ):
+        names = STUDY | {"network": network, "width": width, "seeds": seed, "pair": pair, "split": split}
+        for t in (0, 0.5, 1):
+            loss = 0.2 + 0.02 * (int(pair[2]) - int(pair[0])) * (t == 0.5)
+            rows.append(names | {"t": t, "length": 4 * t, "attack": "none", "loss": loss, "accuracy": 0.9})
+    return pd.DataFrame(rows)
+
+
+def iterate_averages():
+    """The iterates of those runs and the averages of the first ones."""
+    rows = []
+    for (network, width), seed, (size, moment), split in itertools.product(
+        {"mlp2": 2, "mlp16": 16}.items(), (1, 2), enumerate((1, 4, 9), 1), ("train", "test")
+    ):
+        names = STUDY | {"network": network, "width": width, "seeds": seed, "moment": moment, "split": split}
+        for mark in ("iterate",) if size == 1 else ("iterate", "average"):
+            place = {"size": size if mark == "average" else 1, "mark": mark, "attack": "none"}
+            rows.append(names | place | {"loss": 0.2 - 0.01 * size * (mark == "average"), "accuracy": 0.9})
+    return pd.DataFrame(rows)
+
+
 def grids():
     """Three pairs of two widths at three epochs and three levels: the later the permutation, the lower the barrier."""
     rows = []
@@ -314,6 +360,10 @@ MEASURED = {
         "triangles": triangles,
         "boundaries": boundaries,
         "units": units,
+        "disagreements": disagreements,
+        "norms": norms,
+        "iterates": iterates,
+        "swa": iterate_averages,
     },
     "simultaneous": {"grids": grids, "masks": masks},
 }

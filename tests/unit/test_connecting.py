@@ -353,6 +353,16 @@ def test_heads_and_units_of_the_example_of_a_transformer_are_permuted():
     assert len(spec.groups) == 9 and sorted(spec.groups.values()) == [4, 4, 32, 32, 32, 32, 32, 64, 64]
 
 
+def test_units_of_the_example_that_normalizes_after_its_activation_are_permuted():
+    network, images = own_code.load("config/examples/rebasin.py:narrow")(784, 10), torch.rand(2, 1, 28, 28)
+    spec, proved = proof.prove(network, modeconn.discover(network, images), images, torch.Generator())
+    assert spec.pinned == {} and proved.invariance < 1e-12
+    assert list(spec.groups.values()) == [200] * 4
+    # What they are trained by as logits lies between 0 and 1.
+    answers = network(images)
+    assert answers.min() > 0 and answers.max() < 1
+
+
 # --- the package on its own ---
 
 ALONE = """

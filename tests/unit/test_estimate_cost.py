@@ -74,6 +74,18 @@ SELECT = {"evaluation": EVALUATION, "selection": "none", "ensemble": 5}
         ("evaluate_boundary", {"boundary": {"points": 7}}, 3 * 49 / 3),
         # Two triangles of 1 + 2 + ... + 7 points.
         ("evaluate_triangles", {"members": list(range(8)), "triangles": EVALUATION}, 2 * 28 * (900 + 300) / 3),
+        # Each network once.
+        (
+            "evaluate_disagreement",
+            {"members": ["a:1", "a:2", "b:1"], "barriers": EVALUATION | {"splits": ["test"]}},
+            3 * (900 + 300) / 3,
+        ),
+        # Of each of two runs three epochs, nine points between each two, and the averages of two and of three.
+        (
+            "evaluate_iterates",
+            MOMENTS | {"members": [1, 2], "barriers": EVALUATION | {"points": 11, "splits": ["train", "test"]}},
+            2 * (3 + 27 + 2) * (900 + 900 + 300) / 3,
+        ),
         # A level of pruning trains on from the rewound epoch.
         ("prune", {"seeds": [1, 2], "recipe": {"epochs": 10, "attack": None, "pruning": {"rewind": 1}}}, 2 * 9 * 900),
         # Two masks of one network.

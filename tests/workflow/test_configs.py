@@ -100,6 +100,23 @@ JOBS = {
     "corrections": {"prepare_data": 1, "train": 4, "align": 4, "evaluate_barriers": 2 * 4},
     # Ten networks of nine widths.
     "corrections_mnist": {"prepare_data": 1, "train": 9, "align": 9, "evaluate_barriers": 2 * 9},
+    # Two widths by six recipes, of which four are a population each time, and by two that keep epochs; one on images.
+    "dynamics": {
+        "prepare_data": 2,
+        "train": 2 * (6 + 2) + 1,
+        "align": 2 * 2,
+        "evaluate_barriers": 2 * (2 * 2 + 2) + 1,
+        "evaluate_disagreement": 2 * 2,
+        "evaluate_iterates": 2 * 2 + 1,
+    },
+    # Four optimizers, one population.
+    "dynamics_cifar10": {
+        "prepare_data": 1,
+        "train": 4,
+        "align": 1,
+        "evaluate_barriers": 2,
+        "evaluate_disagreement": 1,
+    },
     # REPAIR's networks by depth, and Git Re-Basin's by learning rate.
     "mlp": {"prepare_data": 1, "train": 7 + 10, "align": 7 + 10, "evaluate_barriers": 2 * (7 + 10)},
     # Eight networks of three widths in a block each; four pairs along training and along twelve levels of pruning, by

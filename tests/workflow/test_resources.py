@@ -22,6 +22,8 @@ COMPUTING = {
     "evaluate_averages",
     "evaluate_triangles",
     "evaluate_boundary",
+    "evaluate_disagreement",
+    "evaluate_iterates",
     "evaluate_grid",
     "evaluate_plane",
     "evaluate_activations",

@@ -160,6 +160,50 @@ rule evaluate_boundary:
         )
 
 
+rule evaluate_disagreement:
+    input:
+        **inputs("evaluate_disagreement"),
+    output:
+        **plan.patterns("evaluate_disagreement"),
+    log:
+        log("evaluate_disagreement"),
+    conda:
+        "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=60),
+    params:
+        **job_params("evaluate_disagreement"),
+    message:
+        "compare the answers of {wildcards.population} of {wildcards.recipe}"
+    shell:
+        call(
+            "--networks {input.networks:q} --output {output.points:q} --norms {output.norms:q} > {log:q} 2>&1"
+        )
+
+
+rule evaluate_iterates:
+    input:
+        **inputs("evaluate_iterates"),
+    output:
+        **plan.patterns("evaluate_iterates"),
+    log:
+        log("evaluate_iterates"),
+    conda:
+        "../../envs/torch.yaml"
+    threads: config["threads"]
+    resources:
+        **computing(minutes=120),
+    params:
+        **job_params("evaluate_iterates"),
+    message:
+        "measure {wildcards.moments} of each of {wildcards.population} of {wildcards.recipe}"
+    shell:
+        call(
+            "--networks {input.checkpoints:q} --output {output.points:q} --averages {output.averages:q} > {log:q} 2>&1"
+        )
+
+
 rule evaluate_grid:
     input:
         **inputs("evaluate_grid"),

@@ -37,14 +37,24 @@ def draw(rows, title):
     return figure
 
 
-def matrix(pairs):
-    """The symmetric matrix (N, N) of the barriers of all pairs of N networks, zero on the diagonal."""
-    ends = pairs["pair"].str.split("-", expand=True).astype(int)
-    names = sorted({*ends[0], *ends[1]})
+def matrix(pairs, quantity=QUANTITY):
+    """The symmetric matrix (N, N) of a quantity of all pairs of N networks (`members`), zero on the diagonal."""
+    ends, names = pairs["pair"].str.split("-", expand=True), members(pairs)
     first, second = (ends[end].map(names.index).to_numpy() for end in (0, 1))
     found = np.zeros((len(names), len(names)))
-    found[first, second] = found[second, first] = pairs[QUANTITY]
+    found[first, second] = found[second, first] = pairs[quantity]
     return found
+
+
+def members(pairs):
+    """The names of the networks of all pairs: seeds in order, recipe by recipe where they are <recipe>:<seed>."""
+    names = {*pairs["pair"].str.split("-", expand=True).to_numpy().flat}
+    return sorted(names, key=lambda name: (recipe_of(name), int(name.rpartition(":")[2])))
+
+
+def recipe_of(name):
+    """The recipe of a network that is named <recipe>:<seed>, nothing of one that is named by its seed alone."""
+    return name.rpartition(":")[0]
 
 
 def clustered(barriers):

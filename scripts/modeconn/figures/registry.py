@@ -6,7 +6,7 @@ To add a figure is its module in this package, its entry in `FIGURES`, and its c
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from modeconn.configuration import epochs_of, shown_as
+from modeconn.configuration import epochs_of, shown_as, shown_recipes
 
 ALL = "all"  # alignments over one another, in place of the name of one
 
@@ -67,14 +67,23 @@ class Populations(NamedTuple):
     splits: list[str]  # on which barriers are measured
     corrected: bool
     bounded: bool  # whether answers in the plane are measured
-    triangles: bool
+    triangles: bool  # whether they are measured
+    compared: bool  # whether answers of each two are compared
+    iterated: bool  # whether epochs of each run are measured
 
 
 def population(config: dict, entry: dict) -> Populations:
     """The `Populations` of one entry of the averaging study of a complete config."""
     measures, about = entry["measures"], config["barriers"]
-    averaged, bounded, triangles = (name in measures for name in ("averages", "boundaries", "triangles"))
-    return Populations(averaged, about["splits"], bool(about["corrections"]), bounded, triangles)
+    return Populations(
+        averaged="averages" in measures,
+        splits=about["splits"],
+        corrected=bool(about["corrections"]),
+        bounded="boundaries" in measures,
+        triangles="triangles" in measures,
+        compared="disagreement" in measures,
+        iterated="iterates" in measures,
+    )
 
 
 class Moments(NamedTuple):
@@ -171,6 +180,21 @@ FIGURES = {
     ),
     "boundaries": Figure("answers in the plane", ["boundaries"], [], lambda entry: _once(entry.bounded), "averaging"),
     "units": Figure("units of the first layer", ["units"], [], lambda entry: _once(entry.bounded), "averaging"),
+    "dynamics": Figure(
+        "pairs within and across recipes",
+        ["barriers", "disagreements"],
+        ["split"],
+        lambda entry: _each(entry.splits if entry.compared else []),
+        "averaging",
+    ),
+    "norms": Figure("norms of the weights", ["norms"], [], lambda entry: _once(entry.compared), "averaging"),
+    "iterates": Figure(
+        "iterates and their averages",
+        ["iterate_averages", "iterates"],
+        ["split"],
+        lambda entry: _each(entry.splits if entry.iterated else []),
+        "averaging",
+    ),
     "averages": Figure(
         "averages of many", ["averages"], ["split"], lambda entry: SPLITS if entry.averaged else [], "averaging"
     ),
@@ -217,7 +241,7 @@ def of(config: dict) -> list[str]:
     found: dict[str, None] = {}
     for study, entry in ((study, entry) for study, entries in config["studies"].items() for entry in entries):
         shown = SHOWN[study](config, entry)
-        for recipe in entry.get("recipes", [entry.get("recipe")]):
+        for recipe in shown_recipes(entry) if "recipes" in entry else [entry["recipe"]]:
             studied = "-".join([entry["dataset"], entry.get("network", ALL), recipe])
             for name, figure in FIGURES.items():
                 for part in figure.parts(shown) if figure.study == study else []:

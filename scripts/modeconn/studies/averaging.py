@@ -14,6 +14,7 @@ def tabulate(measured: dict[str, list[str]]) -> dict[str, pd.DataFrame]:
     """Barriers of each pair, their mean and quartiles over pairs, and quartiles along the lines between them."""
     points = tables.joined(measured["barriers"], tables.LINES)
     found = pair_table(points)
+    disagreements = tables.joined(measured["disagreements"], tables.DISAGREEMENTS)
     return {
         "barriers": found,
         "barrier_summary": summary_table(found),
@@ -23,6 +24,11 @@ def tabulate(measured: dict[str, list[str]]) -> dict[str, pd.DataFrame]:
         "triangles": tables.joined(measured["triangles"], tables.TRIANGLES),
         "boundaries": tables.joined(measured["boundaries"], tables.BOUNDARIES),
         "units": tables.joined(measured["units"], tables.UNITS),
+        "across": across_table(found, disagreements),
+        "disagreements": disagreements,
+        "norms": tables.joined(measured["norms"], tables.NORMS),
+        "iterates": pair_table(tables.joined(measured["iterates"], tables.ITERATE_LINES), tables.ITERATES),
+        "iterate_averages": tables.joined(measured["swa"], tables.ITERATE_AVERAGES),
     }
 
 
@@ -45,13 +51,34 @@ def topology_table(found: pd.DataFrame) -> pd.DataFrame:
     return tables.ordered(table, tables.TOPOLOGY)
 
 
-def pair_table(points: pd.DataFrame) -> pd.DataFrame:
-    """One row a pair, network, alignment and split (`tables.BARRIERS`), from the points between them (`tables.LINES`).
+def across_table(found: pd.DataFrame, disagreements: pd.DataFrame) -> pd.DataFrame:
+    """Means over the pairs within each recipe and of each two recipes, of populations across recipes (`tables.ACROSS`).
 
+    found: `tables.BARRIERS`, of which those without correction count; disagreements: `tables.DISAGREEMENTS`, which hang
+    on no alignment, and are given as those of none.
+    """
+    names = [name for name in tables.ACROSS.key if name not in ("first_recipe", "second_recipe", "quantity")]
+    parts = []
+    for rows, quantities in (
+        (found[found["correction"] == "none"], ["distance", *QUANTITIES]),
+        (disagreements.assign(alignment="none"), ["disagreement"]),
+    ):
+        recipes = rows["pair"].str.extract(r"^(?P<first_recipe>\w+):\d+-(?P<second_recipe>\w+):\d+$")
+        rows = rows.join(recipes).dropna(subset=list(recipes))
+        parts.append(rows.melt([*names, *recipes, "width"], quantities, "quantity", "value"))
+    groups = pd.concat(parts).groupby([*names, "first_recipe", "second_recipe", "width", "quantity"])["value"]
+    table = groups.agg(["mean", "std", "count"]).rename(columns={"count": "n"}).reset_index()
+    return tables.ordered(table, tables.ACROSS)[tables.ACROSS.columns]
+
+
+def pair_table(points: pd.DataFrame, table: tables.Table = tables.BARRIERS) -> pd.DataFrame:
+    """One row a pair, network, alignment and split, or what else is the key of `table`, from the points between them.
+
+    points: `tables.LINES`, or, for `tables.ITERATES`, `tables.ITERATE_LINES`.
     Raises ValueError where pairs of one network are not measured at the same points.
     """
-    frames = []
-    columns = [name for name in tables.BARRIERS.key if name != "pair"]
+    frames = [pd.DataFrame(columns=table.columns)] if points.empty else []
+    columns = [name for name in table.key if name != "pair"]
     for names, rows in points.groupby(columns):
         wide = {name: rows.pivot(index="pair", columns="t", values=name) for name in ("loss", "accuracy")}
         if wide["loss"].isna().any(axis=None):
@@ -69,7 +96,7 @@ def pair_table(points: pd.DataFrame) -> pd.DataFrame:
             for name, barrier in barriers.BARRIERS.items():
                 frame[f"{kind}_barrier_{name.replace('-', '_')}"] = barrier(t, values.T)
         frames.append(frame)
-    return tables.ordered(pd.concat(frames), tables.BARRIERS)[tables.BARRIERS.columns]
+    return tables.ordered(pd.concat(frames), table)[table.columns]
 
 
 def summary_table(found: pd.DataFrame) -> pd.DataFrame:

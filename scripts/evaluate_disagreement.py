@@ -1,0 +1,44 @@
+"""How often each two networks of a population answer differently, and the norms of their weights.
+
+Neither hangs on the order of neurons. Statistics of normalization layers are re-estimated, as between networks.
+"""
+
+from itertools import combinations
+
+from modeconn import artifacts, batchnorm, disagreements, manifests, populations, programs
+
+parser = populations.parser(__doc__, permuted=False)
+parser.add_argument("--norms", required=True, **manifests.OUTPUT, help="output: the norms of the weights")
+
+
+def main(arguments, job):
+    values = arguments.job
+    population = populations.unaligned(arguments, job.device)
+    settings, functional, members = values["barriers"], population.functional, values["members"]
+    vectors = population.vectors()
+
+    def statistics(chunk):
+        dataset, about = population.dataset, settings["recalibration"]
+        return batchnorm.recalibrated(functional, chunk, dataset, about, values)
+
+    names = {name: value for name, value in values["names"].items() if name not in ("population", "pair")}
+    names["width"] = functional.width
+    rows = []
+    for split in settings["splits"]:
+        images, _ = population.dataset.split(split)
+        differing = disagreements.shares(
+            disagreements.answers(functional, vectors, statistics, images, settings["batch"])
+        )
+        for first, second in combinations(range(len(members)), 2):
+            place = {"pair": f"{members[first]}-{members[second]}", "split": split, "attack": "none"}
+            rows.append({**names, **place, "disagreement": differing[first, second].item()})
+    artifacts.write_rows(arguments.output, rows)
+    norms = [
+        {**names, "member": member, "norm": vector.double().norm().item(), "largest": vector.abs().max().item()}
+        for member, vector in zip(members, vectors)
+    ]
+    artifacts.write_rows(arguments.norms, norms)
+
+
+if __name__ == "__main__":
+    programs.run(parser, main)
