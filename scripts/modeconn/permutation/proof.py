@@ -1,7 +1,6 @@
 """The proof that a permutation spec leaves what its network computes unchanged, and could have failed."""
 
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import torch
 from torch import nn
@@ -36,7 +35,7 @@ def prove(network, spec, example, generator):
     Arguments and errors as of `verify`, but that what cannot be shown of a group is said in the spec's `pinned`.
     Raises ValueError, with the reasons, where no group is left.
     """
-    proof = _measure(network, spec, example, generator)
+    proof = _measure(network, spec, example, generator) if spec.groups else Proof(0.0, {})
     spec = pin(spec, _silent(proof), "no output reacts to it, so that its permutation cannot be proved")
     if not spec.groups:
         reasons = "; ".join(verdict.pinned(spec)) or "it has no hidden layer"
@@ -75,10 +74,17 @@ def _measure(network, spec, example, generator):
         twin = forward.copied(network).to("cpu", torch.float64)
         images = _images(example)
         modules = [twin, *graphs_of(twin)[1:]]
-        tensors = dict(chain(twin.named_parameters(), twin.named_buffers()))
+        buffers = dict(twin.named_buffers())
+        tensors = dict(twin.named_parameters()) | buffers
 
         def outputs(modules, tensors, images=images):
-            values = [torch.func.functional_call(module, tensors, (images[:2],)) for module in modules]
+            values = []
+            for module in modules:
+                # What the train graph writes into buffers would be read the next time.
+                given = tensors | {name: tensors[name].clone() for name in buffers}
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(0)  # the same noise each time
+                    values.append(torch.func.functional_call(module, given, (images[:2],)))
             return [value for value in tree_leaves(values) if isinstance(value, torch.Tensor)]
 
         def distance(outputs):
