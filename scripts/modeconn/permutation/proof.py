@@ -102,15 +102,19 @@ def _measure(network, spec, example, generator):
             return distance(outputs(modules, apply(spec, only(spec, permutation, groups), tensors)))
 
         invariance = change(spec, spec.groups, modules)
+        declared = [name for name, module in network.named_modules() if getattr(module, "permutable", None) is not None]
         verdict.check(
             type(network).__name__,
             invariance,
+            declared,
             lambda: max(spec.groups, key=lambda group: change(_carrying(spec, group), [group], modules)),
         )
         reactions = {}
         for group in spec.groups:
             carrying = _carrying(spec, group)
-            half = replace(carrying, axes=tuple(_written(axis) for axis in carrying.axes if axis.output))
+            axes = tuple(_written(axis) for axis in carrying.axes if axis.output)
+            # What is written and read by the same tensor, as where an encoder's weight decodes: all but one of them.
+            half = replace(carrying, axes=axes if len(axes) < len(carrying.axes) else axes[1:])
             # Whatever eval mode has must move what eval mode computes.
             evaluated = any(not site.training for site in spec.sites.get(group, ()))
             reactions[group] = change(half, [group], modules[:1] if evaluated else modules)
