@@ -117,7 +117,7 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, module, name):
         leaf = isinstance(module, nn.LayerNorm) or hasattr(module, "permutable")
-        return leaf or type(module) is not nn.TransformerDecoderLayer and super().is_leaf_module(module, name)
+        return leaf or (type(module) is not nn.TransformerDecoderLayer and super().is_leaf_module(module, name))
 
     def call_module(self, module, forward, args, kwargs):
         if type(module) is nn.Sequential and not any(module is known for known in self.root.modules()):
@@ -256,9 +256,10 @@ def trace(network):
         declare = "move it to a module with the attribute permutable"
         if name and not kind.__module__.startswith("torch."):
             declare = f"give {kind.__name__} the attribute permutable"
+        where = f"{name} ({kind.__name__})" if name else kind.__name__
         raise ValueError(
-            f"{f'{name} ({kind.__name__})' if name else kind.__name__}: torch.fx cannot trace its forward pass in {mode} mode: "
-            f"{reason}{place(error)}: {instead}, or {declare} (config/README.md)"
+            f"{where}: torch.fx cannot trace its forward pass in {mode} mode: {reason}{place(error)}: {instead}, or "
+            f"{declare} (config/README.md)"
         ) from error
     for node in views(graph):
         node.target = "reshape"

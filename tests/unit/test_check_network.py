@@ -39,7 +39,8 @@ def test_it_says_what_is_free_and_proved(check, capsys):
     assert found["invariance"] < verdict.LARGEST_CHANGE
     assert found["reactions"].keys() == found["groups"].keys()
     assert min(found["reactions"].values()) > proof.LEAST_REACTION
-    assert capsys.readouterr().out.startswith("8 groups of neurons may be permuted, with 99.")
+    assert found["channels"] == [80, 80]  # 2 * 4 + 3 * 8 + 3 * 16
+    assert capsys.readouterr().out.startswith("8 groups of neurons may be permuted, 80 of 80 hidden channels, with 99.")
 
 
 def test_it_proves_once_until_source_or_alignments_change(check, monkeypatch):
@@ -65,7 +66,7 @@ def test_a_network_without_groups_is_an_error_only_where_it_is_aligned(check):
     linear = {"family": "mlp", "hidden": [], "width": 1, "norm": "none"}
     assert (
         check([], **linear)["report"]
-        == "WARNING: only 0 groups of neurons may be permuted, with 0.0% of the parameters"
+        == "WARNING: only 0 groups of neurons may be permuted, 0 of 0 hidden channels, with 0.0% of the parameters"
     )
     with pytest.raises(SystemExit, match=r"^check_network\.py: Normalized has no neurons that may be permuted: it has"):
         check(["sum"], **linear)

@@ -152,9 +152,7 @@ class _Own(NamedTuple):
 
     def at(self, axes):
         """A value with these axes of this one; None: an axis that is none of them."""
-        moved = (
-            (tensor, tuple(None if axis is None else dims[axis] for axis in axes)) for tensor, dims in self.parts
-        )
+        moved = ((tensor, tuple(None if axis is None else dims[axis] for axis in axes)) for tensor, dims in self.parts)
         return self._replace(parts=tuple(moved))
 
 
@@ -362,7 +360,9 @@ class _Walk(fx.Interpreter):
         place, default = {"topk": (2, -1), "sort": (1, -1), "argsort": (1, -1)}.get(kind, (1, None))
         dim = self._given(node, place, "dim", default)
         if type(dim) is not int:
-            return None if kind in ("max", "min", "median") and value.ndim == 0 else self._unknown(node, [(shape, label)])
+            return (
+                None if kind in ("max", "min", "median") and value.ndim == 0 else self._unknown(node, [(shape, label)])
+            )
         dim, pair = dim % len(shape), not isinstance(value, torch.Tensor)
         if dim == label.dim:
             values = all(user.args[1:] in ((0,), ("values",)) for user in node.users) if pair else False
@@ -383,8 +383,10 @@ class _Walk(fx.Interpreter):
     def _unfolded(self, node, shape, label, value):
         """Patches: of a tensor along another axis than that of channels; of images, with channels first."""
         if node.op == "call_method":
-            return label if self._given(node, 1, "dimension") % len(shape) != label.dim else self._unknown(
-                node, [(shape, label)]
+            return (
+                label
+                if self._given(node, 1, "dimension") % len(shape) != label.dim
+                else self._unknown(node, [(shape, label)])
             )
         if label.dim != 1 or label.order or len(shape) != 4:
             return self._unknown(node, [(shape, label)])
@@ -542,7 +544,9 @@ class _Walk(fx.Interpreter):
         """
         label = NotImplemented
         read = next(iter(node.all_input_nodes))
-        if read in self.own and (node.op == "call_module" or (self.kind(node) == "linear" and node.args[:1] == (read,))):
+        if read in self.own and (
+            node.op == "call_module" or (self.kind(node) == "linear" and node.args[:1] == (read,))
+        ):
             self._as_value(read)
         if not isinstance(value, torch.Tensor):
             label = None if self.kind(node) in _SHAPE else NotImplemented

@@ -86,7 +86,8 @@ class Groups:
         """Name of a group, or of what is pinned -> how many hidden channels layers write for it."""
         counted = {}
         made = {*chain(*self.cuts.values()), *self.numbers}
-        waiting = [group for group in range(1, len(self.names)) if group not in made]
+        openers = {name: group for group, name in enumerate(self.names) if group and group not in made}
+        waiting = list(openers.values())  # each layer once, however often it is called
         while waiting:
             group = waiting.pop()
             root = self.find(group)

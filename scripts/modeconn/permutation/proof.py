@@ -38,7 +38,8 @@ def prove(network, spec, example, generator):
     proof = _measure(network, spec, example, generator) if spec.groups else Proof(0.0, {})
     spec = pin(spec, _silent(proof), "no output reacts to it, so that its permutation cannot be proved")
     if not spec.groups:
-        reasons = "; ".join(verdict.pinned(spec)) or "it has no hidden layer"
+        none = "each hidden channel is used in a way of its own" if spec.channels else "it has no hidden layer"
+        reasons = "; ".join(verdict.pinned(spec)) or none
         raise ValueError(f"{type(network).__name__} has no neurons that may be permuted: {reasons}")
     return spec, proof
 
@@ -73,6 +74,7 @@ def _measure(network, spec, example, generator):
         torch.manual_seed(seed)
         twin = forward.copied(network).to("cpu", torch.float64)
         images = _images(example)
+        _try(twin, images[:2])
         modules = [twin, *graphs_of(twin)[1:]]
         buffers = dict(twin.named_buffers())
         tensors = dict(twin.named_parameters()) | buffers
@@ -119,6 +121,18 @@ def _measure(network, spec, example, generator):
             evaluated = any(not site.training for site in spec.sites.get(group, ()))
             reactions[group] = change(half, [group], modules[:1] if evaluated else modules)
     return Proof(invariance, reactions)
+
+
+def _try(network, images):
+    """Raises ValueError, one line, where the network does not compute in float64."""
+    try:
+        network.eval()(images)
+    except Exception as error:
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise ValueError(
+            f"{type(network).__name__} does not compute in float64, in which it is proved: {reason}"
+            f"{forward.place(error)}: take types from x.dtype, and tensors from x.new_zeros(...) or buffers"
+        ) from error
 
 
 def _images(example):
