@@ -360,9 +360,8 @@ class _Walk(fx.Interpreter):
         place, default = {"topk": (2, -1), "sort": (1, -1), "argsort": (1, -1)}.get(kind, (1, None))
         dim = self._given(node, place, "dim", default)
         if type(dim) is not int:
-            return (
-                None if kind in ("max", "min", "median") and value.ndim == 0 else self._unknown(node, [(shape, label)])
-            )
+            of_all = kind in ("max", "min", "median") and value.ndim == 0
+            return None if of_all else self._unknown(node, [(shape, label)])
         dim, pair = dim % len(shape), not isinstance(value, torch.Tensor)
         if dim == label.dim:
             values = all(user.args[1:] in ((0,), ("values",)) for user in node.users) if pair else False
@@ -544,9 +543,8 @@ class _Walk(fx.Interpreter):
         """
         label = NotImplemented
         read = next(iter(node.all_input_nodes))
-        if read in self.own and (
-            node.op == "call_module" or (self.kind(node) == "linear" and node.args[:1] == (read,))
-        ):
+        layer = node.op == "call_module" or (self.kind(node) == "linear" and node.args[:1] == (read,))
+        if layer and read in self.own:
             self._as_value(read)
         if not isinstance(value, torch.Tensor):
             label = None if self.kind(node) in _SHAPE else NotImplemented
