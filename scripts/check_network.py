@@ -85,6 +85,7 @@ def prove(arguments):
     torch.set_num_threads(arguments.job["threads"])
     dataset = Dataset.of(*artifacts.load(arguments.data, rule="prepare_data"), "cpu")
     check_recalibration(dataset, networks.of(arguments.job["network"], dataset), arguments.recalibration)
+    check_buffers(networks.of(arguments.job["network"], dataset), dataset.example())
     network, example = networks.of(arguments.job["network"], dataset), dataset.example()
     spec = permutation.discover(network, example)
     if spec.groups or arguments.statistics:
@@ -99,6 +100,7 @@ def prove(arguments):
         "report": verdict.report(spec, network),
         "groups": spec.groups,
         "free": permutation.freedom(spec, network),
+        "channels": permutation.hidden(spec),
         "pinned": spec.pinned,
         "invariance": found.invariance,
         "reactions": found.reactions,
@@ -127,6 +129,23 @@ def check_recalibration(dataset, network, recalibration):
             raise ValueError(
                 f"config, evaluation.recalibration.batch: {recalibration['batch']} of {count or total}: {error}"
             ) from None
+
+
+def check_buffers(network, example):
+    """Raises ValueError, one line, where training changes a buffer that is not estimated anew when it is measured."""
+    import torch
+    from torch import nn
+
+    layers = {name for name, m in network.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        network.train()(example)
+    for name, tensor in network.state_dict().items():
+        if name.rpartition(".")[0] not in layers and not torch.equal(tensor, before[name]):
+            raise ValueError(
+                f"buffer {name}: training changes it, and it is no statistic of batch normalization, which alone are "
+                "estimated anew between networks: use weight or batch normalization instead"
+            )
 
 
 def draws(network, example):

@@ -1,7 +1,6 @@
 """How much of torchvision's classifiers may be permuted: one member of each family, as the page config/networks.md."""
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
@@ -80,21 +79,9 @@ def build(name):
 def describe(name, network, spec):
     """The cells of a network's row, without the last one."""
     reasons = "; ".join(verdict.pinned(spec)) or "nothing"
-    shares = (f"{100 * share:.2f} %" for share in (hidden(spec, network), permutation.freedom(spec, network)))
+    free, every = permutation.hidden(spec)
+    shares = (f"{100 * share:.2f} %" for share in (free / every, permutation.freedom(spec, network)))
     return [name, str(len(spec.groups)), str(len(spec.blocks)), *shares, reasons]
-
-
-def hidden(spec, network):
-    """The share of the hidden channels that are in groups; a block is no channel."""
-    free = sum(size for group, size in spec.groups.items() if group not in spec.blocks.values())
-    modules = dict(network.named_modules())
-    pinned = 0
-    for name in spec.pinned:
-        if part := re.search(r"\[(\d+):(\d+)\]$", name):
-            pinned += int(part[2]) - int(part[1])
-        elif name in modules:
-            pinned += len(modules[name].weight)
-    return free / (free + pinned)
 
 
 def row(name):

@@ -123,11 +123,18 @@ def _connect(arguments):
         print(f"note: {note}", flush=True)
     setting = connecting.Setting.of(network, dataset, arguments.images, arguments.batch)
     found = connecting.connect(
-        setting, a, b, points=arguments.points, curve_epochs=arguments.curve, say=lambda line: print(line, flush=True)
+        setting,
+        a,
+        b,
+        points=arguments.points,
+        curve_epochs=arguments.curve,
+        say=lambda line: print(_of_the_file(line), flush=True),
     )
 
     found = replace(
         found,
+        answer=_of_the_file(found.answer),
+        unpermuted=found.unpermuted and _of_the_file(found.unpermuted),
         signature=[(group.removeprefix("network."), values) for group, values in found.signature],
         pinned=[_of_the_file(line) for line in found.pinned],
     )
@@ -155,7 +162,7 @@ def _connect(arguments):
 
 def _of_the_file(text):
     """The text with modules by their names in the user's network, which is the module `network` of what is compared."""
-    return re.sub(r"\bnetwork\.(?=\w)", "", text)
+    return re.sub(r"\bnetwork\.(?!py\b)(?=\w)", "", text)
 
 
 def _numbers(found, facts):

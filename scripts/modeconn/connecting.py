@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import _SpectralNorm
 
 from modeconn import barriers, batchnorm, classification, curves, datasets, forward, optimization
 from modeconn import permutation as permutations
@@ -98,7 +99,8 @@ class Connection:
     matched one where LEAST_GAIN does not tell them apart, by which `aligned` and `merged` (its middle) are made.
     accuracies: of networks alone, by name.
     signature: (group, name of a line -> mean correlation of paired neurons on test images), in graph order.
-    unpermuted: why no neuron could be permuted, where none could. pinned: what was not, and why, a line each.
+    channels: how many of the hidden ones could be permuted. unpermuted: why none could be, where none could. pinned:
+    what was not, and why, a line each.
     """
 
     profiles: dict[str, Profile]
@@ -109,6 +111,7 @@ class Connection:
     merged: dict[str, torch.Tensor]
     images: dict[str, int]
     groups: int = 0
+    channels: str = ""
     freedom: float = 0.0
     unpermuted: str | None = None
     pinned: list[str] = field(default_factory=list)
@@ -250,6 +253,7 @@ def connect(
     networks: dict[str, State] = {AS_THEY_ARE: b}
     signature, change = [], 0.0
     if spec is not None:
+        say(verdict.report(spec, setting.functional.network))
         say("match activations and weights")
         correlations = _correlations(setting, spec, a, b, "alignment")
         found[BY_ACTIVATIONS] = activation.match_correlations(spec, correlations)
@@ -279,6 +283,7 @@ def connect(
         merged,
         {"train": setting.images, "test": len(setting.dataset.test_labels)},
         len(spec.groups) if spec else 0,
+        verdict.channels(spec) if spec else "",
         permutations.freedom(spec, setting.functional.network) if spec else 0.0,
         unpermuted,
         verdict.pinned(spec) if spec else [],
@@ -369,6 +374,17 @@ def statistics_of(network):
     return {f"{name}.{buffer}".lstrip(".") for name, layer in kept.items() for buffer, _ in layer.named_buffers()}
 
 
+def _singular_vectors(setting, vector):
+    """Of layers with spectral normalization: buffers, name -> (1, ...), that go with the weights (D,)."""
+    found, weights = {}, setting.functional.unpack(vector)
+    for name, module in setting.functional.network.named_modules():
+        if isinstance(module, _SpectralNorm) and hasattr(module, "_u"):
+            matrix = weights[f"{name.rpartition('.')[0]}.original"].movedim(module.dim, 0).flatten(1)
+            left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+            found |= {f"{name}._u": left[:, 0][None], f"{name}._v": right[0][None]}
+    return found
+
+
 def _buffers(setting, vectors, a, b, t):
     """Buffers, name -> (1, ...), at t: statistics estimated anew, other ones between those of a and b.
 
@@ -377,7 +393,8 @@ def _buffers(setting, vectors, a, b, t):
     found = batchnorm.recalibrated(
         setting.functional, vectors, setting.dataset, {"images": setting.images, "batch": setting.batch}
     )
-    for name in found.keys() - statistics_of(setting.functional.network):
+    found |= (singular := _singular_vectors(setting, vectors[0]))
+    for name in found.keys() - statistics_of(setting.functional.network) - singular.keys():
         first, second = (_on(setting, state)[name] for state in (a, b))
         if first.is_floating_point():
             found[name] = torch.lerp(first, second, t)[None]

@@ -52,6 +52,8 @@ class Functional:
         first = next((layer.weight for layer in layers), next(network.parameters()))
         self.width = len(first)  # units or channels of the first layer
         self._folded = folded(network)
+        # What cannot be traced may choose by values, which is one choice for all lanes at once.
+        self._chooses = any(hasattr(m, "permutable") for m in network.modules())
         self.convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in network.modules())
         modes = (self._in_training, self._in_evaluation)
         self._training, self._evaluation = compiled(*modes) if getattr(network, "compiled", False) else modes
@@ -108,7 +110,7 @@ class Functional:
             self.network.train(train)
         if not self._takes_channels_last:
             images = images.contiguous()
-        in_turn = len(vectors) == 1 or (vectors.device.type == "cpu" and self.convolves)
+        in_turn = len(vectors) == 1 or self._chooses or (vectors.device.type == "cpu" and self.convolves)
         outputs = (self._in_turn if in_turn else self._at_once)(vectors, buffers, images)
         return tuple(logits.to(vectors.dtype) for logits in outputs)
 

@@ -80,9 +80,9 @@ def _permuted(found):
         return f"<p>Nothing: {_text(found.unpermuted)}</p>"
     pinned = "".join(f"<li>{_text(line)}</li>" for line in found.pinned) or "<li>nothing</li>"
     return (
-        f"<p>{found.groups} groups of neurons, with {found.freedom:.1%} of the parameters; permuting B changes its "
-        f"logits by {found.change:.0e} of the largest, which is rounding. Only permutations were used, no scales or "
-        f"signs. Not permuted, and why:</p><ul>{pinned}</ul>"
+        f"<p>{found.groups} groups of neurons, {found.channels}, with {found.freedom:.1%} of the parameters; "
+        f"permuting B changes its logits by {found.change:.0e} of the largest, which is rounding. Only permutations "
+        f"were used, no scales or signs. Not permuted, and why:</p><ul>{pinned}</ul>"
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from modeconn import own_code
 from modeconn.permutation import proof, verdict
 
 PROGRAM = Path(__file__).parents[2] / "scripts" / "check_network.py"
@@ -19,9 +20,10 @@ RECALIBRATION = {"images": 0, "batch": 512, "augmented": False}
 def check(tiny_pair, monkeypatch, tmp_path):
     """Run the program with these statistics and return what it has written."""
 
-    def check(statistics=("sum",), recalibration=RECALIBRATION, population=1, left_out=(), **network):
+    def check(statistics=("sum",), recalibration=RECALIBRATION, population=1, left_out=(), remove=(), **network):
         files, values = tiny_pair
-        values = values | {"network": values["network"] | network, "recipe": {"population": population}}
+        network = {key: value for key, value in (values["network"] | network).items() if key not in remove}
+        values = values | {"network": network, "recipe": {"population": population}}
         words = [f"--data={files['data']}", f"--job={json.dumps(values)}", f"--statistics={json.dumps(statistics)}"]
         words += [f"--recalibration={json.dumps(recalibration)}", f"--left-out={json.dumps(left_out)}"]
         output = tmp_path / "checks" / "found.json"
@@ -39,7 +41,8 @@ def test_it_says_what_is_free_and_proved(check, capsys):
     assert found["invariance"] < verdict.LARGEST_CHANGE
     assert found["reactions"].keys() == found["groups"].keys()
     assert min(found["reactions"].values()) > proof.LEAST_REACTION
-    assert capsys.readouterr().out.startswith("8 groups of neurons may be permuted, with 99.")
+    assert found["channels"] == [80, 80]  # 2 * 4 + 3 * 8 + 3 * 16
+    assert capsys.readouterr().out.startswith("8 groups of neurons may be permuted, 80 of 80 hidden channels, with 99.")
 
 
 def test_it_proves_once_until_source_or_alignments_change(check, monkeypatch):
@@ -78,7 +81,7 @@ def test_a_network_without_groups_is_an_error_only_where_it_is_aligned(check):
     linear = {"family": "mlp", "hidden": [], "width": 1, "norm": "none"}
     assert (
         check([], **linear)["report"]
-        == "WARNING: only 0 groups of neurons may be permuted, with 0.0% of the parameters"
+        == "WARNING: only 0 groups of neurons may be permuted, 0 of 0 hidden channels, with 0.0% of the parameters"
     )
     with pytest.raises(SystemExit, match=r"^check_network\.py: Normalized has no neurons that may be permuted: it has"):
         check(["sum"], **linear)
@@ -99,6 +102,21 @@ def test_what_measures_cannot_be_estimated_from_is_refused_before_training(check
     )
     check([], RECALIBRATION | {"batch": 43}, **mlp, norm="layer")
     check([], RECALIBRATION | {"batch": 42}, **mlp)
+
+
+def test_a_buffer_that_training_changes_is_refused_unless_it_is_a_statistic(check, tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from torch import nn\n"
+        "def build(inputs, classes):\n"
+        "    dense = nn.utils.parametrizations.spectral_norm(nn.Linear(inputs, classes))\n"
+        "    return nn.Sequential(nn.Flatten(), dense)\n"
+    )
+    given = {"family": "file", "path": f"{own}:build", "content": own_code.digest(f"{own}:build")}
+    with pytest.raises(
+        SystemExit, match=r"buffer network\.1\.parametrizations\.weight\.0\._u: training changes it, and"
+    ):
+        check([], remove=("width", "norm"), **given)
 
 
 def test_networks_with_dropout_are_not_trained_together(check):

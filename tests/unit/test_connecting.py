@@ -130,6 +130,20 @@ def test_a_buffer_that_is_no_statistic_is_averaged_or_refused(data):
         connecting.at(setting_of(a, data), a.state_dict(), other.state_dict(), 0.5)
 
 
+def test_spectral_normalization_is_of_the_weights_between_the_networks(data):
+    """By a singular vector of either network alone, the middle would be divided by another number."""
+
+    def normalized():
+        spectral_norm = nn.utils.parametrizations.spectral_norm
+        layers = [spectral_norm(nn.Linear(36, 6)), nn.ReLU(), nn.Linear(6, 2)]
+        return nn.Sequential(nn.Flatten(), *layers).eval()
+
+    a, b = normalized(), normalized()
+    state = connecting.at(setting_of(a, data), a.state_dict(), b.state_dict(), 0.5)
+    a.load_state_dict(state)
+    assert torch.linalg.matrix_norm(a[1].weight, 2).item() == pytest.approx(1, abs=1e-5)
+
+
 def test_the_verdict_knows_how_many_images_it_rests_on(data):
     """A barrier of 3 % is above the threshold of 2 % on 10,000 images, and unknown on 100."""
     flat = np.array([0.0, 0.5, 1.0])
@@ -275,9 +289,16 @@ def given(tmp_path, monkeypatch):
     return ["connect", "a.pt", "b.safetensors", "--network", "own.py:build", "--data", "own.py:data", "--points", "3"]
 
 
+def test_modules_are_named_as_in_the_users_file():
+    """What is compared wraps the user's network; a file may have the wrapper's name."""
+    told = "network.a (cumsum (node cumsum) is not understood: network.py, line 3)"
+    assert command._of_the_file(told) == told.removeprefix("network.")
+
+
 def test_the_command_answers_on_a_page_and_in_a_line(given, capsys):
     command.main([*given, "--output", "out", "--curve", "1"])
-    *_, answer = capsys.readouterr().out.splitlines()
+    *told, answer = capsys.readouterr().out.splitlines()
+    assert "1 groups of neurons may be permuted, 6 of 6 hidden channels, with 99.2% of the parameters" in told
     numbers = json.loads(Path("out/numbers.json").read_text(encoding="utf-8"))
     assert answer == f"{numbers['answer']}; out/report.html"
     page = Path("out/report.html").read_text(encoding="utf-8")
@@ -285,6 +306,7 @@ def test_the_command_answers_on_a_page_and_in_a_line(given, capsys):
         "by a Bézier curve" in answer
         and page.count("<svg") == 3
         and "float16 read as float32" in page
+        and "1 groups of neurons, 6 of 6 hidden channels, with 99.2% of the parameters" in page
         and "http" not in page.replace("http://www.w3.org", "")
     )
     aligned, merged = network(), network()

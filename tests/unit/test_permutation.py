@@ -13,7 +13,7 @@ import torch
 import torchvision
 from torch import nn
 from torch.func import functional_call
-from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
 from torchvision.models.inception import BasicConv2d
 from torchvision.models.swin_transformer import SwinTransformer, SwinTransformerBlockV2
 
@@ -611,14 +611,19 @@ RULES = {
         {"a": conv(3, 6), "scale": torch.rand(6, 1, 1), "b": conv(6, 5), "dense": nn.Linear(5, 4)},
         {"b": 5},
     ),
-    "a parametrized layer": (  # its weight is computed from parameters of other names
+    "parametrized layers": (  # their weights are computed from parameters of other names
         lambda m, x: m.dense(pooled(m.c(m.b(m.a(x).relu()).relu()).relu())),
         {
-            "a": conv(3, 6),
-            "b": weight_norm(conv(6, 5)),
-            "c": conv(5, 7),
-            "dense": nn.Linear(7, 4),
+            "a": weight_norm(conv(3, 6)),
+            "b": weight_norm(conv(6, 5), dim=1),
+            "c": spectral_norm(conv(5, 7)),
+            "dense": spectral_norm(nn.Linear(7, 4)),
         },
+        {"a": 6, "b": 5, "c": 7},
+    ),
+    "a layer of orthogonal weights": (
+        lambda m, x: m.dense(pooled(m.c(m.b(m.a(x).relu()).relu()).relu())),
+        {"a": conv(3, 6), "b": orthogonal(nn.Conv2d(6, 5, 1)), "c": conv(5, 7), "dense": nn.Linear(7, 4)},
         {"c": 7},
     ),
     "group normalization": (
@@ -893,7 +898,9 @@ def test_prove_pins_what_no_output_feels_and_says_so():
     assert "no output reacts" in spec.pinned["b"]
     assert {axis.tensor for axis in spec.axes} == {"a.weight", "a.bias", "dense.weight"}
     warning, line = report(spec, network).splitlines()
-    assert warning == "WARNING: only 1 groups of neurons may be permuted, with 39.3% of the parameters"
+    assert warning == (
+        "WARNING: only 1 groups of neurons may be permuted, 6 of 15 hidden channels, with 39.3% of the parameters"
+    )
     assert line.startswith("  pinned: b (no output reacts")
 
 
@@ -906,7 +913,7 @@ def test_prove_pins_what_no_output_feels_and_says_so():
             lambda m, x: torch.einsum("nc,ck,k->nk", pooled(x), m.w, m.w[0]),
             "w (a tensor without a layer, used by getitem",
         ),
-        (lambda m, x: (pooled(x) * m.w.sum(1)).repeat(1, 2), "w (a tensor without a layer, used by sum"),
+        (lambda m, x: (pooled(x) * m.w.cumsum(1)[:, 0]).repeat(1, 2), "w (a tensor without a layer, used by cumsum"),
     ],
 )
 def test_a_network_without_any_group_is_an_error_with_the_reasons(forward, reason, one_line):
@@ -939,15 +946,30 @@ class Encoder(nn.Module):
         return self.dense(self.encoder(self.embed(images.flatten(2).mT)).mean(1))
 
 
-def spectral():
-    layers = [nn.utils.parametrizations.spectral_norm(nn.Linear(*sizes)) for sizes in ((3, 8), (8, 4))]
+def recurrent():
+    class Last(nn.Module):
+        """The state after the last position."""
+
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(5, 6, batch_first=True)
+
+        def forward(self, values):
+            return self.lstm(values)[0][:, -1]
+
+    return nn.Sequential(nn.Flatten(2), nn.Linear(64, 5), Last(), nn.Linear(6, 4))
+
+
+def rotations():
+    layers = [orthogonal(nn.Linear(*sizes)) for sizes in ((3, 8), (8, 4))]
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), layers[0], nn.ReLU(), layers[1])
 
 
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (spectral, ["2.parametrizations.weight.original (ParametrizedLinear 2 is not understood)"]),
+        (rotations, ["2.parametrizations.weight.original (ParametrizedLinear 2 is not understood"]),
+        (recurrent, ["1, 2.lstm.weight_ih_l0", "(LSTM 2.lstm is not understood: test_permutation.py, line "]),
     ],
 )
 def test_modules_that_no_rule_knows_leave_no_group_and_are_named(build, words, one_line):

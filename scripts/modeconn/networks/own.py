@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from modeconn import own_code
+from modeconn import forward, own_code
 
 
 def network(path, content, classes, channels, inputs, shape):
@@ -25,7 +25,7 @@ def check(built: nn.Module, path: str, images: torch.Tensor, classes: int) -> No
         with torch.no_grad():
             logits = built.eval()(images)
     except Exception as error:
-        reason = (str(error) or repr(error)).splitlines()[0]
+        reason = (str(error) or repr(error)).splitlines()[0] + forward.place(error)
         shape = tuple(images.shape[1:])
         raise ValueError(f"network {path}: it does not run on images of shape {shape}: {reason}") from error
     finally:

@@ -10,9 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import fx, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import _SpectralNorm, _WeightNorm
 
 from modeconn import forward
-from modeconn.permutation.graphs import DROPOUT, attempt, graphs_of, kind_of, words
+from modeconn.permutation.graphs import DROPOUT, Refused, attempt, graphs_of, kind_of, words
 from modeconn.permutation.groups import Groups, Run, ids_of, pinned
 from modeconn.permutation.spec import Axis, PermutationSpec, Segment, Site
 
@@ -39,8 +41,12 @@ def discover(network, example):
     groups.settle()
     roots = groups.roots()
     sites, pre_sites = (_sites(walks, groups, before) for before in (False, True))
-    named = ((name, groups.fixed.get(id(tensor))) for name, tensor in twin.named_parameters())
-    reasons = chain(groups.pinned.items(), named)
+    fixed = {name: tensor for name, tensor in twin.named_parameters() if id(tensor) in groups.fixed}
+    reasons = chain(groups.pinned.items(), ((name, groups.fixed[id(tensor)]) for name, tensor in fixed.items()))
+    channels = groups.channels()
+    for name, tensor in fixed.items():
+        if tensor.ndim > 1 and name not in groups.names:
+            channels[name] = next((size for size in tensor.shape if size > 1), 1)
     return PermutationSpec(
         groups={groups.names[root]: groups.sizes[root] for root in roots},
         axes=_axes(twin, groups),
@@ -48,6 +54,7 @@ def discover(network, example):
         pre_sites={groups.names[root]: pre_sites.get(root, ()) for root in roots},
         pinned={name: reason for name, reason in reasons if reason},
         blocks={groups.names[root]: groups.names[groups.blocks[root]] for root in roots if root in groups.blocks},
+        channels=channels,
     )
 
 
@@ -131,11 +138,22 @@ class _Several(NamedTuple):
 
 
 class _Own(NamedTuple):
-    """A parameter that no layer holds, as a value: for each axis of the value the parameter's, or None."""
+    """A value that is made of parameters alone, which no layer holds, such as a weight that is standardized.
+
+    parts: (parameter, for each axis of the value the parameter's, or None). name: of the first one.
+    """
 
     name: str
-    tensor: nn.Parameter
-    dims: tuple[int | None, ...]
+    parts: tuple[tuple[nn.Parameter, tuple[int | None, ...]], ...]
+
+    @property
+    def tensors(self):
+        return [tensor for tensor, _ in self.parts]
+
+    def at(self, axes):
+        """A value with these axes of this one; None: an axis that is none of them."""
+        moved = ((tensor, tuple(None if axis is None else dims[axis] for axis in axes)) for tensor, dims in self.parts)
+        return self._replace(parts=tuple(moved))
 
 
 # Operations as `kind_of` names them.
@@ -146,8 +164,12 @@ _NONLINEAR = words("""
 # The last three see a whole axis, but no order in it.
 _CARRYING = words("""
     add iadd sub isub mul imul div truediv itruediv pow neg abs square sqrt rsqrt exp log maximum minimum
-    identity contiguous clone detach float double half softmax logsoftmax normalize
+    sin cos tan atan erf expm1 log1p sign round floor ceil reciprocal nantonum lerp where maskedfill
+    gt lt ge le eq ne logicalnot logicaland logicalor and or invert isnan zeroslike oneslike fulllike
+    identity contiguous clone detach float double half to typeas softmax logsoftmax normalize
 """)
+# Values along an axis that see each other, or are left out, by their order or their size.
+_ALONG = words("cumsum cumprod sort argsort topk argmax argmin median max min")
 _CONCATENATE = words("cat concat concatenate")
 _RESHAPE = words("flatten unflatten view reshape")
 # Axes moved, or reduced regardless of order: after a mean over the channels there is nothing left to permute.
@@ -161,6 +183,7 @@ _SHAPE = words("size dim ndimension numel stride getattr")
 _REARRANGE = _RESHAPE | words("""
     permute transpose swapaxes swapdims movedim moveaxis squeeze unsqueeze t unflatten expand contiguous getitem
     chunk split tensorsplit unbind narrow select roll flip channelshuffle pixelshuffle pixelunshuffle
+    repeat tile repeatinterleave
 """)
 _VIEWS = (
     _MOVE | _RESHAPE | words("getattr getitem expand expandas")
@@ -174,6 +197,8 @@ _ONE_AXIS = words("softmax logsoftmax normalize")  # see a whole axis
 _SPATIAL = re.compile(r"(?:pool|pad)([123])d$")
 _POSITIONS, _VALUES = 2**24, 2**44  # what a place tells apart: positions, then entries of a channel, then values
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_CONVOLUTIONS = words("conv1d conv2d conv3d convtranspose1d convtranspose2d convtranspose3d")
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _CHANNEL_NORMS = (*_BATCH_NORMS, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm, nn.PReLU)
 
@@ -197,7 +222,7 @@ class _Walk(fx.Interpreter):
 
     def run_node(self, node):
         value = super().run_node(node)
-        self.groups.reason = f"{self._named(node)} ties it to what is pinned"
+        self.groups.reason = f"{self._named(node)} ties it to what is pinned{_line(node)}"
         own = any(source in self.own for source in node.all_input_nodes)
         label = self._with_own(node, value) if own else NotImplemented
         if label is NotImplemented:
@@ -220,14 +245,15 @@ class _Walk(fx.Interpreter):
             return self._module(node, self.fetch_attr(node.target), inputs, value)
         if node.op == "get_attr" and isinstance(value, nn.Parameter):
             self.groups.reached.add(id(value))
-            self.own[node] = _Own(node.target, value, tuple(range(value.ndim)))
+            self.own[node] = _Own(node.target, ((value, tuple(range(value.ndim))),))
         elif node.op == "get_attr" and isinstance(value, torch.Tensor):
-            users = ", ".join(self._named(user) for user in node.users)
+            users = ", ".join(self._named(user) + _line(user) for user in node.users)
             self.groups.reason = f"a tensor without a layer, used by {users}"
             self.groups.fix([value])
         first = next(iter(node.all_input_nodes), None)
         if isinstance(self.labels.get(first), _Several):
-            chosen = node.args[1] if self.kind(node) == "getitem" else None
+            chosen = node.args[1] if self.kind(node) in ("getitem", "getattr") else None
+            chosen = {"values": 0, "indices": 1}.get(chosen, chosen) if isinstance(chosen, str) else chosen
             if type(chosen) is int:
                 return self.labels[first].labels[chosen]
             return self._unknown(node, [(None, label) for label in self.labels[first].labels])
@@ -236,16 +262,21 @@ class _Walk(fx.Interpreter):
         if node.op == "output" or self.kind(node) in _OUTPUTS:
             self.groups.reason = ""
             return self._pin(inputs)
-        if not isinstance(value, torch.Tensor) and self.kind(node) not in _REARRANGE:
+        if not isinstance(value, torch.Tensor) and self.kind(node) not in _REARRANGE | _ALONG:
             return self._unknown(node, inputs) if self.kind(node) not in _SHAPE else None
         return self._operation(node, inputs, value)
 
     def _module(self, node, module, inputs, value):
+        if hasattr(module, "permutable"):
+            return self._declared(node, module, inputs, value)
+        kind = parametrize.type_before_parametrizations(module)
+        if len(inputs) == 1 and kind in (*LAYERS, *_TRANSPOSED) and (made := made_of(module)):
+            return self._layer(node.target, module, made, *inputs[0], value)
         own = {name for name in ("weight", "bias") if getattr(module, name, None) is not None}
         # Pruning and parametrizations compute the weight from parameters of other names, which no rule here knows.
         if own == {name for name, _ in module.named_parameters()} and len(inputs) == 1:
-            if type(module) in (*LAYERS, NonDynamicallyQuantizableLinear):  # the latter: attention's last layer
-                return self._layer(node.target, module, *inputs[0], value)
+            if type(module) is NonDynamicallyQuantizableLinear:  # attention's last layer
+                return self._layer(node.target, module, [_Tensor(module.weight)], *inputs[0], value)
             if type(module) in _CHANNEL_NORMS:
                 tensors, groups = [*module.parameters(), *module.buffers()], getattr(module, "num_groups", 1)
                 return self._channel_norm(tensors, *inputs[0], groups)
@@ -256,7 +287,7 @@ class _Walk(fx.Interpreter):
                 return _Label(value.ndim - 1, runs) if module.embedding_dim > 1 else None
             if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
                 return self._layer_norm(module, *inputs[0])
-        self.groups.reason = f"{self._named(node)} is not understood"
+        self.groups.reason = f"{self._named(node)} is not understood{_line(node)}"
         self.groups.fix(chain(module.parameters(), module.buffers()))
         known = isinstance(value, torch.Tensor) and any(label for _, label in inputs)
         return self._operation(node, inputs, value) if known else self._pin(inputs)
@@ -265,6 +296,12 @@ class _Walk(fx.Interpreter):
         """The label of a value that an operation without parameters of its own makes of `inputs`."""
         args, kwargs = self.fetch_args_kwargs_from_env(node)
         kind = self.kind(node)
+        if kind in ("to", "typeas"):  # what follows gives a type or a device
+            inputs = inputs[:1]
+        if kind in ("max", "min") and len(inputs) == 2:
+            return self._elementwise(inputs, value.ndim)
+        if not any(label for _, label in inputs):
+            return None
         if kind in _NONLINEAR | DROPOUT | _CARRYING:
             if kind in _ONE_AXIS and isinstance(inputs[0][1], _Spread):
                 return self._along(node, inputs, args, kwargs)
@@ -291,6 +328,16 @@ class _Walk(fx.Interpreter):
             return self._rearrange(node, shape, label, args, kwargs)
         if isinstance(label, _Spread):
             return self._unknown(node, inputs)
+        if kind in _ALONG:
+            return self._along_one(node, kind, shape, label, value)
+        if kind in ("layernorm", "rmsnorm", "instancenorm") and node.op == "call_function":
+            return label
+        if kind == "groupnorm" and node.op == "call_function":
+            return self._channel_norm([], shape, label, self._given(node, 1, "num_groups"))
+        if kind == "glu":
+            return self._gated(node, shape, label, value)
+        if kind == "unfold":
+            return self._unfolded(node, shape, label, value)
         if kind in _RESHAPE:
             return self._reshape(node, shape, label, value.shape, args, kwargs)
         if kind == "getitem":
@@ -308,6 +355,43 @@ class _Walk(fx.Interpreter):
             mixed = value.ndim - 2 if kind in ("interpolate", "upsample") else value.ndim
         return label if label.dim < value.ndim - mixed else self._unknown(node, inputs)
 
+    def _along_one(self, node, kind, shape, label, value):
+        """An operation along one axis. Along that of channels the largest and the sorted values are what they are."""
+        place, default = {"topk": (2, -1), "sort": (1, -1), "argsort": (1, -1)}.get(kind, (1, None))
+        dim = self._given(node, place, "dim", default)
+        if type(dim) is not int:
+            of_all = kind in ("max", "min", "median") and value.ndim == 0
+            return None if of_all else self._unknown(node, [(shape, label)])
+        dim, pair = dim % len(shape), not isinstance(value, torch.Tensor)
+        if dim == label.dim:
+            values = all(user.args[1:] in ((0,), ("values",)) for user in node.users) if pair else False
+            return _Several((None, None)) if values else self._unknown(node, [(shape, label)])
+        ranks = {part.ndim for part in (value if pair else (value,))}
+        moved = label._replace(dim=label.dim - (ranks != {len(shape)} and dim < label.dim))
+        return _Several((moved, moved)) if pair else moved
+
+    def _gated(self, node, shape, label, value):
+        """Half of an axis, times a function of the other half."""
+        module = self.fetch_attr(node.target) if node.op == "call_module" else None
+        dim = module.dim if module else self._given(node, 1, "dim", -1)
+        halves = zip(*(part.chunk(2, dim) for part in self._entries(shape, label)))
+        one, other = (self._settled(*half) for half in halves)
+        inputs = [(value.shape, one), (value.shape, other)]
+        return self._elementwise(inputs, value.ndim) if one or other else None
+
+    def _unfolded(self, node, shape, label, value):
+        """Patches: of a tensor along another axis than that of channels; of images, with channels first."""
+        if node.op == "call_method":
+            return (
+                label
+                if self._given(node, 1, "dimension") % len(shape) != label.dim
+                else self._unknown(node, [(shape, label)])
+            )
+        if label.dim != 1 or label.order or len(shape) != 4:
+            return self._unknown(node, [(shape, label)])
+        entries = value.shape[1] // shape[1]
+        return _Label(1, tuple(run._replace(repeat=run.repeat * entries) for run in label.runs))
+
     def _parts(self, node):
         """What a concatenation joins, as inputs; nothing where its argument is no list of values."""
         joined = node.args[0] if node.args else node.kwargs.get("tensors")
@@ -316,7 +400,7 @@ class _Walk(fx.Interpreter):
         )
 
     def _unknown(self, node, inputs):
-        self.groups.reason = f"{self._named(node)} is not understood"
+        self.groups.reason = f"{self._named(node)} is not understood{_line(node)}"
         return self._pin(inputs)
 
     def _pin(self, inputs):
@@ -328,21 +412,61 @@ class _Walk(fx.Interpreter):
             elif label:
                 self.groups.pin(label.runs)
 
-    def _layer(self, name, module, shape, label, value):
-        """Linear and convolution: closes the groups of the input, opens one on the output; depthwise, carries them."""
-        spatial = module.weight.ndim - 2
+    def _layer(self, name, module, made, shape, label, value):
+        """Linear and convolution: closes the groups of the input, opens one on the output; depthwise, carries them.
+
+        made: what the weight is made of.
+        """
+        spatial, transposed = made[0].tensor.ndim - 2, isinstance(module, _TRANSPOSED)
         dim_out = value.ndim - spatial - 1
         runs, order = self._read(name, shape, label, len(shape) - spatial - 1)
+        if transposed and module.groups > 1:
+            self.groups.reason = f"{name} is a transposed convolution in {module.groups} groups of channels"
+            self.groups.fix(module.parameters())
+            self.groups.pin(runs)
+            return None
         if getattr(module, "groups", 1) == 1:
-            self.groups.bind(module.weight, 1, runs, output=False, order=order)
+            self._bind_made(made, 0 if transposed else 1, runs, output=False, order=order)
             runs, order = self.groups.open(name, value.shape[dim_out]), None
         elif not module.groups == module.in_channels == module.out_channels:
-            runs, order = self._grouped(name, module, runs, order), None
-        for tensor in module.parameters():
-            self.groups.bind(tensor, 0, runs, output=True, order=order)
+            runs, order = self._grouped(name, module, made, runs, order), None
+        self._bind_made(made, 1 if transposed else 0, runs, output=True, order=order)
+        if module.bias is not None:
+            self.groups.bind(module.bias, 0, runs, output=True, order=order)
         return _Label(dim_out, runs, order) if value.shape[dim_out] > 1 else None
 
-    def _grouped(self, name, module, runs, order):
+    def _bind_made(self, made, axis, runs, output, order=None, blocks=1):
+        """Axis 0 or 1 of a layer's weight carries `runs`, and so do the axes of what it is made of."""
+        for tensor, axes, repeat in made:
+            self.groups.reached.add(id(tensor))
+            if axes[axis] is None:
+                continue
+            if repeat > 1 and order is not None:
+                self.groups.pin(runs)
+            repeated = tuple(run._replace(repeat=run.repeat * repeat) for run in runs)
+            self.groups.bind(tensor, axes[axis], repeated, output, order if repeat == 1 else None, blocks)
+
+    def _declared(self, node, module, inputs, value):
+        """A module that is not looked into: what it does to channels is what its attribute `permutable` says."""
+        said, tensors = module.permutable, dict(chain(module.named_parameters(), module.named_buffers()))
+        self.groups.reason = f"{self._named(node)} has permutable = None{_line(node)}"
+        if said is not None:
+            check_declared(self._named(node), said, tensors)
+            self.groups.reason = f"{self._named(node)} does not name it as permutable{_line(node)}"
+        self.groups.fix(tensor for name, tensor in tensors.items() if name not in (said or {}))
+        known = [(shape, label) for shape, label in inputs if label]
+        if said is None or not isinstance(value, torch.Tensor) or not known:
+            self.groups.fix(tensors.values())
+            return self._pin(inputs)
+        label = self._elementwise(inputs, value.ndim)
+        carried = isinstance(label, _Label) and value.ndim > label.dim
+        if not carried or value.shape[label.dim] != sum(run.size * run.repeat for run in label.runs):
+            raise Refused(f"{self._named(node)} is permutable, and does not return the channels that it is given")
+        for name, axis in said.items():
+            self.groups.bind(tensors[name], axis, label.runs, output=True, order=label.order)
+        return label
+
+    def _grouped(self, name, module, made, runs, order):
         """A convolution in groups of channels: they are blocks of what it reads and of what it writes."""
         ids = ids_of(runs).view(module.groups, -1)
         grid = self._rows(ids, 0, 1) if order is None else None
@@ -350,8 +474,8 @@ class _Walk(fx.Interpreter):
             self.groups.reason = f"{name} convolves in {module.groups} groups of channels"
             self.groups.pin(runs)
             grid = _Grid(0, 1, pinned(module.in_channels), pinned(module.groups))
-        if module.weight.shape[1] > 1:
-            self.groups.bind(module.weight, 1, grid.runs, output=False, blocks=module.groups)
+        if made[0].tensor.shape[1] > 1:
+            self._bind_made(made, 1, grid.runs, output=False, blocks=module.groups)
         (run,) = runs = self.groups.open(name, module.out_channels)
         self.groups.tie(self.groups.divide(run.group, module.groups), grid.blocks)
         return runs
@@ -379,6 +503,8 @@ class _Walk(fx.Interpreter):
     def _layer_norm(self, module, shape, label):
         """Layer normalization and its subclasses, which may move axes about: the weight's first axis is looked for."""
         parameters = {name: torch.zeros_like(parameter) for name, parameter in module.named_parameters()}
+        if not parameters and type(module) in (nn.LayerNorm, nn.RMSNorm) and isinstance(label, _Label):
+            return label
         plain = isinstance(label, _Label) and "weight" in parameters
         if plain and shape[label.dim] == module.normalized_shape[0]:
             # With the weights of all channels but one switched off, the output must be zero but there.
@@ -416,14 +542,32 @@ class _Walk(fx.Interpreter):
         Where no rule knows how it is made, they are fixed and the answer is NotImplemented.
         """
         label = NotImplemented
+        read = next(iter(node.all_input_nodes))
+        layer = node.op == "call_module" or (self.kind(node) == "linear" and node.args[:1] == (read,))
+        if layer and read in self.own:
+            self._as_value(read)
         if not isinstance(value, torch.Tensor):
             label = None if self.kind(node) in _SHAPE else NotImplemented
-        elif node.op in ("call_function", "call_method"):
+        elif node.op in ("call_function", "call_method") and any(s in self.own for s in node.all_input_nodes):
             label = self._own_rule(node, value)
-        if label is NotImplemented:
-            self.groups.reason = f"a tensor without a layer, used by {self._named(node)}"
-            self.groups.fix([self.own[source].tensor for source in node.all_input_nodes if source in self.own])
+        if label is NotImplemented and any(source in self.own for source in node.all_input_nodes):
+            self.groups.reason = f"a tensor without a layer, used by {self._named(node)}{_line(node)}"
+            self.groups.fix(self._tensors(node.all_input_nodes))
         return label
+
+    def _as_value(self, node):
+        """Parameters that a layer reads, as it does tokens: the channels along their last axis are a group."""
+        own, shape = self.own.pop(node), self.env[node].shape
+        if any(dims and dims[-1] is not None for _, dims in own.parts) and shape[-1] > 1:
+            runs = self.groups.open(own.name, shape[-1])
+            self._bind_parts(own, shape, -1, runs, output=True)
+            self.labels[node] = _Label(len(shape) - 1, runs)
+        else:
+            self.groups.fix(own.tensors)
+
+    def _tensors(self, nodes):
+        """The parameters that values are made of."""
+        return list(chain(*(self.own[node].tensors for node in nodes if node in self.own)))
 
     def _own_rule(self, node, value):
         tensors = [source for source in node.all_input_nodes if isinstance(self.env[source], torch.Tensor)]
@@ -431,25 +575,33 @@ class _Walk(fx.Interpreter):
         kind = self.kind(node)
         if not others:
             return self._own_alone(node, kind, self.env[first], value)
-        if kind == "prelu" and first not in self.own:
-            return self._channel_norm([self.own[source].tensor for source in others], *self._inputs([first])[0])
+        if kind in ("prelu", "groupnorm", "instancenorm") and first not in self.own and self.own.keys() >= {*others}:
+            groups = self._given(node, 1, "num_groups", 1) if kind == "groupnorm" else 1
+            return self._channel_norm(self._tensors(others), *self._inputs([first])[0], groups)
+        if kind in _NONLINEAR | _CARRYING and self.own.keys() >= {*tensors}:
+            return self._own_together(node, tensors, value.ndim)
         if kind in _NONLINEAR | _CARRYING:
             return self._scale(tensors, value.ndim)
         if kind in _CONCATENATE:
             return self._scale(tensors, value.ndim) if self._beside(node, value.ndim) else NotImplemented
-        if kind == "getitem" and first in self.own and isinstance(node.args[1], fx.Node) and self.own[first].dims[:1]:
-            index, own = self.env[others[0]], self.own[first]
-            self.own[node] = own._replace(dims=(None,) * index.ndim + own.dims[1:])
+        if kind == "getitem" and first in self.own and isinstance(node.args[1], fx.Node) and self.env[first].ndim:
+            kept = range(1, self.env[first].ndim)
+            self.own[node] = self.own[first].at((None,) * self.env[others[0]].ndim + (*kept,))
             return None
         if kind == "getrelativepositionbias" and first in self.own:
-            self.own[node] = self.own[first]._replace(dims=(None, self.own[first].dims[1], None, None))
+            self.own[node] = self.own[first].at((None, 1, None, None))
             return None
         if kind == "shiftedwindowattention":
             return self._window_attention(node, value)
         if kind in ("layernorm", "rmsnorm"):
             return self._functional_norm(node, first, others)
-        if kind in ("conv1d", "conv2d", "conv3d"):
-            return self._functional_conv(node, value)
+        if kind in _CONVOLUTIONS:
+            return self._functional_conv(node, kind, value)
+        if kind == "addmm" and len(node.args) == 3:
+            bias, one, other = node.args
+            return self._product(_PRODUCTS["mm"], [one, other, bias], value)
+        if kind == "tensordot" and self._given(node, 2, "dims", 2) == 1 and len(node.args) > 1:
+            return self._product(_PRODUCTS["matmul"], node.args[:2], value)
         if kind in _PRODUCTS:
             named = [node.kwargs[name] for name in _NAMES if name in node.kwargs]
             operands = [operand for operand in (*node.args, *named) if operand is not None]
@@ -462,17 +614,38 @@ class _Walk(fx.Interpreter):
     def _own_alone(self, node, kind, before, value):
         """Another view of a parameter, or the same change of each of its entries, is as the parameter is."""
         own = self.own[node.all_input_nodes[0]]
-        if kind in _VIEWS and value.data_ptr() == before.data_ptr() and not str(node.target).endswith("_"):
-            places = zip(before.shape, before.stride(), own.dims)
-            known = {(size, stride): dim for size, stride, dim in places if size > 1 and dim is not None}
+        in_place = str(node.target).endswith("_")
+        if kind in _VIEWS and value.data_ptr() == before.data_ptr() and before.ndim and not in_place:
+            carried = [any(dims[axis] is not None for _, dims in own.parts) for axis in range(before.ndim)]
+            places = zip(before.shape, before.stride(), range(before.ndim))
+            known = {(size, stride): axis for size, stride, axis in places if size > 1 and carried[axis]}
             axes = [(size, stride) for size, stride in zip(value.shape, value.stride()) if size > 1 and stride]
             if not known.keys() <= set(axes) or value.numel() < before.numel():
                 return NotImplemented
-            own = own._replace(dims=tuple(known.get(axis) for axis in zip(value.shape, value.stride())))
+            own = own.at(tuple(known.get(axis) for axis in zip(value.shape, value.stride())))
+        elif kind in _MOVE and not in_place:  # or summed up, whatever the order
+            sizes, moved = self._moved(node, before.shape, *self.fetch_args_kwargs_from_env(node))
+            own = own.at(tuple(sizes.index(size) if size > 1 else None for size in moved))
         elif kind not in _NONLINEAR | _CARRYING or value.shape != before.shape:
             return NotImplemented
         self.own[node] = own
         return None
+
+    def _own_together(self, node, sources, rank):
+        """A value of several that are made of parameters, entry by entry: it is made of all of them."""
+        parts = []
+        for source in sources:
+            shape = self.env[source].shape
+            axes = [axis if size > 1 else None for axis, size in enumerate(shape)]
+            parts += self.own[source].at((None,) * (rank - len(shape)) + (*axes,)).parts
+        largest = max(sources, key=lambda source: self.env[source].numel())
+        self.own[node] = _Own(self.own[largest].name, tuple(parts))
+        return None
+
+    @staticmethod
+    def _given(node, place, name, default=None):
+        """An argument of a node by its place or name."""
+        return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
 
     def _beside(self, node, rank):
         """Whether a concatenation leaves the channels of its values whole, as that of a class token and tokens does."""
@@ -489,9 +662,12 @@ class _Walk(fx.Interpreter):
             return NotImplemented
         return self._scale(node.all_input_nodes, len(shape))
 
-    def _functional_conv(self, node, value):
+    def _functional_conv(self, node, kind, value):
         """A convolution by a function is a layer of its weight's name, if it is in one group."""
-        names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+        transposed = "transpose" in kind
+        names = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
+        if not transposed:
+            names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
         given = dict(zip(names, node.args)) | node.kwargs
         images, weight, bias = given["input"], given["weight"], given.get("bias")
         tensors = [source for source in (weight, bias) if source is not None]
@@ -500,10 +676,10 @@ class _Walk(fx.Interpreter):
         ((shape, label),) = self._inputs([images])
         rank, name = self.env[weight].ndim, self.own[weight].name
         runs, order = self._read(name, shape, label, len(shape) - rank + 1)
-        self._bind_own(weight, 1 - rank, runs, output=False, order=order)
+        self._bind_own(weight, -rank if transposed else 1 - rank, runs, output=False, order=order)
         dim = value.ndim - rank + 1
         runs = self.groups.open(name, value.shape[dim])
-        self._bind_own(weight, -rank, runs, output=True)
+        self._bind_own(weight, 1 - rank if transposed else -rank, runs, output=True)
         if bias is not None:
             self._bind_own(bias, -1, runs, output=True)
         return _Label(dim, runs) if value.shape[dim] > 1 else None
@@ -520,7 +696,7 @@ class _Walk(fx.Interpreter):
         ((shape, label),) = self._inputs([tensors["input"]])
         runs, order = self._read(qkv.name, shape, label, 3)
         self._bind_own(tensors["qkv_weight"], -1, runs, output=False, order=order)
-        runs = self.groups.open(qkv.name, len(qkv.tensor))
+        runs = self.groups.open(qkv.name, len(self.env[tensors["qkv_weight"]]))
         for name in layers[:2]:
             if name in tensors:
                 self._bind_own(tensors[name], -self.env[tensors[name]].ndim, runs, output=True)
@@ -592,9 +768,12 @@ class _Walk(fx.Interpreter):
 
     def _bind_own(self, node, axis, runs, output, order=None):
         """Axis `axis` < 0 of a value that is a parameter carries `runs`, unless it is broadcast along them."""
-        tensor, dims = self.own[node].tensor, self.own[node].dims
-        if -axis <= len(dims) and self.env[node].shape[axis] > 1 and dims[axis] is not None:
-            self.groups.bind(tensor, dims[axis], runs, output, order)
+        self._bind_parts(self.own[node], self.env[node].shape, axis, runs, output, order)
+
+    def _bind_parts(self, own, shape, axis, runs, output, order=None):
+        for tensor, dims in own.parts:
+            if -axis <= len(dims) and shape[axis] > 1 and dims[axis] is not None:
+                self.groups.bind(tensor, dims[axis], runs, output, order)
 
     def _concatenate(self, inputs, args, kwargs):
         rank = len(inputs[0][0])
@@ -640,12 +819,17 @@ class _Walk(fx.Interpreter):
         return self._rearrange(node, shape, label, args, kwargs)
 
     def _move(self, node, shape, label, args, kwargs):
-        """The axis is followed by its size, in a shape whose sizes all differ."""
+        """The axis is followed by its size."""
+        sizes, moved = self._moved(node, shape, args, kwargs)
+        return label._replace(dim=moved.index(sizes[label.dim])) if sizes[label.dim] in moved else None
+
+    @staticmethod
+    def _moved(node, shape, args, kwargs):
+        """(sizes, what becomes of them) of a shape like this one whose sizes all differ."""
         sizes = [1 if size == 1 else dim + 2 for dim, size in enumerate(shape)]
         probe = torch.empty(sizes, device="meta")
         function = getattr(torch.Tensor, node.target) if node.op == "call_method" else node.target
-        moved = function(probe, *args[1:], **kwargs).shape
-        return label._replace(dim=moved.index(sizes[label.dim])) if sizes[label.dim] in moved else None
+        return sizes, function(probe, *args[1:], **kwargs).shape
 
     # --- channels along several axes ---
 
@@ -847,6 +1031,58 @@ class _Walk(fx.Interpreter):
         ids = ids.view([length if dim in (outer, inner) else 1 for dim, length in enumerate(shape)])
         places = self._places(shape, [outer, inner])
         return _Spread(ids.expand(shape).contiguous(), places.expand(shape).contiguous())
+
+
+class _Tensor(NamedTuple):
+    """A tensor of which a layer's weight is made.
+
+    axes: its axes for the weight's first and second, or None. repeat: entries for each of the weight's along that axis.
+    """
+
+    tensor: torch.Tensor
+    axes: tuple[int | None, int | None] = (0, 1)
+    repeat: int = 1
+
+
+def made_of(layer):
+    """What the weight of a linear layer or convolution is made of: a list of _Tensor, first one of the weight's shape.
+
+    Nothing where no rule knows it, as with weights that are pruned or orthogonal.
+    """
+    own = {"weight"} if layer.bias is None else {"weight", "bias"}
+    if not parametrize.is_parametrized(layer):
+        return [_Tensor(layer.weight)] if own == {name for name, _ in layer.named_parameters()} else []
+    lists = dict(layer.parametrizations.items())
+    if lists.keys() != {"weight"} or len(lists["weight"]) != 1:
+        return []
+    (how,), weights = lists["weight"], lists["weight"]
+    if isinstance(how, _WeightNorm):
+        length = weights.original0
+        axes = tuple(axis if length.ndim > axis and length.shape[axis] > 1 else None for axis in (0, 1))
+        return [_Tensor(weights.original1), _Tensor(length, axes)]
+    if isinstance(how, _SpectralNorm) and getattr(layer, "groups", 1) == 1:
+        singular = ((0, None), (None, 0)) if how.dim == 0 else ((None, 0), (0, None))
+        kernel = weights.original[0, 0].numel()  # the right vector has an entry for each of a kernel's too
+        return [_Tensor(weights.original), _Tensor(how._u, singular[0]), _Tensor(how._v, singular[1], kernel)]
+    return []
+
+
+def check_declared(named, said, tensors):
+    """Raises Refused, one line, where `said`, a module's attribute `permutable`, is not None, or a dictionary of
+    names of its tensors, name -> the axis along which it has one entry for each channel."""
+    fitting = isinstance(said, dict) and all(
+        name in tensors and type(axis) is int and 0 <= axis < tensors[name].ndim for name, axis in said.items()
+    )
+    if said is not None and not fitting:
+        raise Refused(
+            f"{named}: its attribute permutable is {said!r}: let it be None, or a dictionary of its tensors, name -> "
+            f"axis of the channels; it has {', '.join(tensors) or 'none'}"
+        )
+
+
+def _line(node):
+    """Where in the network's source a node is from, as ": net.py, line 7"; empty where it is not known."""
+    return f": {line}" if (line := node.meta.get("line")) else ""
 
 
 def _letters(equation, ranks):

@@ -77,13 +77,19 @@ def _compare(network, graph, example):
         )
 
 
+class Refused(ValueError):
+    """What a module of the network says of itself cannot be."""
+
+
 @torch.no_grad()
 def attempt(module, example, name):
     """What `module` returns for images. Raises ValueError, with the name and the reason, where it fails."""
     try:
         return module(example)
+    except Refused:
+        raise
     except Exception as error:
-        reason = (str(error) or repr(error)).splitlines()[0]
+        reason = (str(error) or repr(error)).splitlines()[0] + forward.place(error)
         raise ValueError(f"{name} does not run on an example of shape {tuple(example.shape)}: {reason}") from error
 
 

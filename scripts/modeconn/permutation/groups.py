@@ -51,6 +51,7 @@ class Groups:
     def __init__(self):
         self.names, self.sizes, self.parents = [None], [0], [0]
         self.places = [(0, 0)]  # of a group: the number of the opener, and the first of its channels
+        self.numbers = set()  # groups of blocks, which are no channels
         self.cuts, self.blocks = {}, {}  # oldest member -> its pieces; -> the group of its blocks
         self.axes = {}  # (id of a tensor, dim) -> Bound
         self.reached = set()  # ids of tensors
@@ -80,6 +81,22 @@ class Groups:
         """The groups that are left, in the order of their openers."""
         roots = {self.find(group) for group in range(1, len(self.names))} - {0} - self.cuts.keys()
         return sorted(roots, key=self.places.__getitem__)
+
+    def channels(self):
+        """Name of a group, or of what is pinned -> how many hidden channels layers write for it."""
+        counted = {}
+        made = {*chain(*self.cuts.values()), *self.numbers}
+        openers = {name: group for group, name in enumerate(self.names) if group and group not in made}
+        waiting = list(openers.values())  # each layer once, however often it is called
+        while waiting:
+            group = waiting.pop()
+            root = self.find(group)
+            if root in self.cuts:
+                waiting += self.cuts[root]
+            elif root or self.pinned.get(self.names[group]) != "":
+                name = self.names[root or group]
+                counted[name] = counted.get(name, 0) + self.sizes[group]
+        return counted
 
     def resolve(self, runs):
         """The runs with the groups that stand for theirs by now."""
@@ -179,6 +196,7 @@ class Groups:
         if group not in self.blocks:
             opener, first = self.places[group]
             self.blocks[group] = self._new(f"{self.names[group]}.blocks", number, (opener, first - 0.5))
+            self.numbers.add(self.blocks[group])
         if self.sizes[self.blocks[group]] != number:
             self.pin([Run(group, size)])
             return pinned(number)

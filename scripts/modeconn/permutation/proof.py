@@ -1,7 +1,6 @@
 """The proof that a permutation spec leaves what its network computes unchanged, and could have failed."""
 
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import torch
 from torch import nn
@@ -36,10 +35,11 @@ def prove(network, spec, example, generator):
     Arguments and errors as of `verify`, but that what cannot be shown of a group is said in the spec's `pinned`.
     Raises ValueError, with the reasons, where no group is left.
     """
-    proof = _measure(network, spec, example, generator)
+    proof = _measure(network, spec, example, generator) if spec.groups else Proof(0.0, {})
     spec = pin(spec, _silent(proof), "no output reacts to it, so that its permutation cannot be proved")
     if not spec.groups:
-        reasons = "; ".join(verdict.pinned(spec)) or "it has no hidden layer"
+        none = "each hidden channel is used in a way of its own" if spec.channels else "it has no hidden layer"
+        reasons = "; ".join(verdict.pinned(spec)) or none
         raise ValueError(f"{type(network).__name__} has no neurons that may be permuted: {reasons}")
     return spec, proof
 
@@ -74,11 +74,19 @@ def _measure(network, spec, example, generator):
         torch.manual_seed(seed)
         twin = forward.copied(network).to("cpu", torch.float64)
         images = _images(example)
+        _try(twin, images[:2])
         modules = [twin, *graphs_of(twin)[1:]]
-        tensors = dict(chain(twin.named_parameters(), twin.named_buffers()))
+        buffers = dict(twin.named_buffers())
+        tensors = dict(twin.named_parameters()) | buffers
 
         def outputs(modules, tensors, images=images):
-            values = [torch.func.functional_call(module, tensors, (images[:2],)) for module in modules]
+            values = []
+            for module in modules:
+                # What the train graph writes into buffers would be read the next time.
+                given = tensors | {name: tensors[name].clone() for name in buffers}
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(0)  # the same noise each time
+                    values.append(torch.func.functional_call(module, given, (images[:2],)))
             return [value for value in tree_leaves(values) if isinstance(value, torch.Tensor)]
 
         def distance(outputs):
@@ -96,19 +104,35 @@ def _measure(network, spec, example, generator):
             return distance(outputs(modules, apply(spec, only(spec, permutation, groups), tensors)))
 
         invariance = change(spec, spec.groups, modules)
+        declared = [name for name, module in network.named_modules() if getattr(module, "permutable", None) is not None]
         verdict.check(
             type(network).__name__,
             invariance,
+            declared,
             lambda: max(spec.groups, key=lambda group: change(_carrying(spec, group), [group], modules)),
         )
         reactions = {}
         for group in spec.groups:
             carrying = _carrying(spec, group)
-            half = replace(carrying, axes=tuple(_written(axis) for axis in carrying.axes if axis.output))
+            axes = tuple(_written(axis) for axis in carrying.axes if axis.output)
+            # What is written and read by the same tensor, as where an encoder's weight decodes: all but one of them.
+            half = replace(carrying, axes=axes if len(axes) < len(carrying.axes) else axes[1:])
             # Whatever eval mode has must move what eval mode computes.
             evaluated = any(not site.training for site in spec.sites.get(group, ()))
             reactions[group] = change(half, [group], modules[:1] if evaluated else modules)
     return Proof(invariance, reactions)
+
+
+def _try(network, images):
+    """Raises ValueError, one line, where the network does not compute in float64."""
+    try:
+        network.eval()(images)
+    except Exception as error:
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise ValueError(
+            f"{type(network).__name__} does not compute in float64, in which it is proved: {reason}"
+            f"{forward.place(error)}: take types from x.dtype, and tensors from x.new_zeros(...) or buffers"
+        ) from error
 
 
 def _images(example):

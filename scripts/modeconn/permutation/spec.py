@@ -62,6 +62,8 @@ class PermutationSpec:
     within each block: its permutation takes block i from where that of the group `blocks` names takes channel i.
     `pinned` holds what might be permuted and is not: a layer whose outputs must keep their order, or a parameter, ->
     why. Inputs and logits of the network, which have an order of their own, are not named.
+    `channels` has how many hidden channels layers write for each group, and each of these layers; for a weight that no
+    rule knows its outputs are taken.
     """
 
     groups: dict[str, int]
@@ -70,6 +72,7 @@ class PermutationSpec:
     pre_sites: dict[str, tuple[Site, ...]]
     pinned: dict[str, str] = field(default_factory=dict)
     blocks: dict[str, str] = field(default_factory=dict)
+    channels: dict[str, int] = field(default_factory=dict)
 
 
 def apply(spec, permutation, tensors):
@@ -238,6 +241,11 @@ def freedom(spec, network):
     return 1 - sum(kept[name] * size for name, size in sizes.items()) / max(1, sum(sizes.values()))
 
 
+def hidden(spec):
+    """(hidden channels that layers write for groups, all that they write)."""
+    return sum(spec.channels.get(group, 0) for group in spec.groups), sum(spec.channels.values())
+
+
 def pin(spec, groups, reason):
     """The spec without some of its groups, which are pinned for `reason`: their channels keep their order.
 
@@ -258,4 +266,5 @@ def pin(spec, groups, reason):
         pre_sites={group: sites for group, sites in spec.pre_sites.items() if group not in groups},
         pinned=spec.pinned | dict.fromkeys((group for group in spec.groups if group in groups), reason),
         blocks={group: blocks for group, blocks in spec.blocks.items() if group not in groups},
+        channels=spec.channels,
     )
