@@ -67,6 +67,13 @@ def parser() -> argparse.ArgumentParser:
     connect.add_argument("--points", type=_points, default=11, metavar="N", help="on each line (%(default)s)")
     connect.add_argument("--batch", type=_positive, default=128, metavar="N", help="images at once (%(default)s)")
     connect.add_argument("--curve", type=_count, default=0, metavar="EPOCHS", help="fit a Bézier curve too (0: none)")
+    connect.add_argument(
+        "--symmetry",
+        default="none",
+        choices=("none", "scale"),
+        help="what weights are matched up to besides permutations: scales of units before ReLU, and scales and signs "
+        "within attention (%(default)s)",
+    )
     connect.add_argument("--threads", type=_positive, metavar="N", help="to compute with (torch's own choice)")
     connect.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="(%(default)s)")
     return result
@@ -123,14 +130,23 @@ def _connect(arguments):
         print(f"note: {note}", flush=True)
     setting = connecting.Setting.of(network, dataset, arguments.images, arguments.batch)
     found = connecting.connect(
-        setting, a, b, points=arguments.points, curve_epochs=arguments.curve, say=lambda line: print(line, flush=True)
+        setting,
+        a,
+        b,
+        points=arguments.points,
+        curve_epochs=arguments.curve,
+        symmetry=arguments.symmetry,
+        say=lambda line: print(line, flush=True),
     )
 
     found = replace(
         found,
         signature=[(group.removeprefix("network."), values) for group, values in found.signature],
         pinned=[_of_the_file(line) for line in found.pinned],
+        symmetry=[_of_the_file(line) for line in found.symmetry],
     )
+    for line in found.symmetry:
+        print(line, flush=True)
     output = Path(arguments.output)
     for name, state in (("aligned", found.aligned), ("merged", found.merged)):
         checkpoints.save(output / f"{name}.pt", {key.removeprefix("network."): value for key, value in state.items()})
@@ -172,6 +188,7 @@ def _numbers(found, facts):
         "lines": lines,
         "signature": signature,
         "pinned": found.pinned,
+        "symmetry": found.symmetry,
     }
 
 

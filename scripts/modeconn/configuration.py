@@ -472,6 +472,11 @@ def _check_names(config):
                 f"config, attacks.{name}.restarts: from the same start every attempt is the same: set random_start"
             )
     for name, alignment in config["alignments"].items():
+        if alignment.get("symmetry", "none") != "none" and alignment["frame"] != "first":
+            raise ValueError(
+                f"config, alignments.{name}.symmetry: frame {alignment['frame']} compares weights as they are: take "
+                "the frame first, or symmetry none"
+            )
         if alignment.get("start", "none") != "none":
             where = f"alignments.{name}.start"
             _defined(config, "alignments", alignment["start"], where)

@@ -422,7 +422,7 @@ def test_defaults_are_filled_in_at_every_depth():
             "subsample": 0,
             "attack": None,
         },
-        "weight": {"method": "weight", "seed": 0, "restarts": 1, "frame": "first"},
+        "weight": {"method": "weight", "seed": 0, "restarts": 1, "frame": "first", "symmetry": "none"},
     }
     assert config["curves"]["linear"] == {"kind": "linear"}
     assert config["curves"]["bezier"]["optimizer"]["learning_rate"] == 0.01

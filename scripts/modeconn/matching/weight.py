@@ -133,10 +133,12 @@ def stack(checkpoints: Sequence[Mapping[str, torch.Tensor]], names: Iterable[str
 
 
 def match(population, a, b, spec, alignment):
-    """Match member b of a population to member a by all parameters; see `match_weights`."""
+    """Match member b of a population to member a by all parameters; see `match_weights`, or `scaled.match_scaled`."""
     seed, restarts = alignment["seed"], alignment.get("restarts", 1)
-    names = population.functional.shapes
-    return match_weights(spec, population.members[a], population.members[b], names, seed, restarts)
+    names, find = population.functional.shapes, match_weights
+    if alignment.get("symmetry", "none") != "none":
+        from modeconn.matching.scaled import match_scaled as find  # here, so that its source decides only such jobs
+    return find(spec, population.members[a], population.members[b], names, seed, restarts)
 
 
 def _starts(problem, generator, initial):

@@ -62,6 +62,8 @@ class PermutationSpec:
     within each block: its permutation takes block i from where that of the group `blocks` names takes channel i.
     `pinned` holds what might be permuted and is not: a layer whose outputs must keep their order, or a parameter, ->
     why. Inputs and logits of the network, which have an order of their own, are not named.
+    `scales` holds the groups whose channels may be multiplied too, where `permutation.scales` was asked for them, ->
+    by "scales" or by "scales and signs"; `unscaled` the other groups -> why not.
     """
 
     groups: dict[str, int]
@@ -70,6 +72,8 @@ class PermutationSpec:
     pre_sites: dict[str, tuple[Site, ...]]
     pinned: dict[str, str] = field(default_factory=dict)
     blocks: dict[str, str] = field(default_factory=dict)
+    scales: dict[str, str] = field(default_factory=dict)
+    unscaled: dict[str, str] = field(default_factory=dict)
 
 
 def apply(spec, permutation, tensors):
@@ -258,4 +262,6 @@ def pin(spec, groups, reason):
         pre_sites={group: sites for group, sites in spec.pre_sites.items() if group not in groups},
         pinned=spec.pinned | dict.fromkeys((group for group in spec.groups if group in groups), reason),
         blocks={group: blocks for group, blocks in spec.blocks.items() if group not in groups},
+        scales={group: kind for group, kind in spec.scales.items() if group not in groups},
+        unscaled={group: why for group, why in spec.unscaled.items() if group not in groups},
     )
