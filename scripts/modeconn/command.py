@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import math
+import os
 import platform
 import re
 import sys
@@ -110,8 +112,9 @@ def _connect(arguments):
     states = [checkpoints.read(path) for path in arguments.checkpoints]
     # Before anything is read that takes long.
     for option in (arguments.network, arguments.data):
-        if own_code.is_named(option):
+        if own_code.is_named(option) or option.endswith(".py"):
             own_code.digest(option)
+    output = _folder(arguments.output)
 
     import torch
 
@@ -147,7 +150,6 @@ def _connect(arguments):
     )
     for line in found.symmetry:
         print(line, flush=True)
-    output = Path(arguments.output)
     for name, state in (("aligned", found.aligned), ("merged", found.merged)):
         checkpoints.save(output / f"{name}.pt", {key.removeprefix("network."): value for key, value in state.items()})
     first, second = arguments.checkpoints
@@ -167,6 +169,16 @@ def _connect(arguments):
     files.write_text(output / "numbers.json", json.dumps(_numbers(found, facts), indent=1) + "\n")
     files.write_text(output / "report.html", page.written(found, facts, notes, kept))
     print(f"{found.answer}; {output / 'report.html'}")
+
+
+def _folder(path):
+    """The folder that is written to. Raises ValueError, one line, where it cannot be."""
+    folder = Path(path)
+    while not folder.exists():  # the nearest that is there; what is missing is made once there is something to write
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ValueError(f"--output {path}: {folder} is no folder that can be written to: name another one")
+    return Path(path)
 
 
 def _of_the_file(text):
@@ -212,6 +224,10 @@ def _dataset(arguments):
             print(f"note: {warning.message}", flush=True)
         metadata |= {"classes": arguments.classes or metadata["classes"]}
         dataset = datasets.Dataset.of(tensors, metadata, device)
+    if dataset.classes < 2:
+        raise ValueError(
+            f"{named}: all labels are the same, and networks tell classes apart: give at least two classes"
+        )
     count = min(arguments.test_images or len(dataset.test_labels), len(dataset.test_labels))
     chosen = datasets.mixed(dataset.test_labels, count)
     return replace(dataset, test_images=dataset.test_images[chosen], test_labels=dataset.test_labels[chosen])
@@ -240,6 +256,8 @@ def _network(arguments, dataset):
     for option, values in (("--mean", arguments.mean), ("--std", arguments.std)):
         if len(values) not in (1, channels):
             raise ValueError(f"{option} has {len(values)} numbers: the network takes {channels} channels")
+        if not all(map(math.isfinite, values)) or (option == "--std" and min(values) <= 0):
+            raise ValueError(f"{option} {' '.join(map(str, values))}: give finite numbers, and deviations above 0")
     mean, std = (values * channels if len(values) == 1 else values for values in (arguments.mean, arguments.std))
     wrapped = (connecting.OfFeatures if features else networks.Normalized)(network, mean, std)
     wrapped = wrapped.to(arguments.device)

@@ -150,7 +150,10 @@ def dataset_of(
     """
     splits = []
     for name, (images, labels) in (("training", train), ("test", test)):
-        images, labels = (torch.as_tensor(values).detach().cpu() for values in (images, labels))
+        try:
+            images, labels = (torch.as_tensor(values).detach().cpu() for values in (images, labels))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{name} images and labels are no arrays of numbers: {error}") from None
         if images.ndim == 2:
             images = images[:, :, None, None]
         if images.ndim != 4 or not len(images) or not (images.is_floating_point() or images.dtype == torch.uint8):
