@@ -16,6 +16,7 @@ def main(arguments, job):
     network, whole = population.functional.network, population.spec()
     spec, _ = proof.prove(network, whole, population.dataset.example(), generator("verify"))
     print(verdict.report(spec, network), flush=True)
+    spec = matching.symmetric(network, spec, population.dataset.example(), alignment)
     still = permutation.stacked([permutation.identity(whole)] * len(population.members))
     frame = alignment.get("frame", "first")
     found = to_first(population, spec, alignment) if frame == "first" else in_frame(population, spec, alignment)

@@ -21,6 +21,7 @@ def main(arguments, job):
     network, whole = found[0].functional.network, found[0].spec()
     spec, _ = proof.prove(network, whole, found[0].dataset.example(), generator("verify"))
     print(verdict.report(spec, network), flush=True)
+    spec = matching.symmetric(network, spec, found[0].dataset.example(), alignment)
     match = matching.method_of(alignment["method"])
     still = permutation.identity(whole)
     along = arguments.job["moments"]

@@ -4,6 +4,7 @@ Read are safetensors files, and what `torch.save` writes of tensors, numbers and
 """
 
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,9 @@ def _torch(path):
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = next((line for line in str(error).splitlines() if "Unsupported" in line or "GLOBAL" in line), "")
+        held = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise ValueError(
-            f"{path} holds more than tensors, and nothing of a checkpoint is executed ({reason.strip() or 'pickled'}): "
+            f"{path} holds more than tensors{f', {held[1]}' if held else ''}, and nothing of a checkpoint is executed: "
             "save network.state_dict() alone"
         ) from None
     except Exception as error:  # whatever a damaged file lets the unpickler raise
@@ -96,6 +97,12 @@ def fitted(
         raise ValueError(f"{path} has no tensor {_listed(missing)}: give the network that it is a checkpoint of")
     if extra := [name for name in tensors if name.removeprefix(prefix) not in expected]:
         notes.append(f"left out, since the network has no such tensor: {_listed(extra)}")
+    for name, tensor in found.items():
+        if expected[name].is_floating_point() and not tensor.is_floating_point():
+            raise ValueError(
+                f"{path}: tensor {name} is {tensor.dtype}, and that of the network {expected[name].dtype}: give "
+                "floating point numbers, which quantized and complex ones are not"
+            )
     dtypes = {tensor.dtype for name, tensor in found.items() if expected[name].is_floating_point()}
     if dtypes - {torch.float32}:
         kinds = sorted(str(dtype).removeprefix("torch.") for dtype in dtypes - {torch.float32})

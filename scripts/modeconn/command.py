@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import math
+import os
 import platform
 import re
 import sys
@@ -67,6 +69,13 @@ def parser() -> argparse.ArgumentParser:
     connect.add_argument("--points", type=_points, default=11, metavar="N", help="on each line (%(default)s)")
     connect.add_argument("--batch", type=_positive, default=128, metavar="N", help="images at once (%(default)s)")
     connect.add_argument("--curve", type=_count, default=0, metavar="EPOCHS", help="fit a Bézier curve too (0: none)")
+    connect.add_argument(
+        "--symmetry",
+        default="none",
+        choices=("none", "scale"),
+        help="what weights are matched up to besides permutations: scales of units before ReLU, and scales and signs "
+        "within attention (%(default)s)",
+    )
     connect.add_argument("--threads", type=_positive, metavar="N", help="to compute with (torch's own choice)")
     connect.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="(%(default)s)")
     return result
@@ -103,8 +112,9 @@ def _connect(arguments):
     states = [checkpoints.read(path) for path in arguments.checkpoints]
     # Before anything is read that takes long.
     for option in (arguments.network, arguments.data):
-        if own_code.is_named(option):
+        if own_code.is_named(option) or option.endswith(".py"):
             own_code.digest(option)
+    output = _folder(arguments.output)
 
     import torch
 
@@ -128,6 +138,7 @@ def _connect(arguments):
         b,
         points=arguments.points,
         curve_epochs=arguments.curve,
+        symmetry=arguments.symmetry,
         say=lambda line: print(_of_the_file(line), flush=True),
     )
 
@@ -137,8 +148,10 @@ def _connect(arguments):
         unpermuted=found.unpermuted and _of_the_file(found.unpermuted),
         signature=[(group.removeprefix("network."), values) for group, values in found.signature],
         pinned=[_of_the_file(line) for line in found.pinned],
+        symmetry=[_of_the_file(line) for line in found.symmetry],
     )
-    output = Path(arguments.output)
+    for line in found.symmetry:
+        print(line, flush=True)
     for name, state in (("aligned", found.aligned), ("merged", found.merged)):
         checkpoints.save(output / f"{name}.pt", {key.removeprefix("network."): value for key, value in state.items()})
     first, second = arguments.checkpoints
@@ -160,6 +173,16 @@ def _connect(arguments):
     print(f"{found.answer}; {output / 'report.html'}")
 
 
+def _folder(path):
+    """The folder that is written to. Raises ValueError, one line, where it cannot be."""
+    folder = Path(path)
+    while not folder.exists():  # the nearest that is there; what is missing is made once there is something to write
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ValueError(f"--output {path}: {folder} is no folder that can be written to: name another one")
+    return Path(path)
+
+
 def _of_the_file(text):
     """The text with modules by their names in the user's network, which is the module `network` of what is compared."""
     return re.sub(r"\bnetwork\.(?!py\b)(?=\w)", "", text)
@@ -179,6 +202,7 @@ def _numbers(found, facts):
         "lines": lines,
         "signature": signature,
         "pinned": found.pinned,
+        "symmetry": found.symmetry,
     }
 
 
@@ -202,6 +226,10 @@ def _dataset(arguments):
             print(f"note: {warning.message}", flush=True)
         metadata |= {"classes": arguments.classes or metadata["classes"]}
         dataset = datasets.Dataset.of(tensors, metadata, device)
+    if dataset.classes < 2:
+        raise ValueError(
+            f"{named}: all labels are the same, and networks tell classes apart: give at least two classes"
+        )
     count = min(arguments.test_images or len(dataset.test_labels), len(dataset.test_labels))
     chosen = datasets.mixed(dataset.test_labels, count)
     return replace(dataset, test_images=dataset.test_images[chosen], test_labels=dataset.test_labels[chosen])
@@ -230,6 +258,8 @@ def _network(arguments, dataset):
     for option, values in (("--mean", arguments.mean), ("--std", arguments.std)):
         if len(values) not in (1, channels):
             raise ValueError(f"{option} has {len(values)} numbers: the network takes {channels} channels")
+        if not all(map(math.isfinite, values)) or (option == "--std" and min(values) <= 0):
+            raise ValueError(f"{option} {' '.join(map(str, values))}: give finite numbers, and deviations above 0")
     mean, std = (values * channels if len(values) == 1 else values for values in (arguments.mean, arguments.std))
     wrapped = (connecting.OfFeatures if features else networks.Normalized)(network, mean, std)
     wrapped = wrapped.to(arguments.device)

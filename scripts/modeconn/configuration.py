@@ -499,6 +499,11 @@ def _check_moments(config, entry, where):
         stacked = entry["stacked"]
         if stacked != sorted(stacked) or not set(stacked) <= set(found):
             raise ValueError(f"config, {where}.stacked: {stacked} have to ascend, and be among the epochs, {found}")
+        for alignment in entry["alignments"] if stacked else []:
+            if config["alignments"].get(alignment, {}).get("symmetry", "none") != "none":
+                raise ValueError(
+                    f"config, {where}.stacked: {alignment} divides out the scales of one epoch: take symmetry none"
+                )
         if entry["levels"] and recipe["pruning"] is None:
             raise ValueError(f"config, {where}.levels: recipe {name} does not prune: give it pruning, or no levels")
     if entry["masks"] and not any(entry["levels"]):
@@ -549,6 +554,16 @@ def _check_names(config):
                 f"config, attacks.{name}.restarts: from the same start every attempt is the same: set random_start"
             )
     for name, alignment in config["alignments"].items():
+        if alignment.get("symmetry", "none") != "none" and alignment["frame"] != "first":
+            raise ValueError(
+                f"config, alignments.{name}.symmetry: frame {alignment['frame']} compares weights as they are: take "
+                "the frame first, or symmetry none"
+            )
+        if alignment.get("symmetry", "none") != "none" and alignment["kernel"] != "linear":
+            raise ValueError(
+                f"config, alignments.{name}.symmetry: signs are turned by the linear kernel, not by "
+                f"{alignment['kernel']}: take kernel linear, or symmetry none"
+            )
         if alignment.get("start", "none") != "none":
             where = f"alignments.{name}.start"
             _defined(config, "alignments", alignment["start"], where)

@@ -5,7 +5,7 @@ estimated anew at each point, as everywhere in this project.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from modeconn.datasets import Dataset
 from modeconn.functional import Functional
 from modeconn.matching import activation, weight
 from modeconn.networks import Normalized
-from modeconn.permutation import PermutationSpec, proof, verdict
+from modeconn.permutation import PermutationSpec, proof, scales, verdict
 from modeconn.randomness import generator
 
 State = Mapping[str, torch.Tensor]
@@ -30,6 +30,8 @@ LEAST_GAIN = 1e-3  # nats by which the line as they are has to have the lower ba
 LARGEST_CHANGE = 1e-3  # of B's largest logit by permuting it, in float32; a thousand times what rounding leaves
 CURVE = "Bézier curve"
 AS_THEY_ARE, BY_ACTIVATIONS, BY_WEIGHTS = "as they are", "matched by activations", "matched by weights"
+BY_SCALED_WEIGHTS = "matched by weights and scales"
+SYMMETRIES = ("none", "scale")
 
 
 class OfFeatures(Normalized):
@@ -69,7 +71,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class Profile:
-    """What a path is measured to be on the test images at t (T,): loss (nats), accuracy in [0, 1], length so far."""
+    """What a path is measured to be on the test images at T points.
+
+    t: (T,), from 0 to 1.
+    loss: (T,), mean cross-entropy, nats.
+    accuracy: (T,), in [0, 1].
+    length: (T,), of the path so far, in the units of the weights.
+
+    `quantities` has the barriers by all definitions, averages and extremes, name -> number; `error_barrier` and
+    `loss_barrier` are those above the straight interpolation between the ends.
+    """
 
     t: np.ndarray
     loss: np.ndarray
@@ -95,12 +106,23 @@ class Profile:
 class Connection:
     """What `connect` finds.
 
-    profiles: name -> along the line or curve of that name. best: the name of the line with the lowest loss barrier, a
-    matched one where LEAST_GAIN does not tell them apart, by which `aligned` and `merged` (its middle) are made.
-    accuracies: of networks alone, by name.
+    profiles: name -> along the line, or curve, of that name.
+    best: the name of the line with the lowest loss barrier, a matched one where LEAST_GAIN does not tell them apart, by
+        which `aligned` and `merged` are made.
+    answer: whether the two are connected, in one line.
+    accuracies: of the networks alone, "A", "B" and "merged", with statistics of their own.
+    aligned: the state dict of B, matched to A.
+    merged: that of the middle between A and `aligned`.
+    images: how many images were used, "train" and "test".
+    groups: how many groups of neurons can be permuted.
+    freedom: the share of the parameters that they move, in [0, 1].
+    channels: how many of the hidden ones can be permuted.
+    unpermuted: why no neuron could be permuted, where none could.
+    pinned: what was not permuted, and why, a line each.
     signature: (group, name of a line -> mean correlation of paired neurons on test images), in graph order.
-    channels: how many of the hidden ones could be permuted. unpermuted: why none could be, where none could. pinned:
-    what was not, and why, a line each.
+    change: of B's largest logit by permuting it, which is rounding.
+    restated: whether statistics of batch normalization were estimated anew.
+    symmetry: what was divided out besides permutations, and what not, and why, a line each; empty without it.
     """
 
     profiles: dict[str, Profile]
@@ -118,6 +140,7 @@ class Connection:
     signature: list[tuple[str, dict[str, float]]] = field(default_factory=list)
     change: float = 0.0
     restated: bool = False
+    symmetry: list[str] = field(default_factory=list)
 
 
 def dataset_of(
@@ -130,7 +153,10 @@ def dataset_of(
     """
     splits = []
     for name, (images, labels) in (("training", train), ("test", test)):
-        images, labels = (torch.as_tensor(values).detach().cpu() for values in (images, labels))
+        try:
+            images, labels = (torch.as_tensor(values).detach().cpu() for values in (images, labels))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{name} images and labels are no arrays of numbers: {error}") from None
         if images.ndim == 2:
             images = images[:, :, None, None]
         if images.ndim != 4 or not len(images) or not (images.is_floating_point() or images.dtype == torch.uint8):
@@ -234,18 +260,20 @@ def connect(
     *,
     points: int = 11,
     curve_epochs: int = 0,
+    symmetry: str = "none",
     say: Callable[[str], None] = lambda line: None,
 ) -> Connection:
     """Compare the networks a and b, state dicts of one architecture.
 
-    curve_epochs: of the curve that is fitted between a and the best match of b; 0 for none. say: told of progress.
+    curve_epochs: of the curve that is fitted between a and the best match of b; 0 for none. symmetry: of SYMMETRIES,
+    what weights are matched up to besides permutations, see `permutation.scales`. say: told of progress.
     Raises ValueError, one line, where both hold the same weights, or cannot be measured.
     """
     a, b = _on(setting, a), _on(setting, b)
     first, second = (setting.functional.pack(state)[0] for state in (a, b))
     if torch.equal(first, second):
         raise ValueError("both networks hold the same weights: there is no line between them")
-    spec, unpermuted = _proved(setting)
+    spec, unpermuted = _proved(setting, symmetry)
     say("measure the line as they are")
     profiles = {AS_THEY_ARE: profile(setting, a, b, points)}
     accuracies = {"A": accuracy(setting, a), "B": accuracy(setting, b)}
@@ -257,9 +285,10 @@ def connect(
         say("match activations and weights")
         correlations = _correlations(setting, spec, a, b, "alignment")
         found[BY_ACTIVATIONS] = activation.match_correlations(spec, correlations)
-        found[BY_WEIGHTS] = weight.match_weights(spec, a, b, setting.functional.shapes)
+        by_weights = BY_SCALED_WEIGHTS if spec.scales else BY_WEIGHTS
+        found[by_weights] = match_weights(spec, a, b, setting.functional.shapes)
         for name, order in found.items():
-            networks[name] = permutations.apply(spec, order, b)
+            networks[name] = moved(spec, order, b)
             change = max(change, _change(setting, b, networks[name]))
             say(f"measure the line {name}")
             profiles[name] = profile(setting, a, networks[name], points)
@@ -290,7 +319,28 @@ def connect(
         signature,
         change,
         setting.normalizes_batches,
+        _symmetry(spec, symmetry),
     )
+
+
+def match_weights(spec: PermutationSpec, a: State, b: State, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    """The permutation of b by weights; with the scales of `spec.scales`, if it has any, a `scales.Rescaled`."""
+    if not spec.scales:
+        return weight.match_weights(spec, a, b, names)
+    from modeconn.matching.scaled import match_scaled  # here, since few ask for it
+
+    return match_scaled(spec, a, b, names)
+
+
+def moved(spec: PermutationSpec, permutation: dict[str, torch.Tensor], state: State) -> dict[str, torch.Tensor]:
+    """The state dict permuted, and its channels multiplied where the permutation is a `scales.Rescaled`."""
+    permuted = permutations.apply(spec, permutation, state)
+    return scales.apply(spec, permutation.scales, permuted) if isinstance(permutation, scales.Rescaled) else permuted
+
+
+def _symmetry(spec, asked):
+    """What was divided out besides permutations, a line each."""
+    return scales.report(spec).splitlines() if spec and asked != "none" else []
 
 
 def judged(setting: Setting, line: Profile) -> str:
@@ -315,7 +365,8 @@ def _answer(setting, profiles, best, accuracies, reordered, unpermuted):
     if guessing:
         word = f"not judged: {' and '.join(guessing)} answer no better than always the most frequent class"
     elif reordered:
-        word = "connected: B is A with its neurons in another order"
+        also = " and other scales" if reordered == BY_SCALED_WEIGHTS else ""
+        word = f"connected: B is A with its neurons in another order{also}"
     elif (before := judged(setting, straight)) == "connected":
         word = "connected, as they are"
     elif best == AS_THEY_ARE:
@@ -345,13 +396,14 @@ def _most_frequent(labels):
     return share + 2 * math.sqrt(share * (1 - share) / len(labels))
 
 
-def _proved(setting) -> tuple[PermutationSpec | None, str | None]:
+def _proved(setting, symmetry) -> tuple[PermutationSpec | None, str | None]:
     """(the spec, proved, None), or (None, why nothing can be permuted)."""
     network, example = setting.functional.network, setting.dataset.example()
     try:
-        return proof.prove(network, permutations.discover(network, example), example, generator("verify"))[0], None
+        spec = proof.prove(network, permutations.discover(network, example), example, generator("verify"))[0]
     except ValueError as error:
         return None, str(error)
+    return (scales.discover(network, spec, example, generator("scales")) if symmetry == "scale" else spec), None
 
 
 def _on(setting, state):
@@ -432,7 +484,7 @@ def _change(setting, b, permuted):
             logits.append(setting.functional(vectors, buffers, images).double())
     change = ((logits[1] - logits[0]).abs().max() / logits[0].abs().max().clamp(min=1e-30)).item()
     if not change < LARGEST_CHANGE:
-        raise ValueError(f"permuting B changed its logits by {change:.1e} of the largest: please report this network")
+        raise ValueError(f"matching B changed its logits by {change:.1e} of the largest: please report this network")
     return change
 
 

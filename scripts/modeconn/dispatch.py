@@ -108,4 +108,6 @@ def modules(values):
         found.append("matching.frames")
     if alignment.get("attack"):
         found.append("matching.adversarial")
+    if alignment.get("symmetry", "none") != "none":
+        found.append("matching.scaled")
     return found

@@ -1,7 +1,16 @@
 """What the package offers to programs of one's own: `import modeconn`, `modeconn.match(...)`.
 
-Networks are a module, the architecture, and state dicts, the weights. Images are tensors (N, C, H, W) as the network
-takes them, floats, or uint8 pixels that become [0, 1]; labels are integers (N,). Nothing given is changed.
+A network is two things here: a module, `torch.nn.Module`, which is the architecture, and state dicts, which are the
+weights. The module's own weights are not used, and nothing that is given is changed. It takes images and returns
+logits (N, classes), and is taken in eval mode, whatever mode it is in.
+
+`State`: a state dict, name -> tensor, as `network.state_dict()` gives it, and as `network.load_state_dict` takes it.
+`Permutation`: the order of the neurons of each group, name of the group -> indices (n,), int64: neuron i of the result
+is neuron `indices[i]` of what was given.
+`Split`: (images, labels). Images are floats (N, C, H, W) as the network takes them, or uint8 pixels, which become
+[0, 1]; labels are integers (N,) from 0. Features are images (N, F, 1, 1) of a network that begins with `nn.Flatten`.
+
+A mistake in what is given is a ValueError of one line.
 """
 
 from collections.abc import Mapping
@@ -12,7 +21,7 @@ from torch import nn
 from modeconn import connecting
 from modeconn import permutation as permutations
 from modeconn.connecting import Connection, Profile, Setting, dataset_of
-from modeconn.permutation import PermutationSpec
+from modeconn.permutation import PermutationSpec, scales
 from modeconn.permutation.proof import Proof
 from modeconn.randomness import generator
 
@@ -23,99 +32,185 @@ Split = tuple[torch.Tensor, torch.Tensor]
 __all__ = ["Curve", "apply", "barrier", "connect", "discover", "match", "merge", "verify"]
 
 
-def discover(network: nn.Module, images: torch.Tensor) -> PermutationSpec:
-    """Which neurons of a network can be permuted, found by tracing it with torch.fx.
+def discover(network: nn.Module, images: torch.Tensor, symmetry: str = "none") -> PermutationSpec:
+    """Find which neurons of a network can be permuted, by tracing it with torch.fx.
 
-    images: two or more, of which only the shape counts. `pinned` of what is returned says what cannot move, and why.
-    Raises ValueError where the network cannot be traced.
+    images: a batch of two or more, of which only the shape counts.
+    symmetry: "none", or "scale": find also which neurons can be multiplied by factors, positive ones where ReLU lies
+        between their layers, any where all is linear, as within attention; `scales` of what is returned has them, and
+        `unscaled` the others, with the reason. It goes beyond permutation.
+
+    Returns the spec, which the other functions take. Its `groups` are name -> number of neurons; its `pinned` says what
+    cannot be permuted, and why.
+    Raises ValueError where the network cannot be traced, does not run on the images, or returns anything but logits.
     """
-    return permutations.discover(network, images)
+    _check_symmetry(symmetry)
+    spec = permutations.discover(network, images)
+    return scales.discover(network, spec, images, generator("scales")) if symmetry == "scale" else spec
 
 
 def verify(network: nn.Module, spec: PermutationSpec, images: torch.Tensor) -> Proof:
-    """Prove that the permutations of a spec leave what the network computes unchanged (`permutation.proof.verify`).
+    """Prove that a spec's permutations, and its scales, leave what the network computes unchanged.
 
-    Raises ValueError with the groups for which that does not hold, or cannot be shown.
+    On a copy with weights drawn anew, in float64, where permuting changes an output by 1e-15 of its largest value or by
+    much more. Of each group is shown also that the proof could have failed: with only its written axes permuted an
+    output changes.
+
+    images: a batch, of which only the shape counts.
+
+    Returns the changes that were measured.
+    Raises ValueError with the groups for which it does not hold, or cannot be shown.
     """
-    return permutations.verify(network, spec, images, generator("verify"))
+    proof = permutations.verify(network, spec, images, generator("verify"))
+    scales.verify(network, spec, images, generator("scales"))
+    return proof
 
 
 def match(
     network: nn.Module, spec: PermutationSpec, a: State, b: State, images: torch.Tensor | None = None
 ) -> Permutation:
-    """The permutation of b that brings its neurons to those of a: group -> indices.
+    """Find the permutation of b that brings its neurons to those of a, for `apply`.
 
-    With images by activations (Tatro et al. 2020), without by weights (Git Re-Basin, Ainsworth et al. 2023).
-    Raises ValueError where the state dicts are not of the network.
+    a, b: the two networks, of which b is to be permuted.
+    images: (N, C, H, W) to match by activations on: the correlations of paired neurons are made large (Tatro et al.
+        2020, Algorithm 1). Without images weights are matched: the inner product of both networks' weights is made
+        large, by coordinate descent (Git Re-Basin, Ainsworth et al. 2023, Algorithm 1), which ends in a local optimum.
+
+    With a spec that has scales, weights are compared with these divided out, and what is returned is a `Rescaled`, by
+    which `apply` brings b to the scales of a, too. Activations are matched by permutations alone.
+    Raises ValueError where the state dicts are not of the network, or not finite.
     """
-    from modeconn.matching import activation, weight
+    from modeconn.matching import activation
 
     if images is None:
-        return weight.match_weights(spec, a, b, [name for name, _ in network.named_parameters()])
-    correlations = activation.correlate(network, spec, a, b, activation.batches_of(images))
+        return connecting.match_weights(spec, a, b, [name for name, _ in network.named_parameters()])
+    correlations = activation.correlate(network, spec, a, b, activation.batches_of(_images(images)))
     return activation.match_correlations(spec, correlations)
 
 
 def apply(spec: PermutationSpec, permutation: Permutation, state: State) -> dict[str, torch.Tensor]:
-    """The state dict with its neurons in another order: the same function (`permutation.apply`)."""
-    return permutations.apply(spec, permutation, state)
+    """Put the neurons of a network into another order: another state dict of the same function.
+
+    permutation: of `match`, or of one's own: a permutation for each group of the spec.
+
+    Raises ValueError, with the group and the tensor, where the permutation or the state dict is not of the spec.
+    """
+    return connecting.moved(spec, permutation, state)
 
 
 class Curve:
     """The straight line between two networks, or a Bézier curve that `fit` bends to low loss.
 
-    images, labels: on which a curve is fitted, and statistics of batch normalization are estimated.
+    a, b: the ends, at t = 0 and t = 1.
+    images, labels: on which the curve is fitted, and statistics of batch normalization are estimated at every point.
+
+    Raises ValueError where images and labels are not as described above.
     """
 
     def __init__(self, network: nn.Module, a: State, b: State, images: torch.Tensor, labels: torch.Tensor):
         self._ends = a, b
         self._network, self._train = network, (images, labels)
-        self._setting = Setting.of(network, dataset_of((images, labels), (images, labels)))
+        self._setting = _setting(network, self._train, self._train)
         self.bends: torch.Tensor | None = None
 
     def fit(self, epochs: int) -> "Curve":
-        """Train the curve's bend, in place (Garipov et al. 2018), and return the curve."""
+        """Train the curve's bend, in place, and return the curve (Garipov et al. 2018; Tatro et al. 2020).
+
+        epochs: passes over the images, by SGD with a learning rate of 0.01.
+
+        Raises an error where the loss is not finite.
+        """
         self.bends = connecting.fit_bends(self._setting, *self._ends, epochs)
         return self
 
     def at(self, t: float) -> dict[str, torch.Tensor]:
-        """The state dict of the network at t in [0, 1]."""
+        """Give the state dict of the network at one point, with its statistics of batch normalization estimated.
+
+        t: in [0, 1].
+        """
         return connecting.at(self._setting, *self._ends, t, self.bends)
 
     def profile(self, images: torch.Tensor, labels: torch.Tensor, points: int = 11) -> Profile:
-        """Loss and accuracy along the curve on these images."""
-        setting = Setting.of(self._network, dataset_of(self._train, (images, labels)))
-        return connecting.profile(setting, *self._ends, points, self.bends)
+        """Measure loss and accuracy along the curve.
+
+        images, labels: to measure on.
+        points: at so many equal steps of t, the ends included.
+        """
+        return connecting.profile(
+            _setting(self._network, self._train, (images, labels)), *self._ends, points, self.bends
+        )
 
 
 def barrier(network: nn.Module, a: State, b: State, train: Split, test: Split, points: int = 11) -> dict[str, float]:
-    """Barriers of loss and error on the straight line from a to b by all definitions, with averages and extremes.
+    """Measure the barriers of loss (nats) and error (in [0, 1]) on the straight line from a to b.
 
-    train: (images, labels) by which statistics of batch normalization are estimated at each point. test: on which is
-    measured. Names as of `barriers.path_quantities`: "error_barrier_linear" is that of Entezari et al. 2021.
+    train: by which statistics of batch normalization are estimated at each point, at the ends too.
+    test: on which is measured.
+    points: at so many equal steps of t, the ends included.
+
+    Returns name -> number. "loss_barrier_linear" and "error_barrier_linear" are the largest rise above the straight
+    interpolation between the ends (Entezari et al. 2022), "..._max_endpoint" above the worse end, "..._mean_endpoint"
+    above their mean; besides them averages and extremes, "minimum_accuracy" say.
+    Raises ValueError where images, labels or state dicts are not of the network.
     """
-    return connecting.profile(Setting.of(network, dataset_of(train, test)), a, b, points).quantities
+    return connecting.profile(_setting(network, train, test), a, b, points).quantities
 
 
 def merge(
     network: nn.Module, a: State, b: State, images: torch.Tensor | None = None, t: float = 0.5
 ) -> dict[str, torch.Tensor]:
-    """The state dict of the network at t between a and b; b should have been matched to a.
+    """Average two networks: the state dict at t on the straight line from a to b, which should have been matched to a.
 
-    images: by which statistics of batch normalization are estimated. Raises ValueError where the network has such
-    statistics, and there are none.
+    images: by which statistics of batch normalization are estimated; needed where the network has any.
+    t: in [0, 1]; the middle where it is left out.
+
+    Raises ValueError where the network has such statistics and there are no images.
     """
     if images is None:
         if connecting.statistics_of(network):
             raise ValueError("the network normalizes batches, and the merged one needs statistics: give images")
         images = torch.zeros(2, 1, 1, 1)
-    labels = torch.zeros(len(images), dtype=torch.int64)
-    return connecting.at(Setting.of(network, dataset_of((images, labels), (images, labels))), a, b, t)
+    split = images, torch.zeros(len(images), dtype=torch.int64)
+    return connecting.at(_setting(network, split, split), a, b, t)
 
 
-def connect(network: nn.Module, a: State, b: State, train: Split, test: Split, points: int = 11) -> Connection:
-    """Whether a and b are connected: barriers as they are and matched, signature, the aligned and the merged network.
+def connect(
+    network: nn.Module, a: State, b: State, train: Split, test: Split, points: int = 11, symmetry: str = "none"
+) -> Connection:
+    """Answer whether two networks are connected by a line of low loss, as they are or with b matched to a.
 
-    train: (images, labels) that activations are matched on. test: on which is measured.
+    All of the above in one: what can be permuted is found and proved, b is matched by activations and by weights, and
+    the lines are measured. It is what the command `modeconn connect` runs.
+
+    train: on which activations are matched, and statistics of batch normalization estimated; of more than 1,000 images
+        some of each class.
+    test: on which is measured.
+    points: on each line, the ends included.
+    symmetry: "none", or "scale", as of `discover`: weights are matched up to scales, too.
+
+    Raises ValueError where a and b are equal, or anything given is not of the network. A network that cannot be traced
+    is measured as it is, and `unpermuted` says why.
     """
-    return connecting.connect(Setting.of(network, dataset_of(train, test)), a, b, points=points)
+    _check_symmetry(symmetry)
+    return connecting.connect(_setting(network, train, test), a, b, points=points, symmetry=symmetry)
+
+
+def _setting(network, train, test):
+    for images, _ in (train, test):
+        _images(images)
+    return Setting.of(network, dataset_of(train, test))
+
+
+def _images(images):
+    """The images. Raises ValueError where they are none."""
+    if images.ndim != 4:
+        raise ValueError(
+            f"images are of shape {tuple(images.shape)}: give (N, C, H, W), and features as (N, F, 1, 1) to a network "
+            "that begins with nn.Flatten"
+        )
+    return images
+
+
+def _check_symmetry(symmetry):
+    if symmetry not in connecting.SYMMETRIES:
+        raise ValueError(f"symmetry {symmetry!r} is unknown: expected {', '.join(connecting.SYMMETRIES)}")

@@ -81,8 +81,20 @@ def _permuted(found):
     pinned = "".join(f"<li>{_text(line)}</li>" for line in found.pinned) or "<li>nothing</li>"
     return (
         f"<p>{found.groups} groups of neurons, {found.channels}, with {found.freedom:.1%} of the parameters; "
-        f"permuting B changes its logits by {found.change:.0e} of the largest, which is rounding. Only permutations "
-        f"were used, no scales or signs. Not permuted, and why:</p><ul>{pinned}</ul>"
+        f"permuting B changes its logits by {found.change:.0e} of the largest, which is rounding. Not permuted, and "
+        f"why:</p><ul>{pinned}</ul>"
+        f"{_symmetry(found.symmetry)}"
+    )
+
+
+def _symmetry(lines):
+    if not lines:
+        return "<p>Only permutations were used, no scales or signs.</p>"
+    used, *kept = lines
+    listed = "".join(f"<li>{_text(line.strip())}</li>" for line in kept)
+    return (
+        f"<p>More symmetry than permutation was used where weights are matched: {_text(used)}, and B got those of A."
+        f"</p><ul>{listed}</ul>"
     )
 
 

@@ -440,6 +440,7 @@ def test_defaults_are_filled_in_at_every_depth():
             "order": "random",
             "restarts": 1,
             "frame": "first",
+            "symmetry": "none",
         },
     }
     assert config["curves"]["linear"] == {"kind": "linear"}

@@ -35,6 +35,12 @@ def data():
 def wide():
     return torch.rand(4, 3, 6, 6), torch.arange(4) % 2, torch.rand(4, 3, 6, 6), torch.arange(4) % 2
 
+def same():
+    return torch.rand(4, 1, 6, 6), torch.zeros(4).long(), torch.rand(4, 1, 6, 6), torch.zeros(4).long()
+
+def words():
+    return ["a"], ["b"], ["c"], ["d"]
+
 def many():
     return torch.rand(4, 1, 6, 6), torch.arange(4), torch.rand(4, 1, 6, 6), torch.arange(4)
 """
@@ -236,7 +242,7 @@ class Executed:
     ("content", "words"),
     [
         (lambda: {"state_dict": drawn(1).state_dict(), "x": Executed()}, "nothing of a checkpoint is executed"),
-        (lambda: drawn(1), "nothing of a checkpoint is executed"),
+        (lambda: drawn(1), r"more than tensors, torch\.nn\.modules\.container\.Sequential, and nothing of a"),
         (lambda: {"epoch": 3}, "holds no state dict, but epoch"),
         (lambda: [1, 2], "holds no state dict, but list"),
     ],
@@ -257,6 +263,8 @@ def test_nothing_of_a_checkpoint_is_executed(content, words, tmp_path):
             r"4.weight has shape \(5, 96\), and that of the network \(2, 96\)",
         ),
         (lambda s: s["0.weight"].fill_(float("nan")), "diverged"),
+        (lambda s: s.update({"0.weight": s["0.weight"].to(torch.int8)}), r"0\.weight is torch\.int8"),
+        (lambda s: s.update({"0.weight": s["0.weight"].to(torch.complex64)}), r"0\.weight is torch\.complex64"),
     ],
 )
 def test_a_checkpoint_of_another_network_is_refused(change, words):
@@ -325,7 +333,7 @@ def test_the_command_answers_on_a_page_and_in_a_line(given, capsys):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("own.py:build", "own.py:missing", "own.py defines no missing: it defines build, data, many, nn"),
+        ("own.py:build", "own.py:missing", "own.py defines no missing: it defines build, data, many, nn, same"),
         ("own.py:build", "other.py:build", "other.py is no file"),
         ("own.py:build", "resnet19", "there is no model 'resnet19': did you mean"),
         ("own.py:data", "own.py:build", "build asks for classes, and it is called without arguments"),
@@ -334,11 +342,19 @@ def test_the_command_answers_on_a_page_and_in_a_line(given, capsys):
         ("own.py:data", "nowhere", "folder nowhere/train does not exist"),
         ("b.safetensors", "a.pt", "both networks hold the same weights"),
         ("b.safetensors", "c.pt", "c.pt is no file"),
+        ("own.py:build", "own.py", "own.py names no function in a file"),
+        ("own.py:data", "own.py", "own.py names no function in a file"),
+        ("own.py:data", "own.py:same", "own.py:same: all labels are the same"),
+        ("own.py:data", "own.py:words", "training images and labels are no arrays of numbers"),
+        ("3", "3 --std 0", r"--std 0\.0: give finite numbers, and deviations above 0"),
+        ("3", "3 --mean nan", "--mean nan: give finite numbers"),
+        ("3", "3 --output own.py", r"--output own\.py: own\.py is no folder that can be written to"),
+        ("3", "3 --output own.py/in", r"--output own\.py/in: own\.py is no folder"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_written(given, old, new, words):
     with pytest.raises(SystemExit, match=words) as raised:
-        command.main([new if word == old else word for word in given])
+        command.main([part for word in given for part in (new.split() if word == old else [word])])
     assert "\n" not in str(raised.value) and not Path("connected").exists()
 
 

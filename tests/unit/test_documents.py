@@ -13,7 +13,9 @@ from modeconn.permutation.spec import draw
 
 PROJECT = Path(__file__).parents[2]
 PAGES = sorted(path for path in PROJECT.glob("*.md")) + sorted(
-    path for folder in ("config", "envs", "results", "tests", "workflow") for path in (PROJECT / folder).glob("*.md")
+    path
+    for folder in ("config", "envs", "results", "scripts", "tests", "workflow")
+    for path in (PROJECT / folder).glob("*.md")
 )
 LONG = 60  # lines, about two screens
 

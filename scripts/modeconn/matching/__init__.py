@@ -15,6 +15,7 @@ from scipy.optimize import linear_sum_assignment
 
 from modeconn import permutation
 from modeconn.dispatch import MATCHING
+from modeconn.randomness import generator
 
 
 def method_of(name: str) -> Callable:
@@ -22,6 +23,20 @@ def method_of(name: str) -> Callable:
     if name not in MATCHING:
         raise ValueError(f"alignment method {name!r} is unknown to align, which knows {', '.join(MATCHING)}")
     return import_module(f"modeconn.matching.{MATCHING[name]}").match
+
+
+def symmetric(network, spec, example, alignment):
+    """The spec with what an alignment's `symmetry` lets networks differ by besides permutations, which is printed.
+
+    example: images (N, C, H, W), of which only the shape counts.
+    """
+    if alignment.get("symmetry", "none") == "none":
+        return spec
+    from modeconn.permutation import scales  # here, so that its source decides only the jobs of such alignments
+
+    spec = scales.discover(network, spec, example, generator("scales"))
+    print(f"symmetry: {scales.report(spec)}", flush=True)
+    return spec
 
 
 def assign_blocks(similarity, members):

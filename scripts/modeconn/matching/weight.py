@@ -138,19 +138,25 @@ def stack(checkpoints: Sequence[Mapping[str, torch.Tensor]], names: Iterable[str
 def match(population, a, b, spec, alignment, further=()):
     """Match member b of a population to member a, by its parameters or some of them; see `match_weights`.
 
+    Where the alignment has a `symmetry`, see `scaled.match_scaled`; it takes a single moment and the linear kernel.
     further: the population at further moments, all of which are matched at once by a `stack` of them.
     """
     names = without(population.functional.shapes, alignment.get("leave_out", []))
+    seed, restarts, order = alignment["seed"], alignment.get("restarts", 1), alignment.get("order", "random")
+    if alignment.get("symmetry", "none") != "none":
+        from modeconn.matching.scaled import match_scaled  # here, so that its source decides only such jobs
+
+        return match_scaled(spec, population.members[a], population.members[b], names, seed, restarts, order=order)
     moments = [population, *further]
     tensors_a, tensors_b = ([moment.members[member] for moment in moments] for member in (a, b))
     return match_weights(
         spec,
         *(stack(states, names) if further else states[0] for states in (tensors_a, tensors_b)),
         names,
-        alignment["seed"],
-        alignment.get("restarts", 1),
+        seed,
+        restarts,
         kernel=alignment.get("kernel", "linear"),
-        order=alignment.get("order", "random"),
+        order=order,
     )
 
 

@@ -73,7 +73,7 @@ def _measure(network, spec, example, generator):
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         twin = forward.copied(network).to("cpu", torch.float64)
-        images = _images(example)
+        images = images_like(example)
         _try(twin, images[:2])
         modules = [twin, *graphs_of(twin)[1:]]
         buffers = dict(twin.named_buffers())
@@ -94,7 +94,7 @@ def _measure(network, spec, example, generator):
             return torch.stack([(new - old).abs().max() / old.abs().max() for new, old in pairs]).max().item()
 
         for _ in range(DRAWS):
-            _redraw(twin, images)
+            redraw(twin, images)
             unmoved = outputs(modules, tensors)
             if not images.is_floating_point() or distance(outputs(modules, tensors, images * (1 + 1e-15))) < ROUNDING:
                 break
@@ -135,7 +135,7 @@ def _try(network, images):
         ) from error
 
 
-def _images(example):
+def images_like(example):
     """A batch of inputs to draw statistics from, of the example's shape: at least 8, float64, or integers."""
     shape = (max(8, len(example)), *example.shape[1:])
     if not example.is_floating_point():
@@ -165,7 +165,7 @@ def _cycle(size):
     return torch.empty_like(order).scatter_(0, order, order.roll(1))
 
 
-def _redraw(network, images):
+def redraw(network, images):
     """Draw parameters and statistics with which every group matters to the outputs.
 
     As initialized or trained, a signal may die on its way, and zero biases, equal norm weights or a zero layer would

@@ -64,6 +64,8 @@ class PermutationSpec:
     why. Inputs and logits of the network, which have an order of their own, are not named.
     `channels` has how many hidden channels layers write for each group, and each of these layers; for a weight that no
     rule knows its outputs are taken.
+    `scales` holds the groups whose channels may be multiplied too, where `permutation.scales` was asked for them, ->
+    by "scales" or by "scales and signs"; `unscaled` the other groups -> why not.
     """
 
     groups: dict[str, int]
@@ -73,6 +75,8 @@ class PermutationSpec:
     pinned: dict[str, str] = field(default_factory=dict)
     blocks: dict[str, str] = field(default_factory=dict)
     channels: dict[str, int] = field(default_factory=dict)
+    scales: dict[str, str] = field(default_factory=dict)
+    unscaled: dict[str, str] = field(default_factory=dict)
 
 
 def apply(spec, permutation, tensors):
@@ -267,4 +271,6 @@ def pin(spec, groups, reason):
         pinned=spec.pinned | dict.fromkeys((group for group in spec.groups if group in groups), reason),
         blocks={group: blocks for group, blocks in spec.blocks.items() if group not in groups},
         channels=spec.channels,
+        scales={group: kind for group, kind in spec.scales.items() if group not in groups},
+        unscaled={group: why for group, why in spec.unscaled.items() if group not in groups},
     )
