@@ -24,7 +24,7 @@ LIBRARIES = (
     *("jsonschema", "psutil", "snakemake.cli", "snakemake.workflow", "snakemake.executors.local"),
 )
 # Starts of the names of variables that are read early, and one that is not: text is UTF-8 here anyway.
-EARLY = ("PYTHON", "LD_", "CUDA_", "OMP_", "GOMP_", "KMP_", "MKL_", "ONEDNN_", "DNNL_", "ATEN_", "TORCH_", "PYTORCH_")
+EARLY = ("PYTHON", "LD_", "OMP_", "GOMP_", "KMP_", "MKL_", "ONEDNN_", "DNNL_", "ATEN_", "TORCH_", "PYTORCH_")
 LATE = ("PYTHONUTF8",)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # The variable that tells all processes of a test run where the program is.

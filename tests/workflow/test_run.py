@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
+import preloaded
 from modeconn import configuration, plan
 from workflow.checkout import FIGURES, PROJECT, TINY, Checkout
 from workflow.edits import ALL
@@ -236,7 +237,7 @@ def test_a_block_of_seeds_is_one_job(tmp_path):
 
 
 def test_where_the_time_of_a_run_went(finished):
-    command = [sys.executable, str(PROJECT / "tests/benchmarks/account.py"), str(finished.path)]
+    command = [preloaded.python(), str(PROJECT / "tests/benchmarks/account.py"), str(finished.path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     shares = [int(share) for share in re.findall(r"(\d+)%", done.stdout)]
