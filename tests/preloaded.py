@@ -26,6 +26,8 @@ LIBRARIES = (
 # Starts of the names of variables that are read early, and one that is not: text is UTF-8 here anyway.
 EARLY = ("PYTHON", "LD_", "OMP_", "GOMP_", "KMP_", "MKL_", "ONEDNN_", "DNNL_", "ATEN_", "TORCH_", "PYTORCH_")
 LATE = ("PYTHONUTF8",)
+# As Snakemake sets them for a job of one thread, and as the server has them. Programs set the threads of torch anew.
+THREADS = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")}
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # The variable that tells all processes of a test run where the program is.
 PLACE = "PRELOADED_PYTHON"
@@ -55,6 +57,7 @@ def start(folder):
         [sys.executable, __file__, "serve", str(listener.fileno()), program],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
+        env=os.environ | THREADS,
         pass_fds=[listener.fileno()],
         start_new_session=True,
     )
@@ -69,9 +72,9 @@ def start(folder):
 
 
 def _early():
-    """The variables that are read early, in hexadecimal digits."""
+    """The variables that are read early, but those of one thread, in hexadecimal digits."""
     found = {name: value for name, value in os.environ.items() if name.startswith(EARLY) and name not in LATE}
-    return marshal.dumps(sorted(found.items())).hex()
+    return marshal.dumps(sorted(found.items() - THREADS.items())).hex()
 
 
 def call(address, real, early, *arguments):

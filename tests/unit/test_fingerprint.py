@@ -19,7 +19,6 @@ SCRIPTS = Path(fingerprint.__file__).resolve().parents[1]
 # A source with what has differed between versions of Python: generics, f-strings, defaults, empty fields.
 SAMPLE = '''"""Docstring."""
 import modeconn.identity
-import preloaded
 
 def f(a, /, b=1, *c, d: int = 2, **e) -> str:
     """Docstring."""

@@ -37,7 +37,9 @@ def test_a_program_gets_what_it_is_given(both):
 
 
 def test_libraries_are_there_before_it_starts(both):
-    real, ours = both("import sys; print('torch' in sys.modules, 'modeconn' in sys.modules)")
+    """Also in the environment that Snakemake gives a job of one thread."""
+    program = "import sys; print('torch' in sys.modules, 'modeconn' in sys.modules)"
+    real, ours = both(program, env=os.environ | preloaded.THREADS)
     assert (real.stdout, ours.stdout) == ("False False\n", "True False\n")
 
 
@@ -63,7 +65,7 @@ def test_signals_reach_the_program(tmp_path):
     assert process.returncode == 7
 
 
-@pytest.mark.parametrize("variable", [{"PYTHONPATH": "there"}, {"MKL_CBWR": "COMPATIBLE"}])
+@pytest.mark.parametrize("variable", [{"PYTHONPATH": "there"}, {"MKL_CBWR": "COMPATIBLE"}, {"OMP_NUM_THREADS": "2"}])
 def test_what_is_read_early_gets_a_process_of_its_own(both, variable):
     _, ours = both("import sys; print('torch' in sys.modules)", env=os.environ | variable)
     assert ours.stdout == "False\n"
