@@ -2,13 +2,24 @@
 
 import dataclasses
 import gc
+import os
+import tempfile
 from contextlib import contextmanager
 
 import pytest
 import torch
 
+import preloaded
 from modeconn import artifacts, networks
 from modeconn.datasets import Dataset
+
+
+def pytest_configure(config):
+    """The first process of a test run starts a Python for the programs of all."""
+    if preloaded.PLACE not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="modeconn-")
+        config.add_cleanup(folder.cleanup)
+        config.add_cleanup(preloaded.start(folder.name))
 
 
 @pytest.fixture(scope="session", autouse=True)

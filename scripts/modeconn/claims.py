@@ -25,7 +25,7 @@ import textwrap
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from modeconn import tables
 from modeconn.barriers import QUANTITIES
@@ -243,8 +243,8 @@ def compare(published, summary):
     error = rows["std_published"] * np.sqrt(1 / rows["n_published"] + 1 / rows["n"])
     freedom = (rows["n_published"] - 1).clip(lower=1)
     away = (rows["mean"] - rows["mean_published"]).abs()
-    inside = stats.t.ppf((1 + LEVEL) / 2, freedom) * error
-    together = stats.t.ppf(1 - (1 - LEVEL) / 2 / max(int((known & ~equal).sum()), 1), freedom) * error
+    inside = stdtrit(freedom, (1 + LEVEL) / 2) * error
+    together = stdtrit(freedom, 1 - (1 - LEVEL) / 2 / max(int((known & ~equal).sum()), 1)) * error
     comparison = np.select(
         [rows["mean"].isna(), equal, ~known, away <= inside, away <= together],
         ["not run", "equal", "no interval", "inside", "outside"],

@@ -59,8 +59,8 @@ LEAST_NU = 1e-6  # of a proximal term; what is below overflows
 def _set_defaults(validator, properties, instance, schema):
     if isinstance(instance, dict):
         for key, subschema in properties.items():
-            if "default" in subschema:
-                instance.setdefault(key, yaml.safe_load(yaml.safe_dump(subschema["default"])))
+            if "default" in subschema and key not in instance:
+                instance[key] = copy.deepcopy(subschema["default"])
     yield from Draft202012Validator.VALIDATORS["properties"](validator, properties, instance, schema)
 
 
@@ -171,7 +171,7 @@ def read(path):
 
 def schema():
     """The schema of configs, as a dict."""
-    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    return yaml.load(SCHEMA.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def complete(config, schema):

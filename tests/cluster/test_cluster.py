@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ SUBMISSIONS = {
 def submitted(slurm, options, tmp_path_factory):
     """A checkout in which the small config has run through SLURM, from the data to the report."""
     checkout = Checkout(tmp_path_factory.mktemp("submitted") / "project", SMALL)
-    checkout.run(*options)
+    checkout.run(*options, python=sys.executable)  # a job's processes are SLURM's
     return checkout
 
 

@@ -3,13 +3,13 @@
 import itertools
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
 
+import preloaded
 from modeconn.studies import STUDIES
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -397,5 +397,5 @@ def write(folder):
 
 def run(program, *arguments):
     """Run scripts/<program>.py as a user would."""
-    command = [sys.executable, SCRIPTS / f"{program}.py", *arguments]
+    command = [preloaded.python(), SCRIPTS / f"{program}.py", *arguments]
     return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)

@@ -2,13 +2,13 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from test_programs import run_program
 
+import preloaded
 from modeconn import artifacts, classification, datasets, dispatch, permutation, tables
 from modeconn.fingerprint import fingerprint
 from modeconn.functional import Functional
@@ -121,6 +121,6 @@ def test_the_fingerprint_of_an_alignment_under_attack_names_all_that_it_loads(ti
         f"--job={json.dumps(values)}",
     ]
     words.append(f"--output={tmp_path / 'permutation'}")
-    process = subprocess.run([sys.executable, SCRIPTS / "align.py", *words], capture_output=True, text=True)
+    process = subprocess.run([preloaded.python(), SCRIPTS / "align.py", *words], capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
     assert (tmp_path / "permutation").exists()

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from test_programs import SCRIPTS, arguments_of, run_program
 
 import estimate_cost
+import preloaded
 import select_network
 from modeconn import artifacts, attacks, autoattack, classification, dispatch, manifests, networks, resume, tables
 from modeconn.ensembles import Ensemble
@@ -233,7 +234,7 @@ def test_the_fingerprint_names_all_that_is_loaded(made, tmp_path):
     code = fingerprint("select_network", dispatch.modules(job))
     assert "attacks:" in code and "autoattack:" not in code
     outputs = {"output": tmp_path / "best.csv", "checkpoint": tmp_path / "best.safetensors"}
-    command = [sys.executable, SCRIPTS / "select_network.py", *arguments_of(job, code=code, **files, **outputs)]
+    command = [preloaded.python(), SCRIPTS / "select_network.py", *arguments_of(job, code=code, **files, **outputs)]
     subprocess.run(command, check=True)
     assert outputs["checkpoint"].exists()
 

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from synthetic_tables import SCRIPTS, run
 
 import estimate_cost
-from modeconn import configuration
+from modeconn import configuration, dispatch
 from modeconn.plan import Plan
 
 DATASET = {"source": "cifar10", "train_images": 1000, "hold_out": 100, "test_images": 300, "alignment_fraction": 0.2}
@@ -205,3 +205,8 @@ def test_hours_are_passes_by_the_measured_speed(tmp_path, monkeypatch):
     lines = run("estimate_cost", "--config", "costs.yaml").stdout.splitlines()
     row = next(line.split() for line in lines if "tinyten" in line)
     assert row == ["tinyten", "cifar10", "2", "1.1", "60", "5.0", "cpu"]
+
+
+def test_the_number_of_images_of_each_source_is_known():
+    counted = {"image_folder", "npz", *configuration.POINTS}  # where they stand, or by the config
+    assert dispatch.SOURCES.keys() == estimate_cost.TOTALS.keys() | estimate_cost.SIZES.keys() | counted

@@ -1,5 +1,6 @@
 """The figure programs: equal bytes, equal axes, honest lines, clear errors, and no torch."""
 
+import json
 import os
 import subprocess
 import sys
@@ -86,22 +87,42 @@ def heavy(axes):
     return [line for line in axes.get_lines() if line.get_linewidth() > 1]
 
 
-@pytest.mark.parametrize("figure", registry.FIGURES)
-def test_two_processes_write_the_same_bytes_and_never_load_torch(figure, study, tmp_path):
-    drawn_from = [study[table] for table in registry.FIGURES[figure].tables]
-    watch = "import runpy, sys; runpy.run_path(sys.argv[0], run_name='__main__'); assert 'torch' not in sys.modules"
-    written = []
-    for attempt in ("1", "2"):
-        svg, pdf = tmp_path / f"{attempt}.svg", tmp_path / f"{attempt}.pdf"
-        options = ["--figure", figure, "--tables", *drawn_from, *OPTIONS[figure], "--svg", svg, "--pdf", pdf]
-        script = f"import sys; sys.argv = sys.argv[1:]; sys.path.insert(0, {str(SCRIPTS)!r}); {watch}"
-        command = [sys.executable, "-c", script, SCRIPTS / "draw.py", *options]
+# Draws figures, one after another: the arguments of draw.py for each, as JSON.
+DRAW = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import draw
+for sys.argv in json.loads(sys.argv[2]):
+    draw.main()
+assert "torch" not in sys.modules
+"""
+
+
+@pytest.fixture(scope="module")
+def drawn(study, tmp_path_factory):
+    """Two folders of all figures: of two processes, one in the order of the registry and one in the opposite one."""
+    folders = []
+    for attempt, order in (("1", list(registry.FIGURES)), ("2", list(reversed(registry.FIGURES)))):
+        folder = tmp_path_factory.mktemp("drawn")
+        jobs = []
+        for figure in order:
+            tables = [study[table] for table in registry.FIGURES[figure].tables]
+            files = ["--svg", folder / f"{figure}.svg", "--pdf", folder / f"{figure}.pdf"]
+            jobs.append(["draw.py", "--figure", figure, "--tables", *tables, *OPTIONS[figure], *files])
+        command = [sys.executable, "-c", DRAW, str(SCRIPTS), json.dumps(jobs, default=str)]
         environment = os.environ | {"PYTHONHASHSEED": attempt, "SOURCE_DATE_EPOCH": attempt}
-        subprocess.run([str(part) for part in command], check=True, env=environment)
-        written.append((svg.read_bytes(), pdf.read_bytes()))
-    assert written[0] == written[1]
-    assert b"<dc:date>" not in written[0][0]
-    assert b"CreationDate" not in written[0][1]
+        subprocess.run(command, check=True, env=environment)
+        folders.append(folder)
+    return folders
+
+
+@pytest.mark.parametrize("figure", registry.FIGURES)
+def test_two_processes_write_the_same_bytes_and_never_load_torch(figure, drawn):
+    first, second = ([folder / f"{figure}.{kind}" for kind in ("svg", "pdf")] for folder in drawn)
+    svg, pdf = (path.read_bytes() for path in first)
+    assert [svg, pdf] == [path.read_bytes() for path in second]
+    assert b"<dc:date>" not in svg
+    assert b"CreationDate" not in pdf
 
 
 @pytest.mark.parametrize("program", ["make_tables", "judge_claims"])

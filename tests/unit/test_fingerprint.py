@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 from PIL import Image
 
 import check_network
+import preloaded
 from modeconn import dispatch, fingerprint
 
 SCRIPTS = Path(fingerprint.__file__).resolve().parents[1]
@@ -203,10 +203,12 @@ PROGRAMS = sorted(path.stem for path in SCRIPTS.glob("*.py"))
 
 def fingerprints(sources, jobs):
     """Of programs and the modules that their jobs name, as these sources say."""
-    code = "import json, sys; sys.path.insert(0, sys.argv[1]); from modeconn.fingerprint import fingerprint;"
-    code += "print(json.dumps([fingerprint(*job) for job in json.loads(sys.argv[2])]))"
-    command = [sys.executable, "-c", code, sources, json.dumps(jobs)]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fingerprint, "SCRIPTS", sources)
+        fingerprint._read.cache_clear()
+        found = [fingerprint.fingerprint(*job) for job in jobs]
+    fingerprint._read.cache_clear()
+    return found
 
 
 def of_all(sources):
@@ -310,7 +312,7 @@ def made(sources, plan, out):
     said = []
     for program, job, code in plan:
         options = ["--job", json.dumps(job), "--code", code, "--device", "auto", *files[program]]
-        command = [sys.executable, sources / f"{program}.py", *options]
+        command = [preloaded.python(), sources / f"{program}.py", *options]
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr
         said.append(done.stdout)
@@ -325,7 +327,7 @@ def prepare(sources, code):
         '"test_fraction":0.2,"alignment_fraction":0.2}}'
     )
     output = sources.parent / "out" / "data.safetensors"
-    command = [sys.executable, sources / "prepare_data.py", "--job", job, "--code", code, "--output", output]
+    command = [preloaded.python(), sources / "prepare_data.py", "--job", job, "--code", code, "--output", output]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ)
 
 

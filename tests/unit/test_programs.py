@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import preloaded
 from modeconn import artifacts, devices, files, programs, resume
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -501,7 +502,7 @@ def test_from_the_command_line_a_mistake_is_one_line_and_exit_code_one(tmp_path)
     words = arguments_of({"dataset": {}}, output=tmp_path / "file" / "data.safetensors")
     (tmp_path / "file").write_text("in the way")
     process = subprocess.run(
-        [sys.executable, SCRIPTS / "prepare_data.py", *words], capture_output=True, text=True, cwd=tmp_path
+        [preloaded.python(), SCRIPTS / "prepare_data.py", *words], capture_output=True, text=True, cwd=tmp_path
     )
     assert process.returncode == 1
     assert process.stdout == ""

@@ -7,8 +7,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import MappingProxyType
 
 import yaml
+
+import preloaded
 
 PROJECT = Path(__file__).resolve().parents[2]
 PARTS = ("config", "envs", "scripts", "workflow", "pyproject.toml")
@@ -51,24 +54,25 @@ class Checkout:
         """This process's, but that Snakemake keeps here what it caches."""
         return os.environ | {"XDG_CACHE_HOME": str(self.path / ".cache")}
 
-    def command(self, *arguments):
+    def command(self, *arguments, python=sys.executable):
         config = ["--configfile", "tiny.yaml"]
-        return [sys.executable, "-m", "snakemake", *config, *arguments]
+        return [python, "-m", "snakemake", *config, *arguments]
 
-    def snakemake(self, *arguments, **options):
-        """Run Snakemake here and return the finished process, its output as text."""
-        environment = self.environment | options.pop("env", {})
-        return subprocess.run(
-            self.command(*arguments), cwd=self.path, env=environment, capture_output=True, text=True, **options
-        )
+    def snakemake(self, *arguments, python=None, env=MappingProxyType({})):
+        """Run Snakemake here, and its jobs, and return the finished process, its output as text.
+
+        python: the preloaded one where none is given.
+        """
+        command, environment = self.command(*arguments, python=python or preloaded.python()), self.environment | env
+        return subprocess.run(command, cwd=self.path, env=environment, capture_output=True, text=True)
 
     def start(self, *arguments, **options):
-        """Start Snakemake here and return the process; options are those of Popen."""
+        """Start Snakemake here, by real Python, and return the process; options are those of Popen."""
         return subprocess.Popen(self.command(*arguments), cwd=self.path, env=self.environment, **options)
 
-    def run(self, *arguments):
+    def run(self, *arguments, python=None):
         """As `snakemake`; fails with its output unless it succeeds."""
-        done = self.snakemake(*arguments)
+        done = self.snakemake(*arguments, python=python)
         assert done.returncode == 0, done.stdout + done.stderr
         return done
 

@@ -3,13 +3,13 @@
 import hashlib
 import json
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
 
+import preloaded
 from modeconn import manifests
 
 RESULT = Path("results/tiny/archive.zip")
@@ -21,7 +21,7 @@ def archive(finished, tmp_path):
     checkout = finished.copy(tmp_path / "project")
 
     def archive(*options):
-        command = [sys.executable, "scripts/archive.py", "--config", "tiny.yaml", *options]
+        command = [preloaded.python(), "scripts/archive.py", "--config", "tiny.yaml", *options]
         return subprocess.run(command, cwd=checkout.path, capture_output=True, text=True)
 
     return checkout, archive

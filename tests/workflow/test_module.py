@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-import sys
 
 import pytest
 import yaml
 
+import preloaded
 from workflow.checkout import PARTS, TINY, Checkout, jobs_in
 from workflow.test_run import JOBS
 
@@ -38,7 +38,7 @@ def project(tmp_path):
         }.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)
-        command = [sys.executable, "-m", "snakemake", "--dry-run", "--printshellcmds", "--resources", "gpu=0"]
+        command = [preloaded.python(), "-m", "snakemake", "--dry-run", "--printshellcmds", "--resources", "gpu=0"]
         variables = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")} | environment
         return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
 

@@ -5,35 +5,8 @@ import re
 import pytest
 import yaml
 
-from workflow.checkout import Checkout
-
-COMPUTING = {
-    "prepare_data",
-    "train",
-    "align",
-    "align_moments",
-    "refine",
-    "prune",
-    "train_masked",
-    "fit_curve",
-    "evaluate_curve",
-    "evaluate_signature",
-    "evaluate_barriers",
-    "evaluate_averages",
-    "evaluate_triangles",
-    "evaluate_boundary",
-    "evaluate_disagreement",
-    "evaluate_iterates",
-    "evaluate_grid",
-    "evaluate_plane",
-    "evaluate_activations",
-    "select_network",
-}
-
-
-@pytest.fixture
-def checkout(tmp_path):
-    return Checkout(tmp_path / "project")
+from modeconn.plan import RULES
+from workflow.checkout import PROJECT, Checkout
 
 
 def with_every_rule(config):
@@ -56,8 +29,10 @@ def with_every_rule(config):
     ]
 
 
-def asked(checkout):
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
     """Rule -> what its first attempt asks for, gpu, mem_mb, runtime and threads, of each job that computes."""
+    checkout = Checkout(tmp_path_factory.mktemp("asked") / "project")
     # A job with a message shows that alone.
     for path in (checkout.path / "workflow/rules").glob("*.smk"):
         path.write_text(re.sub(r"^    message:\n.*\n", "", path.read_text(), flags=re.MULTILINE))
@@ -66,41 +41,40 @@ def asked(checkout):
     found = {}
     for block in (done.stdout + done.stderr).split("\nrule ")[1:]:
         rule, _, text = block.partition(":")
-        if rule in COMPUTING:
+        if rule in RULES:
             rows = re.findall(r"\b(gpu|mem_mb|runtime|threads)(?:=|: )(\d+)", text)
             found[rule] = {key: int(value) for key, value in rows}
     return found
 
 
-def test_every_computing_job_says_what_it_needs(checkout):
-    found = asked(checkout)
-    for resources in found.values():
+def test_every_computing_job_says_what_it_needs(asked):
+    for resources in asked.values():
         assert resources["runtime"] >= 60
         # A process with CUDA in it, and no data yet.
         assert resources["mem_mb"] == 3000
         assert resources["threads"] == 2
     # All but the one that only reads images.
-    gpus = {rule: resources["gpu"] for rule, resources in found.items()}
-    assert gpus == dict.fromkeys(COMPUTING, 1) | {"prepare_data": 0}
+    gpus = {rule: resources["gpu"] for rule, resources in asked.items()}
+    assert gpus == dict.fromkeys(RULES, 1) | {"prepare_data": 0}
 
 
-def test_the_cluster_profile_has_every_rule_on_gpus_and_asks_for_a_day_at_most(checkout):
+def test_the_cluster_profile_has_every_rule_on_gpus_and_asks_for_a_day_at_most(asked):
     """A partition for GPUs is a line to fill in for each of them, and where a day is the limit no retry exceeds it."""
-    text = (checkout.path / "workflow/profiles/slurm/profile.v9+.yaml").read_text()
+    text = (PROJECT / "workflow/profiles/slurm/profile.v9+.yaml").read_text()
     # With all that users may fill in filled in.
     profile = yaml.safe_load(re.sub(r"^( *)# ( *[\w-]+:( .*)?)$", r"\1\2", text, flags=re.MULTILINE))
     settings, retries = profile["set-resources"], profile["retries"]
-    found = asked(checkout)
-    on_gpus = {rule for rule, resources in found.items() if resources["gpu"]}
+    on_gpus = {rule for rule, resources in asked.items() if resources["gpu"]}
     assert on_gpus == {rule for rule, values in settings.items() if "slurm_partition" in values}
-    longest = {rule: resources["runtime"] * 2**retries for rule, resources in found.items()}
+    longest = {rule: resources["runtime"] * 2**retries for rule, resources in asked.items()}
     for rule, values in settings.items():
         if "runtime" in values:
             longest[rule] = eval(values["runtime"], {"attempt": 1 + retries})
     assert {rule: minutes for rule, minutes in longest.items() if minutes > 24 * 60} == {}
 
 
-def test_a_gpu_that_is_promised_and_not_there_ends_before_the_first_job(checkout):
+def test_a_gpu_that_is_promised_and_not_there_ends_before_the_first_job(tmp_path):
+    checkout = Checkout(tmp_path / "project")
     with checkout.configured(lambda c: c.update(device="cuda")):
         done = checkout.snakemake("--cores", "1", env={"CUDA_VISIBLE_DEVICES": ""})
     output = done.stdout + done.stderr

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import preloaded
 from modeconn import artifacts, manifests
 
 # What to make again, by the rule that makes it.
@@ -27,13 +29,13 @@ TARGETS = {
     "select_network": "results/best/*/*/robust-*/1-2/none/bezier-*/*.csv",
 }
 
-# With this a Python process sends itself a signal just before the n-th time that it changes a file whose path matches.
+# Runs a program that sends itself a signal just before the n-th time that it changes a file whose path matches.
 # What a killed process leaves behind changes at these moments alone, so that there are no others to kill it at; and
 # they do not depend on how fast the machine is.
-SITECUSTOMIZE = """
-import os, re, sys
+SIGNALLED = """
+import os, re, runpy, sys
 
-number, left, pattern = os.environ.pop("SIGNAL_AT").split(maxsplit=2)
+_, number, pattern, left, *sys.argv = sys.argv
 left = int(left)
 
 
@@ -47,6 +49,8 @@ def watch(event, arguments):
 
 
 sys.addaudithook(watch)
+sys.path[0] = os.path.dirname(os.path.realpath(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 # Paths of files that a job changes: all, and those that it is there to make.
 ANY, MADE = "/results/", r"/results/.*\.(safetensors|csv|json)"
@@ -57,27 +61,35 @@ def checkout(finished, tmp_path_factory):
     return finished.copy(tmp_path_factory.mktemp("resume") / "project")
 
 
-def command_of(checkout, target):
-    """The command that Snakemake prints for a target, without its log: to be pasted by hand."""
-    done = checkout.run("--dry-run", "--printshellcmds", "--force", "--", target)
+@pytest.fixture(scope="module")
+def command_of(checkout):
+    """Target -> the command that Snakemake prints for it, without its log: to be pasted by hand."""
+    done = checkout.run("--dry-run", "--printshellcmds", "--forceall")
     check = r"(?:python scripts/check_network\.py .*\n\s*)?"  # which a training waits for
-    (command,) = re.findall(rf"Shell command: {check}(python scripts/.*?) >>? results/logs", done.stdout + done.stderr)
-    return command
+    found = re.findall(rf"Shell command: {check}(python scripts/.*?) >>? results/logs", done.stdout + done.stderr)
+    return {command.partition(" --output ")[2].split()[0]: command for command in found if " --output " in command}.get
 
 
 @pytest.fixture
 def signalled(tmp_path):
-    """(signal, pattern, n) -> variables for a job that sends itself the signal before the n-th change of such files."""
-    (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
-    return lambda number, pattern, n: {"PYTHONPATH": str(tmp_path), "SIGNAL_AT": f"{int(number)} {n} {pattern}"}
+    """(command, signal, pattern, n) -> the command, which sends itself the signal before the n-th such change."""
+    program = tmp_path / "signalled.py"
+    program.write_text(SIGNALLED)
+
+    def signalled(command, number, pattern, n):
+        python, rest = command.split(maxsplit=1)
+        return f"{python} {shlex.join([str(program), str(int(number)), pattern, str(n)])} {rest}"
+
+    return signalled
 
 
-def start(checkout, command, **variables):
-    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **variables}
+def start(checkout, command, python=None):
+    """Start a command as a job does, by the preloaded Python where none is given."""
+    folder = Path(python or preloaded.python()).parent
     return subprocess.Popen(
         ["bash", "-c", f"exec {command}"],
         cwd=checkout.path,
-        env=os.environ | environment,
+        env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -113,10 +125,10 @@ def leftovers(path):
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_killed_at_random_moments(checkout, name, signalled):
+def test_killed_at_random_moments(checkout, command_of, name, signalled):
     path = one(checkout, TARGETS[name])
     expected = outputs_beside(path)
-    command = command_of(checkout, str(path.relative_to(checkout.path)))
+    command = command_of(str(path.relative_to(checkout.path)))
     for file in expected:
         (path.parent / file).unlink()
 
@@ -124,7 +136,7 @@ def test_killed_at_random_moments(checkout, name, signalled):
     # The fourth change puts a job's state in place: one moment before that, two while it works or ends, and one while
     # what it makes is put in place. The last two changes remove state and lock: none gets so far.
     for pattern, n in ((ANY, between(1, 4)), (ANY, between(5, 10)), (ANY, between(5, 10)), (MADE, between(1, 8))):
-        process = start(checkout, command, **signalled(signal.SIGKILL, pattern, n))
+        process = start(checkout, signalled(command, signal.SIGKILL, pattern, n))
         output, _ = process.communicate()
         assert process.returncode == -signal.SIGKILL, output
     process = start(checkout, command)
@@ -136,15 +148,15 @@ def test_killed_at_random_moments(checkout, name, signalled):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_asked_to_stop_it_saves_first(checkout, number, signalled):
+def test_asked_to_stop_it_saves_first(checkout, command_of, number, signalled):
     path = one(checkout, TARGETS["train (adversarially)"])
     expected = outputs_beside(path)
-    command = command_of(checkout, str(path.relative_to(checkout.path)))
+    command = command_of(str(path.relative_to(checkout.path)))
     # Another recipe, whose state lies beside.
     longer = command.replace('"epochs":1', '"epochs":50')
     assert longer != command
     # Just before the fourth change, which puts the state of the first step in place.
-    process = start(checkout, longer, **signalled(number, ANY, 4))
+    process = start(checkout, signalled(longer, number, ANY, 4))
     output, _ = process.communicate()
     assert process.returncode == 128 + number
     assert f"stopped by {number.name}" in output and "Traceback" not in output
@@ -155,21 +167,21 @@ def test_asked_to_stop_it_saves_first(checkout, number, signalled):
     output, _ = again.communicate()
     assert again.returncode == 0 and "starting anew" in output and state.name in output
     assert outputs_beside(path) == expected | {state.name: state.read_bytes()}
-    resumed = start(checkout, longer)
+    resumed = start(checkout, longer, sys.executable)
     wait_for(resumed, "resumed after epoch")
     resumed.kill()
     resumed.communicate()
     state.unlink()
 
 
-def test_the_state_of_a_measurement_is_of_the_networks_that_it_measured(checkout, signalled):
+def test_the_state_of_a_measurement_is_of_the_networks_that_it_measured(checkout, command_of, signalled):
     """Networks made anew under the same name, by other source say: half of the old measurement must not be kept."""
     # The straight line between the networks as they are: bends and permutations are of the networks that they were
     # made from, and refused for others.
     path = one(checkout, "results/evaluations/*/*/standard-*/1-2/none/linear-*/evaluation-????????-none.csv")
     expected = outputs_beside(path)
-    command = command_of(checkout, str(path.relative_to(checkout.path)))
-    stopped = start(checkout, command, **signalled(signal.SIGTERM, ANY, 4))
+    command = command_of(str(path.relative_to(checkout.path)))
+    stopped = start(checkout, signalled(command, signal.SIGTERM, ANY, 4))
     stopped.communicate()
     assert stopped.returncode == 128 + signal.SIGTERM
     (state,) = path.parent.glob("*.state")
@@ -196,11 +208,11 @@ def test_the_state_of_a_measurement_is_of_the_networks_that_it_measured(checkout
     assert outputs_beside(path) == expected and not state.exists()
 
 
-def test_a_twin_waits_and_nothing_is_written_twice_at_once(checkout, signalled):
+def test_a_twin_waits_and_nothing_is_written_twice_at_once(checkout, command_of, signalled):
     path = one(checkout, TARGETS["train"])
     expected = outputs_beside(path)
-    command = command_of(checkout, str(path.relative_to(checkout.path)))
-    first = start(checkout, command, **signalled(signal.SIGSTOP, ANY, 5))
+    command = command_of(str(path.relative_to(checkout.path)))
+    first = start(checkout, signalled(command, signal.SIGSTOP, ANY, 5), sys.executable)
     # It stands still in the midst of its work, and has not ended.
     found = os.waitid(os.P_PID, first.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
     assert found.si_code == os.CLD_STOPPED
@@ -235,10 +247,10 @@ def test_snakemake_killed_and_started_again(finished, tmp_path):
     assert checkout.artifacts() == expected
 
 
-def test_a_damaged_state_is_refused_by_name(checkout, signalled):
+def test_a_damaged_state_is_refused_by_name(checkout, command_of, signalled):
     path = one(checkout, TARGETS["train (adversarially)"])
-    command = command_of(checkout, str(path.relative_to(checkout.path)))
-    start(checkout, command, **signalled(signal.SIGTERM, ANY, 4)).communicate()
+    command = command_of(str(path.relative_to(checkout.path)))
+    start(checkout, signalled(command, signal.SIGTERM, ANY, 4)).communicate()
     (state,) = path.parent.glob("seeds1.*.state")
     state.write_bytes(state.read_bytes()[:-7])
     again = start(checkout, command)
@@ -250,11 +262,9 @@ def test_a_damaged_state_is_refused_by_name(checkout, signalled):
     state.unlink()
 
 
-def test_a_loss_that_is_not_finite_stops_at_once_and_the_next_try_too(checkout):
+def test_a_loss_that_is_not_finite_stops_at_once_and_the_next_try_too(checkout, command_of):
     path = one(checkout, TARGETS["train"])
-    command = command_of(checkout, str(path.relative_to(checkout.path))).replace(
-        '"learning_rate":0.1', '"learning_rate":1e30'
-    )
+    command = command_of(str(path.relative_to(checkout.path))).replace('"learning_rate":0.1', '"learning_rate":1e30')
     for _ in range(2):
         process = start(checkout, command)
         output, _ = process.communicate()
