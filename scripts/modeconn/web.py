@@ -1,4 +1,4 @@
-"""Pieces of an HTML page that holds everything it shows: text, tables, figures, parts that open. Nothing is loaded."""
+"""Parts of an HTML page that needs no other file: text, tables, figures, sections that open."""
 
 import base64
 import re
@@ -33,7 +33,7 @@ figcaption{max-width:50rem;font-size:.9rem}
 """ + "\n".join(
     f".switch>input:nth-of-type({n}):checked~figure:nth-of-type({n}){{display:block}}" for n in range(1, 13)
 )
-MOST_CHOICES = 12  # of a switch, by the style
+MOST_CHOICES = 12  # of a switch: the style has rules for so many
 
 
 def page(title: str, body: Iterable[str]) -> str:
@@ -59,7 +59,7 @@ def items(lines: Iterable[str]) -> str:
 def table(rows: Sequence[Sequence[str]], left: int, kind: str = "") -> str:
     """A table of plain cells: a header and its rows. The first `left` columns are words, the others numbers.
 
-    kind: "stack" puts the cells of a row below one another where the window is narrow.
+    kind: "stack" stacks the cells of a row in a narrow window.
     """
     lines = []
     for tag, cells in zip(["th", *["td"] * (len(rows) - 1)], rows):
@@ -86,7 +86,7 @@ def figure(svg: bytes, alternative: str, caption: Iterable[str]) -> str:
 
 
 def switch(name: str, figures: dict[str, str]) -> str:
-    """Figures of which one is seen: label -> HTML. `name` is unique on the page."""
+    """Figures of which one is shown, chosen by radio buttons: label -> HTML. `name` is unique on the page."""
     if len(figures) == 1:
         return next(iter(figures.values()))
     choices = [
@@ -98,7 +98,7 @@ def switch(name: str, figures: dict[str, str]) -> str:
 
 
 def opening(title: str, body: Iterable[str]) -> str:
-    """HTML parts behind a title that opens them."""
+    """HTML parts that are hidden until their title is clicked."""
     return f"<details><summary>{escape(title)}</summary>{''.join(body)}</details>"
 
 
