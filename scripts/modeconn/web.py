@@ -26,7 +26,7 @@ td.number,th.number{text-align:right;white-space:nowrap;font-variant-numeric:tab
 details{border-left:3px solid #ccc;padding-left:.8em;margin:.6em 0}
 summary{cursor:pointer;font-weight:600}
 figure{margin:1em 0}
-figure img{display:block;min-width:36rem;max-width:100%;height:auto}
+figure [role=img]{min-width:36rem;max-width:100%;background-size:100% 100%;print-color-adjust:exact}
 figcaption{max-width:50rem;font-size:.9rem}
 .switch>input{margin-left:.8em}
 .switch>figure{display:none}
@@ -79,9 +79,21 @@ def rich(text: str) -> list[str]:
 
 
 def figure(svg: bytes, alternative: str, caption: Iterable[str]) -> str:
-    """A figure with its alternative text, and HTML paragraphs below it. The image is decoded once it is in sight."""
+    """A figure with its alternative text, and HTML paragraphs below it.
+
+    The image is a background: browsers decode one only when it is shown, and each <img> of a data URI at once, also in
+    closed parts. Decoding is what takes the time where there are hundreds. Raises ValueError where `svg` has no size.
+    """
+    size = re.search(rb'<svg[^>]* width="([\d.]+)pt" height="([\d.]+)pt"', svg)
+    if not size:
+        raise ValueError("the SVG does not begin with its width and height in pt")
+    width, height = map(float, size.groups())
+    look = f"width:{width}pt;aspect-ratio:{width}/{height}"
     data = base64.b64encode(svg).decode()
-    image = f'<img loading="lazy" alt="{escape(alternative)}" src="data:image/svg+xml;base64,{data}">'
+    image = (
+        f'<div role="img" aria-label="{escape(alternative)}"'
+        f' style="{look};background-image:url(data:image/svg+xml;base64,{data})"></div>'
+    )
     return f'<figure><div class="wide">{image}</div><figcaption>{"".join(caption)}</figcaption></figure>'
 
 
