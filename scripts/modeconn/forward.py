@@ -1,4 +1,4 @@
-"""What the project asks of a network's forward pass, and the torch.fx graph of it."""
+"""Check a network's forward pass, and trace it to a torch.fx graph."""
 
 import copy
 import inspect
@@ -11,7 +11,7 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 
 def check_network(network):
-    """Raises ValueError where `network` takes more than images, or has tensors that others cannot take the place of."""
+    """Raises ValueError where `network` takes more than images, or has tensors that cannot be replaced by others."""
     values = inspect.signature(network.forward).parameters.values()
     needed = [value.name for value in values if value.default is value.empty and value.kind < value.VAR_POSITIONAL]
     if len(needed) > 1:
@@ -27,7 +27,7 @@ def check_network(network):
 def logits_of(output, training):
     """The logits (N, classes) that a network returned, as a tuple; in train mode those of auxiliary heads follow.
 
-    Raises ValueError, with what it is, where the output is anything else.
+    Raises ValueError, which describes the output, where it is anything else.
     """
     heads = output if training and isinstance(output, tuple) else (output,)
     shapes = {value.shape if isinstance(value, torch.Tensor) else () for value in heads}
@@ -49,7 +49,7 @@ def _described(output):
 
 
 def hooked(module):
-    """Whether hooks take part in the module's forward or backward pass."""
+    """Whether the module has hooks on its forward or backward pass."""
     return any(getattr(module, hooks) for hooks in HOOKS)
 
 
@@ -68,7 +68,7 @@ def copied(network, shared=()):
 class _Tracer(fx.Tracer):
     """torch.fx's tracer, with the innermost module in which it failed."""
 
-    proxy_buffer_attributes = True  # otherwise what is computed from a buffer would be a constant of the graph
+    proxy_buffer_attributes = True  # otherwise values computed from a buffer would be constants of the graph
     failed = None
 
     def __init__(self):
@@ -97,12 +97,12 @@ class _Tracer(fx.Tracer):
         return super().create_node(*arguments, **options)
 
 
-# torch's own transformers are leaves of a graph, or hang on values where they are not. These compute what they do when
-# they are given tokens alone.
+# torch's own transformers are leaves of a graph, or branch on values where they are not. These functions compute the
+# same for tokens without masks.
 
 
 def _is_plain_attention(module, args, kwargs):
-    """Whether a module is torch's attention of a value to itself, without masks or tokens of its own."""
+    """Whether a module is torch's self-attention, without masks or tokens of its own."""
     if type(module) is not nn.MultiheadAttention or module.bias_k is not None or module.add_zero_attn:
         return False
     given = {name: value for name, value in kwargs.items() if value is not None and name != "need_weights"}
@@ -111,7 +111,7 @@ def _is_plain_attention(module, args, kwargs):
 
 
 def _attend(module, tokens, need_weights):
-    """(mixed tokens, weights or None), in torch's own memory format: by it dropout draws."""
+    """(mixed tokens, weights or None), in torch's own memory format, which decides the draws of dropout."""
     functional, dropout = nn.functional, module.dropout if module.training else 0.0
     tokens = tokens.transpose(0, 1) if module.batch_first else tokens
     projected = functional.linear(tokens, module.in_proj_weight, module.in_proj_bias).chunk(3, -1)
@@ -142,7 +142,7 @@ def _encode_all(encoder, tokens):
 
 
 def _context():
-    """What contexts, as `with torch.autocast(...)`, change in how operations compute."""
+    """The settings by which contexts such as `with torch.autocast(...)` change how operations compute."""
     devices = ("cpu", "cuda")
     return torch.is_grad_enabled(), *(torch.is_autocast_enabled(device) for device in devices)
 
@@ -150,7 +150,7 @@ def _context():
 def trace(network):
     """The graph of `network` in the mode it is in, as a module that shares its submodules and tensors.
 
-    A `view` is a `reshape` in it: the same wherever a view can be had, and of channels-last images it often cannot.
+    Each `view` becomes a `reshape`: the same where a view is possible, which it often is not for channels-last images.
     Hooks on the network itself are not in it. Raises ValueError where torch.fx cannot trace the forward pass.
     """
     tracer = _Tracer()
@@ -177,12 +177,12 @@ def views(graph):
 def takes_channels_last(network):
     """Whether `network` computes on images that have the channels last in memory.
 
-    Not where a `view` in its forward pass asks for contiguous ones; nor where it cannot be traced: nobody knows then.
+    False where a `view` in its forward pass needs contiguous images, and where it cannot be traced.
     """
     training = network.training
     try:
         return not any(views(_Tracer().trace(network.train(mode))) for mode in (False, True))
-    except Exception:  # whatever a forward pass may raise when it meets torch.fx's proxies
+    except Exception:  # a forward pass may raise any exception with torch.fx's proxies
         return False
     finally:
         network.train(training)

@@ -1,4 +1,4 @@
-"""Networks trained by a recipe: what train, from their initialization, and prune, from a kept epoch, do alike."""
+"""Train networks by a recipe, from their initialization (train.py) or from a kept epoch (prune.py)."""
 
 from collections.abc import Callable, Collection
 
@@ -19,12 +19,12 @@ def fit(
     keep: Collection[int] = (),
     after_step: Callable[[float], None] | None = None,
 ) -> tuple[list[dict], dict[int, tuple[torch.Tensor, dict[str, torch.Tensor]]]]:
-    """Train networks, in place, by the recipe of `job` to its last epoch: its history and what was kept on the way.
+    """Train networks in place by the recipe of `job` to its last epoch; returns the history and the kept epochs.
 
-    vectors: (L, D), a network for each of the job's seeds, a leaf that wants gradients; buffers: name -> (L, ...).
-    first: epochs that are done already, of which the schedule and the order of images count, as for rewound networks
+    vectors: (L, D), a network for each of the job's seeds, a leaf with gradients; buffers: name -> (L, ...).
+    first: number of epochs that the schedule and the order of images count as done, for rewound networks
     (Frankle et al. 2020). keep: epochs -> their (vectors, buffers); 0 is before the first step. after_step: as of
-    `optimization.minimize`. The work is resumed where `job.state` has saved it, what was kept included.
+    `optimization.minimize`. The training resumes from the checkpoint `job.state`, with the epochs kept so far.
     """
     recipe, seeds = job.values["recipe"], job.values["seeds"]
     kept = {epoch: (vectors.detach().clone(), {name: b.clone() for name, b in buffers.items()}) for epoch in keep}
