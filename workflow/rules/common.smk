@@ -44,7 +44,9 @@ def project():
 
 ROOT = project()
 if {"{", "}"} & set(str(ROOT)):
-    sys.exit(f"{ROOT}: Snakemake reads braces in a path as wildcards: move the project to a path without braces")
+    sys.exit(
+        f"{ROOT}: Snakemake reads braces in a path as wildcards: move the project to a path without braces"
+    )
 sys.path.insert(0, str(ROOT / "scripts"))
 # Jobs run in the environment that Snakemake runs in, activated or not; --sdm conda puts its own before it.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
