@@ -1,4 +1,4 @@
-"""The proof that a permutation spec leaves what its network computes unchanged, and could have failed."""
+"""Prove that a permutation spec does not change its network's function, by a test that could have failed."""
 
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -13,7 +13,7 @@ from modeconn.permutation.discovery import LAYERS
 from modeconn.permutation.graphs import graphs_of
 from modeconn.permutation.spec import apply, draw, only, pin
 
-# Decides which groups `prove` pins. It is a thousand times what (a) tolerates, which decides no result and is in
+# Decides which groups `prove` pins. It is a thousand times the tolerance of (a), which decides no result and is in
 # `verdict`. Queries and keys reach the outputs through attention's weights alone, and move them by 1e-4 to 1e-2.
 LEAST_REACTION = 1e-4
 # In networks of many residual blocks rounding may grow with every block, to as much as the outputs. Weights are drawn
@@ -31,9 +31,9 @@ class Proof:
 
 
 def prove(network, spec, example, generator):
-    """(the spec, its Proof) once the spec is proved, with groups to which no output reacts pinned.
+    """(the proved spec, its Proof); groups to which no output reacts are pinned.
 
-    Arguments and errors as of `verify`, but that what cannot be shown of a group is said in the spec's `pinned`.
+    Arguments and errors as of `verify`, except that groups which cannot be proved are listed in the spec's `pinned`.
     Raises ValueError, with the reasons, where no group is left.
     """
     proof = _measure(network, spec, example, generator)
@@ -45,7 +45,7 @@ def prove(network, spec, example, generator):
 
 
 def verify(network, spec, example, generator):
-    """Prove that a spec leaves what the network computes unchanged, and that this proof could have failed.
+    """Prove that a spec does not change the network's function, and that this proof could have failed.
 
     (a) Permuting every group changes no output by `verdict.LARGEST_CHANGE` of its largest value, (b) permuting the
     output axes of any one group alone changes some output by more than LEAST_REACTION. Outputs are those of eval mode
@@ -105,7 +105,7 @@ def _measure(network, spec, example, generator):
         for group in spec.groups:
             carrying = _carrying(spec, group)
             half = replace(carrying, axes=tuple(_written(axis) for axis in carrying.axes if axis.output))
-            # Whatever eval mode has must move what eval mode computes.
+            # Groups of the eval graph must change outputs of eval mode.
             evaluated = any(not site.training for site in spec.sites.get(group, ()))
             reactions[group] = change(half, [group], modules[:1] if evaluated else modules)
     return Proof(invariance, reactions)
@@ -123,7 +123,7 @@ def _images(example):
 
 
 def _carrying(spec, group):
-    """The spec with only those axes that carry `group`, or what it permutes the blocks of."""
+    """The spec with only those axes that carry `group`, or channels whose blocks it permutes."""
     moved = {group} | {member for member, blocks in spec.blocks.items() if blocks == group}
     axes = (axis for axis in spec.axes if moved & {segment.group for segment in axis.segments})
     return replace(spec, axes=tuple(axes))
