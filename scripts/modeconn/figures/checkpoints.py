@@ -3,6 +3,7 @@
 The same cells as the heat map, of whose rows the lines are, and the pairs without a permutation.
 """
 
+import numpy as np
 from matplotlib import colormaps
 
 from modeconn import drawing, tables
@@ -10,15 +11,19 @@ from modeconn import drawing, tables
 TABLES = [tables.SIMULTANEOUS]
 SCOPE = ["dataset", "recipe"]
 BY = ["split"]
+LIGHTEST = 0.85  # of the map of colours: lighter lines cannot be seen on white
 
 
 def draw(rows, title):
     """A figure from the rows of one data set, recipe and split (`tables.SIMULTANEOUS`): networks, error and loss."""
     rows = rows[rows["along"] == "epochs"]
     found = sorted(set(rows["permutation"]) - {"none"}, key=float)
-    colours = colormaps["viridis"].resampled(max(2, len(found)))
-    styles = {"none": drawing.STYLES["none"] | {"label": drawing.LABELS["none"]}}
-    styles |= {epoch: {"label": f"permutation of epoch {epoch}", "color": colours(n)} for n, epoch in enumerate(found)}
+    colours = colormaps["viridis"](np.linspace(0, LIGHTEST, len(found)))
+    styles = drawing.styles({"none"} & set(rows["permutation"]))
+    styles |= {
+        epoch: {"label": f"permutation of epoch {epoch}", "color": tuple(colour)}
+        for epoch, colour in zip(found, colours)
+    }
     figure = drawing.over_moments(rows, styles, "epoch of the networks", singles=("none", *found[-1:]))
-    drawing.legend(figure, f"{title}, n = {rows['pair'].nunique()} pairs", drawing.thick(styles))
+    drawing.legend(figure, drawing.about(title, rows), [*drawing.thick(styles), *drawing.single(figure)])
     return figure
