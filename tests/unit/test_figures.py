@@ -1,4 +1,4 @@
-"""The figure programs: equal bytes, equal axes, honest lines, clear errors, and no torch."""
+"""Figures: equal bytes, equal axes, right lines, heads and legends, clear errors, and no torch."""
 
 import itertools
 import os

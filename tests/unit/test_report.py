@@ -1,4 +1,4 @@
-"""The page of a run: it answers first, shows every figure and number, and loads nothing."""
+"""The page of a run: it begins with the answer, shows every figure and number, and loads no other file."""
 
 import base64
 import re

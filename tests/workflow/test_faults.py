@@ -1,4 +1,4 @@
-"""What machines do to people: full disks, foreign locks, killed processes. Nothing is lost or half-written."""
+"""Faults of the machine: full disks, foreign locks, killed processes. Nothing is lost or half-written."""
 
 import copy
 import os

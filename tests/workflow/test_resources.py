@@ -1,4 +1,4 @@
-"""What each job asks for, and what is promised and not there."""
+"""The resources of each job, and a required GPU that is absent."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""A whole run as a user sees it: what it leaves, that it can be repeated, and what a mistake says."""
+"""A whole run as a user sees it: its results, a second run, and messages for mistakes."""
 
 import copy
 import itertools
