@@ -217,7 +217,7 @@ def drawn(run: Run, captions: dict[str, str]) -> dict[str, dict[str, dict[str, s
 def main_figure(figures: dict[str, dict[str, dict[str, str]]]) -> list[str]:
     """The main figure, on test images, of the first part of the studies that has it."""
     for name in MAIN:
-        label = f"{registry.FIGURES[name].label}, test"
+        label = f"{registry.FIGURES[name].label}, {drawing.SPLITS['test']}"
         for by_label in figures.values():
             if label in by_label:
                 return ['<h2 id="figure">Main figure</h2>', next(iter(by_label[label].values()))]

@@ -5,9 +5,11 @@ import re
 import runpy
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import write_report
 from modeconn import web
 
 PROJECT = Path(__file__).parents[2]
@@ -89,3 +91,32 @@ def test_captions_use_only_the_marks_that_the_page_knows(caption):
 def test_every_figure_has_a_caption():
     registry = runpy.run_path(str(PROJECT / "scripts/modeconn/figures/registry.py"))
     assert [name for name in registry["FIGURES"] if not (PROJECT / f"workflow/report/{name}.rst").is_file()] == []
+
+
+@pytest.mark.parametrize("name", write_report.MAIN)
+def test_the_main_figure_is_that_on_test_images(name, monkeypatch):
+    """Labelled as `drawn` labels them: by the real figures of a config, without their files."""
+    studies = {
+        "curves": {"alignment": [{"dataset": "d", "network": "n", "recipe": "r", "alignments": ["none"]}]},
+        "barriers": {"averaging": [{"dataset": "d", "recipes": ["r"], "measures": []}]},
+        "trajectories": {
+            "simultaneous": [
+                {"dataset": "d", "recipes": ["r"], "alignments": ["weight"], "levels": [], "epochs": [1, 2]}
+            ]
+        },
+    }
+    entry = {"curves": ["linear"], "attack": None, "best": None, "measures": []}
+    config = {
+        "studies": {study: [entry | given for given in entries] for study, entries in studies[name].items()},
+        "curves": {"linear": {"kind": "linear"}},
+        "alignments": {"weight": {"method": "weight"}},
+        "recipes": {"r": {"epochs": 2, "keep": [1]}},
+        "barriers": {"splits": ["train", "test"], "corrections": []},
+        "grid": {"splits": ["train", "test"]},
+    }
+    monkeypatch.setattr(write_report, "caption_of", lambda *_: "said")
+    monkeypatch.setattr(write_report.manifests, "read_bytes", lambda _: SVG)
+    run = SimpleNamespace(config=config, folder=Path())
+    captions = dict.fromkeys(write_report.registry.FIGURES, "caption")
+    heading, figure = write_report.main_figure(write_report.drawn(run, captions))
+    assert "Main figure" in heading and "test images" in figure
