@@ -187,7 +187,8 @@ def caption_of(run: Run, name: str, parts: dict[str, str], studied: list[str]) -
         if column in rows and value != registry.ALL:
             rows = rows[rows[column] == value]
     splits = drawing.in_order(rows["split"], drawing.SPLITS) if "split" in rows else []
-    images = ", ".join(drawing.SPLITS.get(split, split) for split in splits)
+    # Of one split the label says it already.
+    images = "" if "split" in parts else ", ".join(drawing.SPLITS.get(split, split) for split in splits)
     named = " / ".join(value for value in studied if value != registry.ALL)
     return "; ".join(part for part in (named, drawing.counted(rows), images) if part)
 
