@@ -72,6 +72,7 @@ ENDS = {0: "first network", 1: "second network"}
 MOST_NAMES = 24  # of groups, below one another
 MOST_PAIRS = 8  # that a head names
 CHARACTERS = 17  # of a head in an inch
+ENTRY = 10  # characters: the room of a legend's handle, and of the space between columns
 OWN_SCALES = "each panel has its own scale"
 BARS = "bars: standard deviation over pairs"
 THICK = {"linewidth": 1.8}
@@ -281,7 +282,22 @@ def scales_differ(figure):
     return any(len(found) > 1 for of_axis in limits.values() for found in of_axis.values())
 
 
-def legend(figure, title, handles):
+def fitting(figure, handles):
+    """How many columns of these handles, three at most, fit into the figure's width."""
+    widths = [ENTRY + len(handle["label"]) for handle in handles]
+    for columns in (3, 2):
+        # As matplotlib splits them.
+        if sum(max(part, default=0) for part in np.array_split(widths, columns)) <= room(figure):
+            return columns
+    return 1
+
+
+def room(figure):
+    """How many characters of a head fit into the figure's width."""
+    return round(CHARACTERS * figure.get_figwidth())
+
+
+def legend(figure, title, handles, columns=None):
     """The figure's head: what it shows (`about`), and one legend; `handles` are line styles with labels.
 
     Called once all is drawn: scales that differ between panels are said here.
@@ -289,10 +305,10 @@ def legend(figure, title, handles):
     said = "; ".join([title, *([OWN_SCALES] if scales_differ(figure) else [])])
     head = figure.legend(
         handles=[Line2D([], [], **handle) for handle in handles],
-        title=textwrap.fill(said, round(CHARACTERS * figure.get_figwidth())),
+        title=textwrap.fill(said, room(figure)),
         alignment="left",
         loc="outside upper left",
-        ncols=3,
+        ncols=columns or fitting(figure, handles),
     )
     head.get_title().set_color("0.35")
     return head
@@ -322,8 +338,9 @@ def along_curves(rows, title, columns, only=None):
                 one = paths[paths["alignment"] == alignment]
                 draw_path(panel, one.pivot(index="t", columns="pair", values=quantity), style, worse)
     # Blanks for those that are not drawn: the legend takes the same room in every figure, so the panels do not move.
-    blanks = [BLANK] * (len(known) - len(shown))
-    legend(figure, about(title, rows), [*thick(shown), *single(figure), INTERPOLANT, *blanks])
+    blanks, others = [BLANK] * (len(known) - len(shown)), [*single(figure), INTERPOLANT]
+    columns = fitting(figure, [*thick(known), *others])
+    legend(figure, about(title, rows), [*thick(shown), *others, *blanks], columns)
     return figure
 
 

@@ -156,6 +156,14 @@ def test_what_the_legend_lists_can_be_told_apart_in_grey(figure, drawn):
                 assert (steps > -1e-2).all() or (steps < 1e-2).all(), shown.cmap.name
 
 
+def test_the_legend_has_as_many_columns_as_fit():
+    figure = Figure(figsize=(6, 3))  # room for 102 characters
+    assert [drawing.fitting(figure, [{"label": "x" * n}] * 6) for n in (24, 25, 40, 42)] == [3, 2, 2, 1]
+    wide = [{"label": "x" * n} for n in (9, 22, 26, 39)]  # in three columns the last two have one each
+    assert drawing.fitting(figure, wide) == 2
+    assert drawing.fitting(figure, []) == 3
+
+
 def test_scales_that_differ_between_panels_are_said():
     for factor, said in ((1, False), (2, True)):
         figure = Figure()
