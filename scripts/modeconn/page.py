@@ -28,11 +28,11 @@ def written(found: Connection, facts: Mapping[str, str], notes: Sequence[str], f
         _chart(found, "loss", "test loss, nats"),
         _chart(found, "accuracy", "test accuracy, %", 100),
         _barriers(found),
-        f"<p>Connected is a line along which the error rises by less than {CONNECTED:.0%} above the straight "
-        "interpolation between its ends (Sharma et al. 2024); closer to that than twice the standard error that the "
-        f"choice of the {found.images['test']:,} test images leaves is too close to say."
+        f"<p>A line is connected if the error along it rises by less than {CONNECTED:.0%} above the straight "
+        "interpolation between its ends (Sharma et al. 2024), and too close to say within twice the standard error of "
+        f"the choice of the {found.images['test']:,} test images."
         + (
-            " At every point the statistics of batch normalization are estimated anew, at the ends too, on "
+            " At every point, including the ends, statistics of batch normalization are re-estimated on "
             f"{found.images['train']:,} training images."
             if found.restated
             else ""
