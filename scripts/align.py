@@ -1,11 +1,11 @@
-"""Find the permutations that bring the networks of a population into one frame; of a pair, the second to the first."""
+"""Find the permutations that align a population of networks with one frame; of a pair, the second with the first."""
 
 from modeconn import artifacts, matching, permutation, populations, programs
 from modeconn.permutation import proof, verdict
 from modeconn.randomness import generator
 
 # isort: split
-import torch  # after ours, which answers Ctrl-C
+import torch  # after ours, which installs the handler of Ctrl-C
 
 parser = populations.parser(__doc__, permuted=False)
 
@@ -24,7 +24,7 @@ def main(arguments, job):
 
 
 def to_first(population, spec, alignment):
-    """Each member matched to the first one, by the alignment's method: group -> (N, n)."""
+    """Match each member to the first one by the alignment's method: group -> (N, n)."""
     match = matching.method_of(alignment["method"])
     others = range(1, len(population.members))
     return permutation.stacked(
@@ -33,8 +33,11 @@ def to_first(population, spec, alignment):
 
 
 def in_frame(population, spec, alignment):
-    """All members in a frame of their own, by weights: group -> (N, n)."""
-    from modeconn.matching import frames, weight  # here, so that its source decides only what is in such a frame
+    """Match all members by weights to a common frame (`mean` or `cycle`): group -> (N, n)."""
+    from modeconn.matching import (
+        frames,
+        weight,
+    )  # imported here: its source is part of the fingerprint of such alignments only
 
     names = weight.without(population.functional.shapes, alignment.get("leave_out", []))
     tensors = {name: torch.stack([tensors[name] for tensors in population.members]) for name in names}

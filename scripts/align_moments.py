@@ -1,8 +1,8 @@
-"""Find the permutation that brings the second network of a pair to the first, at each of several moments.
+"""Find the permutation that aligns the second network of a pair with the first, at each of several moments.
 
-One job for all moments: programs start, and prove the network, for as long as weights are matched, and a checkpoint is
-read once. What is found is, group -> (P, 2, n), the permutation of both networks at each of the P moments; where some
-moments are stacked, one more, that of all of these at once.
+All moments are one job, since starting a program and proving the network take as long as matching weights, and so a
+checkpoint is read once. The result is group -> (P, 2, n): the permutations of both networks at each of the P moments;
+where some moments are stacked, one more, that of all of these at once.
 """
 
 from modeconn import artifacts, matching, moments, permutation, populations, programs
@@ -10,7 +10,7 @@ from modeconn.permutation import proof, verdict
 from modeconn.randomness import generator
 
 # isort: split
-import torch  # after ours, which answers Ctrl-C
+import torch  # after ours, which installs the handler of Ctrl-C
 
 parser = populations.parser(__doc__, permuted=False)
 
@@ -33,7 +33,7 @@ def main(arguments, job):
         permutation.stacked([still, still | match(pair, 0, 1, spec, alignment, further)]) for pair, further in taken
     ]
     orders = {group: torch.stack([of_moment[group] for of_moment in matched]) for group in whole.groups}
-    # Files have their tensors by the alphabet.
+    # Tensors are in alphabetical order in a file.
     artifacts.save(arguments.output, orders, job.provenance("align_moments") | {"groups": list(whole.groups)})
 
 

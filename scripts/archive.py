@@ -1,8 +1,9 @@
-"""Pack the finished run of a config into one file to publish, results/<name>/archive.zip, an RO-Crate.
+"""Pack the finished run of a config into one file to publish: results/<name>/archive.zip, an RO-Crate.
 
-In it are the complete config, tables, figures, report, verdicts, the claims that they judge, the manifests (checksums,
-values, versions) of all that was computed, and the list of packages; with --weights also what was computed: networks,
-permutations, curves and measurements. Images are left out: their licences are their own. Files lie as under results/.
+It holds the complete config, tables, figures, report, verdicts, the claims that were judged, the manifests (checksums,
+values, versions) of everything that was computed, and the list of packages; with --weights also the networks,
+permutations, curves and measurements. Images are left out, since they have licences of their own. Paths are those
+under results/.
 Each file is compared with its manifest, and the tables with what lies there now.
 """
 
@@ -25,10 +26,10 @@ LICENCE = ("https://spdx.org/licenses/Apache-2.0", "Apache License 2.0")
 
 
 def shown(run: Path, config: dict, asked: str) -> dict[str, Path]:
-    """Place in the crate -> path, of what the finished run in the folder `run` shows.
+    """Place in the crate -> path, of the results that the finished run in the folder `run` shows.
 
-    config: complete; asked: its path, for messages. Raises ValueError, one line, where the run is unfinished, of
-    another config, or where a file is not what its job has made.
+    config: complete; asked: its path, for messages. Raises ValueError, one line, where the run is unfinished or of
+    another config, or where a file does not match its manifest.
     """
     studies = ["runs", *config["studies"]]
     # One file of each job that shows what was measured; its manifest names the others.
@@ -54,10 +55,10 @@ def shown(run: Path, config: dict, asked: str) -> dict[str, Path]:
 
 
 def computed(run: Path, config: dict, asked: str, weights: bool) -> dict[str, Path]:
-    """Place in the crate -> path, of the manifests of all that was computed for the complete config of `run`.
+    """Place in the crate -> path, of the manifests of everything that was computed for the complete config of `run`.
 
-    weights: also of the files that they name, but for data sets. Raises ValueError, one line, where the tables were
-    made from other files than lie there now, or where one of those is not what its job has made.
+    weights: also of the files that they name, except data sets. Raises ValueError, one line, where the tables were
+    made from other files than those present now, or where a file does not match its manifest.
     """
     planned = Plan(config, configuration.schema())
     for study in ("runs", *planned.studies):
@@ -92,7 +93,7 @@ def _place(path):
 
 
 def facts(run: Path, config: dict, weights: bool, places: list[str]) -> crate.Facts:
-    """What the crate says of the run; places: of what it shows."""
+    """The description of the run in the crate. places: of the files that it shows."""
     verdicts = run / "tables/claims.csv"
     finished = cost.read(verdicts).get("finished")
     if finished is None:

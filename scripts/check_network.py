@@ -1,7 +1,7 @@
-"""Prove, before anything is trained, which neurons of a network may be permuted, and that it can be measured.
+"""Before anything is trained, prove which neurons of a network may be permuted, and that it can be measured.
 
-The proof is made once for a network and data set, and again where the source that makes it was edited; a training
-waits for it, and does not hang on it otherwise.
+The proof is made once for a network and data set, and again after its source was edited. Training waits for the proof,
+but is not run again when the proof is.
 """
 
 import argparse
@@ -12,10 +12,10 @@ from pathlib import Path
 from modeconn import dispatch, errors, files
 from modeconn.fingerprint import fingerprint
 
-# Imported where there is work to do.
+# torch is imported only where there is work to do.
 MODULES = (
     *("batchnorm", "datasets", "functional", "matching.activation", "matching.weight", "networks", "permutation.proof"),
-    "permutation.verdict",  # named, so that it counts: what is kept is its answer
+    "permutation.verdict",  # named in `uses`, since its answer is what is kept
 )
 
 
@@ -52,7 +52,7 @@ def main():
     output = Path(arguments.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     with open(output.with_suffix(".lock"), "w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of several trainings one proves
+        fcntl.flock(lock, fcntl.LOCK_EX)  # only one of several trainings makes the proof
         if not _answers(output, asked):
             files.write_text(output, json.dumps({**asked, **prove(arguments)}, indent=1) + "\n")
     found = json.loads(output.read_text(encoding="utf-8"))
@@ -73,7 +73,7 @@ def _answers(path, asked):
 
 
 def prove(arguments):
-    """What is written. Raises ValueError where the spec is wrong, or the network cannot be aligned or measured."""
+    """The file's contents. Raises ValueError where the spec is wrong, or the network cannot be aligned or measured."""
     import torch
 
     from modeconn import artifacts, networks, permutation

@@ -1,4 +1,4 @@
-"""Check what a run's report shows before it is written: figures, tables and text, each against its manifest."""
+"""Check the figures, tables and text of a run's report against their manifests, before the report is written."""
 
 import argparse
 import json
@@ -9,13 +9,13 @@ from modeconn.figures import registry
 from modeconn.identity import canonical, digest
 from modeconn.studies import STUDIES
 
-# Beside the run's config. Figures come from it: files of earlier settings may lie beside them.
+# Paths beside the run's config. The config names the figures: others may be left from earlier settings.
 SHOWN = {study: [f"tables/{name}.csv" for name in about.shown] for study, about in STUDIES.items()}
 SHOWN["alignment"].append("tables/paper.html")
 
 
 def check(config: Path, planned: str | None) -> None:
-    """Raises ValueError, one line, where something that the report of a run shows is not what a job has made.
+    """Raises ValueError, one line, where a file that the report of a run shows does not match its manifest.
 
     config: of the run, complete, in its folder. planned: its digest, checked if given.
     Raises OSError where something is absent.

@@ -1,7 +1,7 @@
 """Put a run's numbers beside those of the main results table of Tatro et al. 2020.
 
-Cells that were not run say so, and where a run's data, recipe, curve or evaluation are not the paper's, each value that
-differs is listed beside its number.
+Cells that were not run are marked. Where a run's data, recipe, curve or evaluation differ from the paper's, each value
+that differs is listed beside its number.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from modeconn import configuration, cost, errors, manifests, paper, tables
 from modeconn.identity import digest
 
 # isort: split
-import yaml  # after ours, which answers Ctrl-C
+import yaml  # after ours, which installs the handler of Ctrl-C
 
 
 def main():

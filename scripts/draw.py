@@ -7,12 +7,12 @@ from importlib import import_module
 
 from modeconn import cost, drawing, errors, manifests, tables
 
-# Undated, so that bytes are equal.
+# Without a date, so that the same rows give the same bytes.
 METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 def main():
-    gc.freeze()  # what is imported stays, and need not be looked through for garbage
+    gc.freeze()  # imported modules stay: the garbage collector need not visit them
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--figure", required=True, metavar="NAME", help="a module of modeconn.figures")
     parser.add_argument(
@@ -43,7 +43,7 @@ def draw(arguments, module):
     with drawing.look():
         figure = module.draw(rows, title, *(further for further, _ in more), **options)
         outputs = {arguments.svg: _bytes(figure, "svg")}
-        figure.set_layout_engine("none")  # laid out by now, and text is as large in either format
+        figure.set_layout_engine("none")  # the layout of the SVG is kept, since text has the same size in both formats
         outputs[arguments.pdf] = _bytes(figure, "pdf")
     uses, beside = [f"figures.{arguments.figure}"], manifests.beside(arguments.svg)
     manifests.write_all("draw", outputs, {"tables": arguments.tables}, uses, beside)

@@ -1,10 +1,10 @@
-"""What a config costs: jobs and image passes by network and data set, and hours where the speed has been measured.
+"""Estimate what a config costs: jobs and image passes by network and data set, and hours where speed was measured.
 
-All jobs of the config count, done or not. A pass is one image forward and backward through one network, as in
-training; forward alone counts a third, a step of an attack one. What AutoAttack takes is not known beforehand: jobs
-under it are not counted. Hours are passes divided by passes a second, which finished trainings of the same network on
-the same data have left in their cost files. How many images a data set has is read from where it stands: the data
-already made, or the files behind the config's `path`.
+All jobs of the config are counted, done or not. A pass is one image forward and backward through one network, as in
+training; a forward pass alone counts as a third, a step of an attack as one. The cost of AutoAttack is not known
+beforehand, so jobs under it are not counted. Hours are passes divided by passes a second, which finished trainings of
+the same network on the same data have written to their cost files. The number of images of a data set is read from the
+prepared data or from the files at the config's `path`.
 """
 
 import argparse
@@ -17,9 +17,9 @@ from modeconn.plan import NONE, Made, Plan
 from modeconn.text import aligned
 
 FORWARD = Fraction(1, 3)
-# Images that test_fraction splits, as it does the `count` points in the plane.
+# Number of images that test_fraction splits; of points in the plane it is `count`.
 TOTALS = {"digits": 1797, "mnist_5k": 5000}
-# Images of the training and the test split.
+# Number of images of the training and the test split.
 SIZES = {
     "cifar10": (50_000, 10_000),
     "cifar100": (50_000, 10_000),
@@ -30,9 +30,9 @@ SIZES = {
 
 
 def sizes(dataset, made=None):
-    """(training, test) images of a data set, by its values, or by the file `made` of it where that is there.
+    """(training, test) images of a data set, from its values, or from the prepared file `made` where that exists.
 
-    Raises ValueError, one line, where the config has a path and what lies there is not as it has to be.
+    Raises ValueError, one line, where the config has a path and the files there are not as they have to be.
     """
     if made is not None and Path(made).is_file():
         return provenance.splits(made)[:2]
@@ -49,7 +49,7 @@ def sizes(dataset, made=None):
 
 
 def passes(rule, job, dataset, sizes):
-    """Passes of one job, by its rule, its values and those of its data set; None where they are not known here.
+    """Passes of one job from its rule, its values and those of its data set; None where they cannot be counted.
 
     sizes: (training, test) images.
     """
@@ -68,7 +68,7 @@ def passes(rule, job, dataset, sizes):
     alignment = job.get("alignment")
     matched = dataset["alignment_fraction"] * train
     if rule in ("align", "align_moments"):
-        # Weights are matched without an image.
+        # Matching by weights takes no images.
         if alignment["method"] != "activation":
             return 0
         moments = sum(len(job["moments"].get(key, [])) for key in ("at", "stacked")) if rule == "align_moments" else 1
@@ -79,7 +79,7 @@ def passes(rule, job, dataset, sizes):
         candidates = alignment["samples"] + 2
         return train * (alignment["epochs"] * (1 + _crafted(attack)) + candidates * (FORWARD + _crafted(attack)))
     evaluation = next((job[kind] for kind in configuration.MEASURES if kind in job), None)
-    # Only batch normalization has statistics, and answers in the plane are those of networks without.
+    # Only batch normalization has statistics to estimate; networks whose answers in the plane are measured have none.
     network = job.get("network", {})
     estimated = network.get("norm", "batch") == "batch" and not network.get("fused") and rule != "evaluate_boundary"
     recalibrated = 0
@@ -90,9 +90,9 @@ def passes(rule, job, dataset, sizes):
         return evaluation["points"] * (recalibrated + FORWARD * (train + test) + test * attacked)
     if rule == "evaluate_plane":
         return evaluation["points"] ** 2 * (recalibrated + FORWARD * test)
-    if rule == "evaluate_activations":  # at each point with both ends, at two sites, two networks each
+    if rule == "evaluate_activations":  # at each point with both ends, at two sites, for two networks each
         return evaluation["points"] * (recalibrated + 8 * FORWARD * matched)
-    # A correction measures the network again, and takes about as many training images as statistics do.
+    # A correction measures the network again, and uses about as many training images as estimating statistics does.
     corrected = 1 + len((evaluation or {}).get("corrections", []))
     if rule == "evaluate_averages":
         members, networks = len(job["members"]), 0
@@ -138,7 +138,7 @@ def _looks(networks, points):
 
 
 def _crafted(attack):
-    """Passes that an attack on one image takes, 0 without one; of several attempts the best is looked for."""
+    """Passes that an attack on one image takes, 0 without one; every restart is another attempt."""
     if attack is None:
         return 0
     restarts = attack.get("restarts", 1)
@@ -151,9 +151,9 @@ def _measured(attack):
 
 
 def speed(trainings):
-    """(passes a second, device) of trainings that are done, (path, job) each; None where none is."""
+    """(passes a second, device) of finished trainings, (path, job) each; None where there is none."""
     measured = [(cost.read(path), 1 + _crafted(job["recipe"]["attack"])) for path, job in trainings]
-    # What was done before a stop counts in the images of a run that was resumed, and not in its seconds.
+    # A resumed training counts the images before its stop, but not their seconds.
     whole = [(row, per_image) for row, per_image in measured if row and not row["resumed"]]
     found = [(row["images_per_second"] * per_image, row["device"]) for row, per_image in whole]
     return (sum(rate for rate, _ in found) / len(found), found[0][1]) if found else None

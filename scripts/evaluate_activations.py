@@ -1,8 +1,8 @@
-"""How alike the activations along a curve are to those of its endpoints, layer by layer.
+"""Measure how similar the activations along a curve are to those of its endpoints, layer by layer.
 
 At each t the network is compared with both endpoints on the images of the alignment split: mean correlation and L2
 distance of its activations, as they are and if the network at t were aligned to the endpoint. Statistics of
-normalization layers are re-estimated at each point, of the endpoints too.
+batch normalization are re-estimated at each point, including the endpoints.
 """
 
 from modeconn import artifacts, batchnorm, connectivity, measuring, populations, programs, similarity

@@ -1,6 +1,6 @@
-"""Loss and accuracy of averages of several networks of a population, of single ones and of ensembles.
+"""Measure loss and accuracy of averages of several networks of a population, of single ones and of ensembles.
 
-Statistics of normalization layers are re-estimated for each average.
+Statistics of batch normalization are re-estimated for each average.
 """
 
 from modeconn import artifacts, averages, batchnorm, measuring, populations, programs
@@ -30,7 +30,7 @@ def main(arguments, job):
         ensembles=True,
     )
     for row in rows:
-        for name in ("population", "pair"):  # whichever it is: a row is of a choice of its members
+        for name in ("population", "pair"):  # any network: a row stands for a choice of several
             row.pop(name, None)
         row["width"] = population.functional.width
     artifacts.write_rows(arguments.output, rows)

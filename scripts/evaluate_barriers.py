@@ -1,6 +1,6 @@
-"""Loss and accuracy along the straight lines between all pairs of a population.
+"""Measure loss and accuracy along the straight lines between all pairs of a population.
 
-Statistics of normalization layers are re-estimated at each point.
+Statistics of batch normalization are re-estimated at each point.
 """
 
 from modeconn import artifacts, batchnorm, lines, measuring, populations, programs

@@ -1,4 +1,4 @@
-"""What the first two networks of a population and their average answer in the plane, and units of their first layer.
+"""Measure the answers in the plane of a population's first two networks and their average, and the first layer's units.
 
 For data sets of points in the plane in two classes, and fully connected networks without batch normalization.
 """

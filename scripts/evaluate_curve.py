@@ -1,6 +1,6 @@
-"""Loss and accuracy along a curve, or the straight line; with an attack also on test images attacked at each point.
+"""Measure loss and accuracy along a curve or the straight line, also on test images attacked at each point.
 
-Statistics of normalization layers are re-estimated at each point.
+Statistics of batch normalization are re-estimated at each point.
 """
 
 from modeconn import artifacts, batchnorm, connectivity, manifests, measuring, populations, programs

@@ -1,13 +1,13 @@
-"""Loss and accuracy along the straight lines of a pair at several moments, under the permutations found at each.
+"""Measure loss and accuracy on the straight lines of a pair at several moments, under permutations found at each.
 
-Statistics of normalization layers are re-estimated at each point.
+Statistics of batch normalization are re-estimated at each point.
 """
 
 from modeconn import artifacts, batchnorm, grids, measuring, moments, permutation, populations, programs
 from modeconn.measuring import View
 
 # isort: split
-import torch  # after ours, which answers Ctrl-C
+import torch  # after ours, which installs the handler of Ctrl-C
 
 parser = populations.parser(__doc__)
 
@@ -38,7 +38,7 @@ def main(arguments, job):
 
 
 def permuted(arguments, pairs, at, stacked, cells):
-    """(cells, D): the second network of each cell, in the order that its permutation says."""
+    """(cells, D): the second network of each cell, its neurons permuted."""
     if arguments.permutation is None:
         return torch.stack([pairs[at.index(moment)].vectors()[1] for _, moment in cells])
     spec = pairs[0].spec()

@@ -1,7 +1,7 @@
-"""Loss and accuracy on a plane through three networks, at the points of a grid.
+"""Measure loss and accuracy on a plane through three networks, at the points of a grid.
 
 With a curve: through both endpoints and the middle of the curve. Without: through the first network, the second as it
-was trained and the second as it is aligned. Statistics of normalization layers are re-estimated at each point.
+was trained and the second as it is aligned. Statistics of batch normalization are re-estimated at each point.
 """
 
 from modeconn import (
@@ -19,13 +19,13 @@ from modeconn import (
 from modeconn.measuring import View
 
 # isort: split
-import torch  # after ours, which answers Ctrl-C
+import torch  # after ours, which installs the handler of Ctrl-C
 
 parser = populations.parser(__doc__)
 parser.add_argument("--curve", **artifacts.INPUT, help="the bends, from fit_curve (default: no curve)")
 parser.add_argument("--marks", required=True, **manifests.OUTPUT, help="coordinates of networks and curve (CSV)")
 
-# Of t, at which the curve is drawn.
+# Number of values of t at which the curve is drawn.
 CURVE_POINTS = 65
 
 

@@ -1,4 +1,4 @@
-"""How alike the activations of a pair are, layer by layer, before and after its permutation."""
+"""Measure how similar the activations of a pair are, layer by layer, before and after its permutation."""
 
 from modeconn import artifacts, populations, programs, signatures
 from modeconn.permutation import member, proof

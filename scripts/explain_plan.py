@@ -1,4 +1,4 @@
-"""Why jobs would run: for each rule and cause their number, and which modules of the source were edited.
+"""Say why jobs would run: the number of jobs by rule and cause, and which modules of the source were edited.
 
 Reads what `snakemake --dry-run --printshellcmds --quiet host` prints.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from modeconn import errors
 from modeconn.text import aligned
 
-# What Snakemake says -> what it means here, in the order in which they are looked for.
+# Snakemake's reason -> what it means here; the first that matches counts.
 CAUSES = {
     "Missing output files": "not there yet",
     "Params have changed": "other values",
@@ -23,7 +23,7 @@ MODULE = r"([\w.]+):([0-9a-f]{8})\b"
 
 
 def edited(reason):
-    """Modules whose hash differs between the params before and now."""
+    """Modules whose hash in the job's params differs between then and now."""
     before, _, now = reason.partition(" now: ")
     changed = set(re.findall(MODULE, before)) ^ set(re.findall(MODULE, now))
     return sorted({module for module, _ in changed})
@@ -36,7 +36,7 @@ def cause(reason):
 
 
 def rows(text):
-    """[rule, jobs, cause] in the order of the plan; jobs without a program of their own are left out."""
+    """[rule, number of jobs, cause] in the order of the plan; jobs that run no program are left out."""
     found = Counter((job["rule"], cause(job["reason"])) for job in re.finditer(JOB, text, re.MULTILINE) if job["rule"])
     return [[rule, str(count), why] for (rule, why), count in found.items()]
 

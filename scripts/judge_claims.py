@@ -1,9 +1,8 @@
-"""Judge the study's claims by its tables and say it in a few lines.
+"""Judge the claims of a study from its tables, and write the result as a table and as text for the terminal.
 
-Each claim of the claims file is a formula over the pairs table or the table of best networks: does every pair of
-networks support it? Beside the verdicts come a comparison of the summary table with published numbers, where a file of
-them is given, and a text for the terminal: the numbers of each recipe, the claims and what differs from the published
-numbers. A claim that does not show is a finding, not an error.
+Each claim of the claims file is a formula over a table; it is judged by whether every pair of networks supports it. If
+a file of published numbers is given, the summary table is compared with it. The text has the numbers of each recipe,
+the verdicts, and the differences from the published numbers. A claim that does not show is a finding, not an error.
 """
 
 import argparse
@@ -13,9 +12,9 @@ from pathlib import Path
 from modeconn import claims, cost, errors, manifests, population_claims, provenance, simultaneous_claims, tables
 
 # isort: split
-import pandas as pd  # after ours, which answers Ctrl-C
+import pandas as pd  # after ours, which installs the handler of Ctrl-C
 
-# What claims and the text speak of.
+# The tables that claims and the text use.
 TABLES = {
     "pairs": tables.PAIRS,
     "best": tables.BEST,
@@ -28,7 +27,7 @@ TABLES = {
 
 
 def remarks(lines):
-    """What the text ends with where there is something to know about the data, one line each."""
+    """The end of the text where there are remarks on the data, one line each."""
     if not lines:
         return ""
     wrapped = (textwrap.fill(line, claims.WIDTH, initial_indent="  ", subsequent_indent="      ") for line in lines)
@@ -66,7 +65,7 @@ def main():
     given = {name: getattr(arguments, f"{name}_table") for name in TABLES}
     found = {name: tables.read([path] if path else [], TABLES[name]) for name, path in given.items()}
     pairs, best, summary, signatures, barriers, simultaneous, masks = found.values()
-    # A data set is called as its file is, but for the digits of its meaning.
+    # The name of a data set is that of its file, without the hash of its values.
     splits = {Path(path).stem.rpartition("-")[0]: provenance.splits(path) for path in arguments.data}
     rows = tables.read([arguments.claims], tables.CLAIMS)
     verdicts = claims.judge(rows, pairs, best, signatures, splits)
@@ -90,7 +89,7 @@ def main():
     lines = "".join(map(manifests.read_text, arguments.remarks)).splitlines()
     text += remarks(lines + of_identical(pairs))
     outputs = {
-        # An empty frame would turn the other's numbers into objects, which are not rounded.
+        # Concatenated with an empty frame, numbers would become objects, which are not rounded.
         arguments.verdicts_table: tables.csv(
             pd.concat([v for v in (verdicts, of_populations, of_moments) if len(v)] or [verdicts])
         ),

@@ -1,7 +1,7 @@
 """Join what the jobs measured into the tables of a study.
 
-Reads what was measured for the study and writes its tables as CSV, in one order. Accuracies are fractions, losses are
-in nats.
+Reads the measurements of the study and writes its tables as CSV, rows in a fixed order. Accuracies are fractions,
+losses are in nats.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from modeconn.studies import STUDIES
 
 
 class Parser(argparse.ArgumentParser):
-    """Names the file `listed` that arguments were read from: what is wrong with them may be wrong there."""
+    """An argument parser whose errors name the file `listed` that arguments were read from."""
 
     listed = None
 
@@ -24,7 +24,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main():
-    # A study may have more files than a command line holds.
+    # A study may have more files than fit on a command line.
     listing = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     listing.add_argument("--study", default="alignment", choices=STUDIES, help="default: alignment")
     listing.add_argument("--measurements", metavar="TXT", help="a file with the options that name inputs, one a line")
@@ -56,7 +56,7 @@ def main():
 
 
 def lines(path, expected):
-    """The lines of the file at `path`, none without one. Raises ValueError where `expected` is not their digest."""
+    """The lines of the file at `path`, if it is given. Raises ValueError where `expected` is not their digest."""
     if path is None:
         return []
     try:

@@ -1,4 +1,4 @@
-"""Turn a source of images or points into one file of tensors: its splits, and what alignment uses of them."""
+"""Turn a source of images or points into one file of tensors: its splits, and the images that alignment uses."""
 
 import warnings
 from pathlib import Path

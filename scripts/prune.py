@@ -1,7 +1,7 @@
 """Prune a block of networks by one level: leave out the smallest weights, go back to a kept epoch, train from there.
 
-Iterative magnitude pruning with rewinding (Frankle et al. 2020; Sharma et al. 2024): of the weights that the level
-before has kept, those of least magnitude at the end of its training are left out, over all layers together.
+Iterative magnitude pruning with rewinding (Frankle et al. 2020; Sharma et al. 2024): the weights of least magnitude at
+the end of the previous level's training are pruned, over all layers together.
 """
 
 from modeconn import artifacts, datasets, manifests, moments, networks, optimization, programs, pruning, retraining

@@ -1,9 +1,9 @@
-"""Run Snakemake on a config, to its summary or to the reasons of its failures: `make reproduce` and `make why`.
+"""Run Snakemake on a config, and print the summary or the reasons of failures: `make reproduce` and `make why`.
 
-The config is read once and strictly, and Snakemake is given what was checked, as JSON. Whatever the user's shell brings
-that would change results or hide edits stays outside (`environment`). When it is told to stop, or its time is up, jobs
-save their state, and Snakemake ends. After a failure the last lines on the screen say which jobs failed, why,
-and what to do; after a whole run they are its summary.
+The config is read once and checked strictly, and Snakemake is given the checked values as JSON. Variables of the user's
+shell that would change results or hide edits are removed (`environment`). On a signal, or when the time is up, jobs
+save their state and Snakemake ends. After a failure the last lines on the screen say which jobs failed, why, and what
+to do; after a whole run they are its summary.
 """
 
 import argparse
@@ -29,30 +29,30 @@ from modeconn.progress import RECORDS, failures, newest_log, reason
 from modeconn.studies import STUDIES
 
 # isort: split
-import psutil  # after ours, which answers Ctrl-C
+import psutil  # after ours, which installs the handler of Ctrl-C
 
-# The rules that show what was measured, as against those that measure.
+# The rules that make tables, verdicts and figures from measurements.
 SHOWING = (
     *["list_measurements", *(f"tabulate_{study}" for study in STUDIES)],
     *["write_config", "compare_paper", "compare_targets", "judge_claims", "draw"],
 )
 
-# Seconds between two lines on how far the run is: on a terminal, where the line is drawn over, and elsewhere.
+# Seconds between two lines of progress: on a terminal, where the line is overwritten, and elsewhere.
 OFTEN, SELDOM = 5, 300
 
-# Variables by the start of their names. What decides results is in the config, how to run in the profile: a variable
-# that changes either in silence is left out, with a line, and so is what makes Python find or read other sources.
+# Prefixes of variables that are removed, with a line that names them: those that would change results, which the config
+# decides, or how jobs run, which the profile decides, and those that make Python find or read other sources.
 REMOVED = (
     *["SNAKEMAKE_", "PYTHONSAFEPATH", "PYTHONOPTIMIZE", "PYTHONSTARTUP", "PYTHONHOME", "PYTHONWARNINGS"],
     *["MODECONN_", "OMP_", "GOMP_", "KMP_", "MKL_", "ONEDNN_", "DNNL_", "ATEN_", "TORCH_", "PYTORCH_"],
 )
-# Text is UTF-8 wherever it is read or written, and messages are those that programs look for.
+# Text is read and written as UTF-8, and other programs' messages are in English, in which they are searched for.
 SET = {"PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}
-# Kept as they are, among others: CUDA_VISIBLE_DEVICES and GPU_SLOTS, which choose GPUs, and PYTHONPATH.
+# All others are kept, such as CUDA_VISIBLE_DEVICES and GPU_SLOTS, which choose GPUs, and PYTHONPATH.
 
 
 def environment(given: Mapping[str, str], cache: str | None = None) -> tuple[dict[str, str], list[str]]:
-    """The variables that Snakemake and its jobs get, and the names of those that were left out.
+    """The variables that Snakemake and its jobs get, and the names of those that were removed.
 
     given: those of the user. cache: the folder of results that checkouts share, if there is one.
     """
@@ -62,7 +62,7 @@ def environment(given: Mapping[str, str], cache: str | None = None) -> tuple[dic
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
     if cache:
         kept["SNAKEMAKE_OUTPUT_CACHE"] = cache
-    # Snakemake keeps copies of sources in the user's cache, and cannot start where there is none.
+    # Snakemake caches sources in the user's cache folder, and cannot start without one.
     home = kept.get("XDG_CACHE_HOME") or os.path.join(kept.get("HOME") or "/", ".cache")
     if not _can_be_written(Path(home)):
         kept["XDG_CACHE_HOME"] = str((RECORDS / "cache").absolute())
@@ -70,7 +70,7 @@ def environment(given: Mapping[str, str], cache: str | None = None) -> tuple[dic
 
 
 def _can_be_written(folder):
-    """Whether files can be made in `folder`, which is made if it is not there yet."""
+    """Whether files can be created in `folder`, which is created if it does not exist."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -79,7 +79,7 @@ def _can_be_written(folder):
 
 
 def checked(path: str) -> tuple[dict, Path]:
-    """The complete config at `path`, and a JSON file of what was read.
+    """The complete config at `path`, and a JSON file of the values that were read.
 
     Raises ValueError, one line that names the file, for a mistake in it; OSError where this folder cannot be written.
     """
@@ -94,18 +94,18 @@ def checked(path: str) -> tuple[dict, Path]:
 
 
 class Run:
-    """Snakemake at work, with all that it has started, in a session of their own."""
+    """A running Snakemake and the processes that it started, in a session of their own."""
 
     def __init__(self, command: list[str], variables: dict[str, str], silent: bool = False, plan: Plan | None = None):
-        """silent: nothing of it is shown. plan: of the jobs whose progress is shown, if any."""
+        """silent: its output is not shown. plan: of the jobs whose progress is shown, if any."""
         self.plan = plan
         self.line, self.drawn, self.drawn_at, self.held = "", "", time.monotonic(), b""
-        self.stopping: str | None = None  # why, once it was asked to
-        self.code = 1  # ours, where it was
+        self.stopping: str | None = None  # the reason, once it was asked to stop
+        self.code = 1  # our exit code where it was stopped
         self.process = None
-        # Before it is there: nothing that nobody can stop is left at work.
+        # Handlers first: a signal between start and handlers would leave Snakemake running.
         self.handlers = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-        # On a terminal what Snakemake says goes above the line of progress.
+        # On a terminal Snakemake's output goes above the line of progress.
         piped = plan is not None and not silent and sys.stderr.isatty()
         output = subprocess.DEVNULL if silent else subprocess.PIPE if piped else None
         error = subprocess.STDOUT if piped else output
@@ -118,9 +118,9 @@ class Run:
             self._tell(signal.SIGTERM)
 
     def wait(self, seconds: float | None = None) -> int:
-        """Its exit code, once all that it has started has ended. After `seconds` it is asked to stop.
+        """Wait until all its processes have ended, and return its exit code. After `seconds` it is asked to stop.
 
-        From then on signals are answered as before.
+        Afterwards the previous signal handlers are back.
         """
         try:
             return self._wait(seconds)
@@ -141,17 +141,17 @@ class Run:
                 if alone_since is not None and now > alone_since + stopping.GRACE:
                     self.process.kill()
             time.sleep(0.1)
-        while self._others():  # jobs that still save their state
+        while self._others():  # jobs that are still saving their state
             time.sleep(0.1)
         self.line = ""
         self._forward()
         return self.process.returncode
 
     def _show(self, now):
-        """Pass on what Snakemake has said, and say from time to time how far the run is."""
+        """Pass on Snakemake's output, and print the line of progress from time to time."""
         if self.plan is not None and now > self.drawn_at + (OFTEN if self.process.stdout else SELDOM):
             self.drawn_at = now
-            with contextlib.suppress(OSError, ValueError):  # files come and go while they are looked at
+            with contextlib.suppress(OSError, ValueError):  # files appear and disappear while they are read
                 self.line = progress.status(self.plan).line
             if self.process.stdout is None:
                 print(self.line, file=sys.stderr, flush=True)
@@ -176,20 +176,20 @@ class Run:
 
     def _tell(self, number):
         if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):  # all have ended
+            with contextlib.suppress(ProcessLookupError):  # all processes have ended
                 os.killpg(self.process.pid, number)
 
     def _on_signal(self, number, frame):
         if self.stopping is None:
             self.code = 128 + number
             self.stop(f"by {signal.Signals(number).name}")
-        elif number == signal.SIGINT:  # again, by who will not wait
+        elif number == signal.SIGINT:  # a second signal, from an impatient user
             self._tell(signal.SIGKILL)
 
     def _others(self):
-        """Whether anything that Snakemake has started is still at work."""
+        """Whether any process that Snakemake has started is still running."""
         for process in psutil.process_iter(["status"]):
-            with contextlib.suppress(OSError):  # it has ended meanwhile, or is another user's
+            with contextlib.suppress(OSError):  # the process has ended, or belongs to another user
                 session = os.getsid(process.pid)
                 if session == self.process.pid != process.pid and process.info["status"] != psutil.STATUS_ZOMBIE:
                     return True
@@ -197,7 +197,7 @@ class Run:
 
 
 def protected(text: str) -> str | None:
-    """What to say of results that are to be made again and may not be written, of Snakemake's own log; None of none."""
+    """A message on write-protected results that have to be made again, from Snakemake's log; None if there are none."""
     pattern = r"^Write-protected output files[^\n]*\n(?: +\w+: [^\n]*\n)* +affected files:\n((?: +[^\n]+\n?)+)"
     found = re.search(pattern, text, re.MULTILINE)
     if found is None:
@@ -208,11 +208,11 @@ def protected(text: str) -> str | None:
 
 
 def explain(failed: list[tuple[str, str]]) -> str:
-    """What to read last: each reason once, with its first job and log, and how many others it stopped."""
+    """The last lines after failures: each reason once, with its first job and log, and the number of its other jobs."""
     reasons: dict = {}
     for rule, log in failed:
         why = reason(log)
-        # What several programs say of one file is one reason.
+        # Messages of several programs about one file are one reason.
         what = re.sub(r"^\w+\.py: ", "", why)
         reasons.setdefault(what, []).append((rule, log, why))
     lines = [f"{len(failed)} job{'s' * (len(failed) > 1)} failed; what does not need them is done."]
@@ -224,8 +224,8 @@ def explain(failed: list[tuple[str, str]]) -> str:
 
 
 def is_whole(arguments: list[str]) -> bool:
-    """Whether Snakemake's further arguments leave it all that a config makes to do, and it does it."""
-    from snakemake.cli import get_argument_parser  # it takes a second
+    """Whether with these further arguments Snakemake really runs everything that the config asks for."""
+    from snakemake.cli import get_argument_parser  # the import takes a second
 
     parser = get_argument_parser()
     given, plain = vars(parser.parse_args(arguments)), vars(parser.parse_args([]))
@@ -234,9 +234,9 @@ def is_whole(arguments: list[str]) -> bool:
 
 
 def show(config: dict, path: str) -> None:
-    """Print the summary of the whole run of a complete config, from `path`, and where the rest is.
+    """Print the summary of the whole run of a complete config, read from `path`, and where the other results are.
 
-    Raises ValueError where the summary is not what the run has made.
+    Raises ValueError where the summary does not match its manifest.
     """
     results = Path("results") / config["name"]
     shutil.rmtree(results / "partial", ignore_errors=True)
@@ -256,9 +256,9 @@ def show(config: dict, path: str) -> None:
 
 
 def show_whole(command: list[str], arguments: list[str], variables: dict[str, str], folder: Path) -> list[str]:
-    """Table and draw, after jobs have failed, what does not need them, into `folder`; what to say of it, as lines.
+    """After jobs have failed, make the tables and figures that do not need them, in `folder`; returns lines on it.
 
-    command: of Snakemake; arguments: its further ones. Nothing is measured, and nothing of the whole run is touched.
+    command: of Snakemake; arguments: its further ones. Nothing is measured, and no file of the whole run is changed.
     """
     shutil.rmtree(folder, ignore_errors=True)
     targets = ["tables", "figures"]
@@ -321,7 +321,7 @@ def main():
 
 
 def _seconds(minutes):
-    """The time that a run has, None without end. Raises ValueError for what is no number above 0."""
+    """The time limit of a run, None for no limit. Raises ValueError for anything but a number above 0."""
     if not minutes:
         return None
     try:

@@ -1,8 +1,8 @@
 """Select the best network on a curve by images held out of training, and measure it and ensembles on test images.
 
-The best network is that of the highest accuracy on the held-out images under the attack of the study, or on clean ones
-where there is none; of equals that of the lowest loss. Test images see it once, after that choice, beside both ends of
-the curve, the ensemble of both ends and an ensemble along the curve. It is written as a checkpoint of its own.
+The best network has the highest accuracy on the held-out images under the attack of the study, or on clean ones if it
+has none; of equals, the lowest loss. It is measured on test images once, after that choice, beside both ends of the
+curve, the ensemble of both ends and an ensemble along the curve. It is written as a checkpoint of its own.
 """
 
 from modeconn import artifacts, connectivity, manifests, measuring, networks, populations, programs
@@ -12,7 +12,7 @@ parser = populations.parser(__doc__, curve=True)
 parser.add_argument("--statistics", required=True, **artifacts.INPUT, help="from evaluate_curve, for the same points")
 parser.add_argument("--checkpoint", required=True, **manifests.OUTPUT, help="the best network (safetensors)")
 
-# What is tested: single networks, and ensembles of both ends and along the curve.
+# What is measured on test images: single networks, and ensembles of both ends and along the curve.
 MARKS = ("first", "second", "best", "ends", "ensemble")
 
 
@@ -54,7 +54,7 @@ def main(arguments, job):
         {
             **job.provenance("select_network"),
             "t": path[best].place["t"],
-            # What `networks.build` needs: the file is enough to use the network.
+            # The arguments of `networks.build`, so that the file is enough to use the network.
             "build": networks.description(values["network"], pair.dataset),
         },
     )
@@ -64,7 +64,7 @@ def main(arguments, job):
 def looks(rows, path, ensemble, selection):
     """What is measured: each point of the curve `path` on its own, then `MARKS`.
 
-    rows: as they grow while the plan is followed, since which point is best comes out on the way.
+    rows: those measured so far; the plan is followed while they grow, since the best point depends on them.
     ensemble: number of networks of the ensemble along the curve, at the points that are nearest to equal steps.
     """
 
@@ -81,7 +81,7 @@ def looks(rows, path, ensemble, selection):
 
 
 def best_of(rows, attack):
-    """The point of the highest accuracy on held-out images under `attack`, of equals that of the lowest loss."""
+    """The point of the highest accuracy on held-out images under `attack`; of equals, of the lowest loss."""
     points = [row for row in rows if row["split"] == "hold_out" and row["attack"] == attack]
     return max(range(len(points)), key=lambda point: (points[point]["accuracy"], -points[point]["loss"]))
 

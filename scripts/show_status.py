@@ -1,4 +1,4 @@
-"""Say from another terminal how far the run of a config is: jobs done, running, failed and waiting, and time left."""
+"""Print the status of a config's run from another terminal: jobs done, running, failed and waiting, and time left."""
 
 import argparse
 

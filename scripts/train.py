@@ -6,7 +6,7 @@ from modeconn import artifacts, classification, datasets, manifests, networks, o
 from modeconn.functional import Functional
 
 # isort: split
-import torch  # after ours, which answers Ctrl-C
+import torch  # after ours, which installs the handler of Ctrl-C
 
 parser = programs.parser(__doc__)
 parser.add_argument("--data", required=True, **artifacts.INPUT, help="the data set, from prepare_data")
@@ -47,7 +47,7 @@ def main(arguments, job):
 
 
 def by_chance(labels):
-    """The accuracy on `labels` (N,) of always the most frequent class, and two standard errors above it."""
+    """The accuracy on `labels` (N,) of always answering the most frequent class, plus two standard errors."""
     share = labels.bincount().max().item() / len(labels)
     return share + 2 * math.sqrt(share * (1 - share) / len(labels))
 

@@ -1,8 +1,8 @@
 """Write the report of a run: one HTML page that holds everything it shows, and can be read offline.
 
-It answers first: the question, the verdict on each claim, the numbers, the paper's numbers beside them, the main
-figure, and what was not run. All figures and tables follow, by study. What it shows is checked against manifests as
-it is read; the same results give the same bytes.
+The page begins with the answer: the question, the verdict on each claim, the numbers, the paper's numbers beside them,
+the main figure, and what was not run. All figures and tables follow, by study. Each file is checked against its
+manifest when it is read; the same results give the same bytes.
 """
 
 import argparse
@@ -28,10 +28,10 @@ from modeconn.figures import registry
 from modeconn.studies import STUDIES
 
 # isort: split
-import pandas as pd  # after ours, which answers Ctrl-C
+import pandas as pd  # after ours, which installs the handler of Ctrl-C
 
 TITLE = "Mode connectivity modulo permutation"
-# What the studies ask, in the order in which they are shown.
+# The question of each study, in the order in which they are shown.
 QUESTIONS = {
     "alignment": (
         "Two networks that were trained alike from different seeds lie in different places of weight space, and the "
@@ -49,7 +49,7 @@ QUESTIONS = {
         "moved with the neurons (Sharma et al. 2024)?"
     ),
 }
-# What the verdicts of a study mean (`claims`, `population_claims`, `simultaneous_claims`).
+# How the verdicts of a study are made (`claims`, `population_claims`, `simultaneous_claims`).
 MEANINGS = {
     "alignment": (
         "Of pairs: the margin is by how much a claim holds, mean ± standard deviation over n pairs of networks; worst "
@@ -66,13 +66,12 @@ MEANINGS = {
     ),
 }
 VERDICTS = ("shows", "does not show", "too close to say", "too few to say", "at chance", "identical", "not run")
-# Of several figures the first that there is comes with the answer.
+# The main figure is the first of these that the run has.
 MAIN = ("curves", "barriers", "trajectories")
-MOST_PAIRS = 8  # that a caption names
 
 
 class Run:
-    """What a run has made, in the folder of its complete config."""
+    """The results of a run, in the folder of its complete config."""
 
     def __init__(self, config: Path):
         self.folder = config.parent
@@ -83,7 +82,7 @@ class Run:
         self._tables: dict[str, pd.DataFrame] = {}
 
     def table(self, name: str) -> pd.DataFrame:
-        """A table of the run, its cells as they are written; empty where no study of it has such a table.
+        """A table of the run, all cells as text; empty where no study of the run has such a table.
 
         Raises ValueError or OSError, one line, as `manifests.check`.
         """
@@ -106,12 +105,12 @@ def natural(names: tuple) -> list:
 
 
 def scope(row) -> str:
-    """ "mnist / tinyten / robust / pgd": what a row of verdicts speaks of."""
+    """ "mnist / tinyten / robust / pgd": the study that a row of verdicts is about."""
     return " / ".join(row[name] for name in claims.STUDY if row[name] not in ("", "none"))
 
 
 def verdicts(run: Run) -> list[str]:
-    """How many claims show, and each that was judged with its margin; what was not run is named at the end."""
+    """How many claims show, and the margin of each that was judged; claims not run have a section of their own."""
     rows = run.numbers("claims", ("verdict", "worst_pair", "missing"))
     if rows.empty:
         return []
@@ -121,7 +120,7 @@ def verdicts(run: Run) -> list[str]:
     found = "; ".join(f"{verdict}: {counts[verdict]}" for verdict in VERDICTS if counts[verdict])
     said = f"{len(measured)} claims were judged. {found}." if len(measured) else "No claim could be judged."
     body = ['<h2 id="verdicts">Verdicts</h2>', web.paragraph(said)]
-    # First what most pairs speak of.
+    # First the studies with the most pairs.
     for _, of_study in sorted(
         measured.groupby(claims.STUDY), key=lambda study: (-study[1]["n"].max(), natural(study[0]))
     ):
@@ -187,27 +186,21 @@ def not_run(run: Run) -> list[str]:
 
 
 def caption_of(run: Run, name: str, parts: dict[str, str], studied: list[str]) -> str:
-    """How many pairs of networks, or networks, a figure shows, which, and on which images."""
+    """How many pairs or networks a figure shows, which ones, and on which images."""
     rows = run.table(registry.FIGURES[name].tables[0])
     chosen = dict(zip(tables.STUDY, studied)) | parts
     for column, value in chosen.items():
         if column in rows and value != registry.ALL:
             rows = rows[rows[column] == value]
-    said = []
-    if "pair" in rows:
-        pairs = sorted(set(rows["pair"]), key=lambda pair: natural((pair,)))
-        named = f" ({', '.join(pairs)})" if len(pairs) <= MOST_PAIRS else ""
-        said.append(f"n = {len(pairs)} pair{'s' * (len(pairs) != 1)} of networks{named}")
-    elif "seeds" in rows:
-        said.append(f"seeds {', '.join(dict.fromkeys(rows['seeds']))}")
-    splits = sorted(set(rows["split"])) if "split" in rows else []
-    if splits:
-        said.append(f"images: {', '.join(splits)}")
-    return "; ".join([" / ".join(value for value in studied if value != registry.ALL), *said])
+    splits = drawing.in_order(rows["split"], drawing.SPLITS) if "split" in rows else []
+    # Of one split the label says it already.
+    images = "" if "split" in parts else ", ".join(drawing.SPLITS.get(split, split) for split in splits)
+    named = " / ".join(value for value in studied if value != registry.ALL)
+    return "; ".join(part for part in (named, drawing.counted(rows), images) if part)
 
 
 def drawn(run: Run, captions: dict[str, str]) -> dict[str, dict[str, dict[str, str]]]:
-    """Title of a study's part -> label of a figure -> choice -> its HTML. Figures of one alignment each are choices."""
+    """Title of a study's part -> label of a figure -> choice -> HTML. Each alignment's figure is a choice."""
     found: dict[str, dict[str, dict[str, str]]] = {}
     for path in registry.of(run.config):
         folder, _, stem = path.partition("/")
@@ -229,9 +222,9 @@ def drawn(run: Run, captions: dict[str, str]) -> dict[str, dict[str, dict[str, s
 
 
 def main_figure(figures: dict[str, dict[str, dict[str, str]]]) -> list[str]:
-    """The figure that answers the question, on test images, of the first part of the studies that has it."""
+    """The main figure, on test images, of the first part of the studies that has it."""
     for name in MAIN:
-        label = f"{registry.FIGURES[name].label}, test"
+        label = f"{registry.FIGURES[name].label}, {drawing.SPLITS['test']}"
         for by_label in figures.values():
             if label in by_label:
                 return ['<h2 id="figure">Main figure</h2>', next(iter(by_label[label].values()))]
@@ -239,7 +232,7 @@ def main_figure(figures: dict[str, dict[str, dict[str, str]]]) -> list[str]:
 
 
 def all_tables(run: Run) -> list[str]:
-    """Tables that are read as they stand, each behind its name; the others by their place beside this page."""
+    """Small tables, each behind its name, and links to the others, which are files beside this page."""
     shown = {"claims": "a claim and recipe", "published": "a published number", "paper": "a number of the paper"}
     others = []
     for study in ("runs", *run.studies):
@@ -260,7 +253,7 @@ def all_tables(run: Run) -> list[str]:
 
 
 def document(run: Run, captions: dict[str, str], remarks: list[str]) -> str:
-    """The whole page. captions: figure -> text; remarks: what there is to know of the data."""
+    """The whole page. captions: figure -> text; remarks: on the data, from prepare_data.py."""
     figures = drawn(run, captions)
     answer = [verdicts(run), numbers(run), beside_paper(run), main_figure(figures), not_run(run)]
     warned = ["<h2>Look at the data, before believing these numbers</h2>", web.items(remarks)] if remarks else []

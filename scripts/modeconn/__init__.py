@@ -1,7 +1,7 @@
 """Mode connectivity modulo permutation: pure functions on tensors.
 
-No module of the project is imported here, so that a program loads only the modules that it names; what the package
-offers (`interface`) is imported when it is first asked for.
+No module of the project is imported here, so that a program loads only the modules that it names. The public interface
+(`interface`) is imported on first use.
 """
 
 import sys
@@ -22,13 +22,13 @@ def __getattr__(name):
 
 
 def _end(kind, error, trace):
-    """Say what ended this program. Ctrl-C, while it imports too, is no mistake of ours that wants a traceback."""
+    """Handle an uncaught exception. Ctrl-C, also during imports, ends the program without a traceback."""
     if issubclass(kind, KeyboardInterrupt):
         print(f"{Path(sys.argv[0]).name}: stopped", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
 
 
-# Of programs of this project only: Snakemake and pytest, which import it too, end as they like.
+# Only for programs of this project: Snakemake and pytest, which import it too, keep their own handlers.
 if Path(sys.argv[0]).absolute().parent == Path(__file__).absolute().parents[1]:
     sys.excepthook = _end

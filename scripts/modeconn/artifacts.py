@@ -1,8 +1,7 @@
-"""Artifacts, files of tensors: written atomically, verified by checksum when read, equal bytes for equal content.
+"""Artifacts: files of tensors, written atomically and verified by checksum when read. Equal content has equal bytes.
 
-An artifact is a safetensors file whose one metadata key holds canonical JSON: what it is, which rule
-made it from which values, with which versions, and a checksum of its tensors. Nothing of a single
-run (time, host) is in it.
+An artifact is a safetensors file whose only metadata key holds canonical JSON: its kind, the rule and values that made
+it, the versions of libraries, and a checksum of its tensors. It does not hold facts of a single run (time, host).
 """
 
 import argparse
@@ -30,7 +29,7 @@ ARGUMENTS = ("data", "networks", "sparse", "permutation", "curve", "statistics")
 
 
 def write_rows(path, rows):
-    """Write rows (dicts with the same keys) to `path` as CSV, whole or not at all; numbers with nine digits."""
+    """Write rows (dicts with the same keys) to `path` as CSV, atomically; numbers with nine digits."""
     with files.replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -39,7 +38,7 @@ def write_rows(path, rows):
 
 
 def versions(device, network):
-    """What, besides the recipe and the source, decides bits: versions, device, a CPU's instruction set or a GPU's name.
+    """The facts that decide bits besides recipe and source: versions, device, a CPU's instruction set or a GPU's name.
 
     network: its values in the config; torchvision's version is named only where it built the network, and whether
     there was a compiler only where the network is to be compiled.
@@ -52,7 +51,7 @@ def versions(device, network):
         if network.get("precision") == "bfloat16" and torch.cpu._is_amx_tile_supported():
             instructions += " AMX"
     some = {}
-    if network["family"] == "torchvision":  # not asked of itself, which takes seconds to import
+    if network["family"] == "torchvision":  # without importing it, which takes seconds
         some["torchvision"] = importlib.metadata.version("torchvision")
     if network.get("compile"):
         some["compiled"] = "yes" if compiler.present() else "no"
@@ -66,7 +65,7 @@ def versions(device, network):
 
 
 def provenance(rule: str, job: dict, device: str, inputs: dict) -> dict:
-    """What an artifact that `rule` makes says of itself: the job's values, versions, and checksums of inputs."""
+    """The metadata of an artifact that `rule` makes: the job's values, versions, and checksums of inputs."""
     return {
         "rule": rule,
         "job": job,
@@ -84,7 +83,7 @@ def save(path, tensors, metadata, lanes=False):
     # A clone, since contiguous() leaves the strides of an expanded axis of length one as they are.
     plain = torch.contiguous_format
     tensors = {name: tensor.detach().cpu().clone(memory_format=plain) for name, tensor in tensors.items()}
-    if lanes or LANES in metadata:  # those of what was read, and is written changed
+    if lanes or LANES in metadata:  # checksums of an artifact that was read, changed and is written again
         count = len(next(iter(tensors.values())))
         metadata = {
             **metadata,
@@ -98,10 +97,10 @@ def save(path, tensors, metadata, lanes=False):
 def load(path, device="cpu", rule=None):
     """Tensors on `device` and metadata of the artifact at `path`, which has to come from `rule` if that is given.
 
-    rule: a name, or several of which any will do.
+    rule: a name, or several allowed ones.
 
     Raises ValueError naming the file and what to do where it is absent, truncated, edited, not an
-    artifact, or of another rule. What this project has not made is never said to be damaged.
+    artifact, or of another rule. A file that this project has not made is never reported as damaged.
     """
     with _opened(path, rule) as (file, metadata):
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
@@ -111,7 +110,7 @@ def load(path, device="cpu", rule=None):
 
 
 def load_lane(path, lane, device="cpu", rule=None):
-    """The tensors of one lane of an artifact that was saved with `lanes`; of the others no byte is read.
+    """The tensors of one lane of an artifact that was saved with `lanes`; the other lanes are not read.
 
     Errors: `load`.
     """
@@ -126,7 +125,7 @@ def load_lane(path, lane, device="cpu", rule=None):
 
 @contextlib.contextmanager
 def _opened(path, rule):
-    """(file, metadata) of the artifact at `path`. Errors, also of what is read in this context: `load`."""
+    """(file, metadata) of the artifact at `path`. Errors, also when tensors are read in this context: `load`."""
     path = Path(path)
     rules = [rule] if isinstance(rule, str) else rule
     wanted = f"rule {' or '.join(rules)}" if rules else "the rule that makes it"
@@ -147,8 +146,8 @@ def _opened(path, rule):
 
 
 def _foreign(path):
-    """What the file at `path` is, where it is certainly something else than an artifact, whole or damaged."""
-    if not path.is_file():  # a pipe would be waited for
+    """A description of the file at `path` if it certainly is no artifact, not even a damaged one; else None."""
+    if not path.is_file():  # reading from a pipe would block
         return "is no file"
     try:
         with open(path, "rb") as file:
@@ -170,11 +169,11 @@ class Input(str):
     """The path of an artifact that a program reads."""
 
 
-INPUT: dict[str, Any] = {"type": Input, "metavar": "FILE"}  # of an argument that names one
+INPUT: dict[str, Any] = {"type": Input, "metavar": "FILE"}  # type of an argument
 
 
 def named(arguments: argparse.Namespace) -> dict[str, list[str]]:
-    """Argument -> the artifacts that it names, none where it was not given, in the order of arguments."""
+    """Argument -> the artifacts that it names, empty if it was not given, in the order of arguments."""
     found = {}
     for name, value in vars(arguments).items():
         paths = [] if value is None else value if isinstance(value, list) else [value]
@@ -185,15 +184,15 @@ def named(arguments: argparse.Namespace) -> dict[str, list[str]]:
 
 
 def checksums(arguments: argparse.Namespace) -> dict[str, list[str | None]]:
-    """Argument -> checksums of the artifacts that it names: the `inputs` that an artifact says it was made from.
+    """Argument -> checksums of the artifacts that it names: the `inputs` that an artifact records.
 
-    A checksum is None where the file is no whole artifact, which `load` explains.
+    A checksum is None where the file is not a whole artifact; `load` says why.
     """
     return {name: [checksum(path) for path in paths] for name, paths in named(arguments).items()}
 
 
 def metadata(path):
-    """What `save` wrote about the artifact at `path`, from its header; nothing where `load` would find it damaged."""
+    """The metadata of the artifact at `path`, from its header; empty where `load` would find it damaged."""
     path = Path(path)
     if not path.exists() or _foreign(path):
         return {}
@@ -205,12 +204,12 @@ def metadata(path):
 
 
 def checksum(path):
-    """What `save` wrote about the content of the artifact at `path`; None where it has not, which `load` explains."""
+    """The checksum in the metadata of the artifact at `path`; None where there is none, and `load` says why."""
     return metadata(path).get("checksum")
 
 
 def _metadata(file):
-    """What `save` wrote beside the tensors."""
+    """The metadata that `save` wrote beside the tensors."""
     metadata = json.loads((file.metadata() or {}).get(KEY, "null"))
     if not isinstance(metadata, dict) or not {"rule", "checksum"} <= metadata.keys():
         raise ValueError("it is no artifact of modeconn")
@@ -218,7 +217,7 @@ def _metadata(file):
 
 
 def _checksum(tensors, metadata):
-    """Of tensors and metadata; where lanes have checksums of their own, of the metadata, which hold them."""
+    """The checksum of tensors and metadata; where lanes have their own checksums, of the metadata that hold them."""
     if LANES not in metadata:
         return _checksum_of(tensors, canonical(metadata))
     lanes = enumerate(metadata[LANES])

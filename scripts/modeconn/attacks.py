@@ -4,7 +4,7 @@ import torch
 
 
 def attempts(objective, images, attack, generators):
-    """Yields images (L, N, C, H, W) as each of the attack's `restarts` runs of `pgd` leaves them.
+    """Yield the adversarial images (L, N, C, H, W) of each of the attack's `restarts` runs of `pgd`.
 
     generators: one a lane, from which its random starts are drawn one after another.
     """
@@ -26,7 +26,7 @@ def random_start(images, epsilon, generators):
 def pgd(objective, images, *, epsilon, step, steps, start=None):
     """Projected gradient ascent in the L-infinity ball (Madry et al. 2018; Tatro et al. 2020, robust study).
 
-    objective: images -> scalar to be raised, a sum over images, so that they do not feel each other's scale.
+    objective: images -> scalar to be raised, a sum over images, so that gradients do not depend on their number.
     images: pixels in [0, 1], any shape; epsilon and step are in the same unit.
     start: noise added first, same shape as images; none starts at the images themselves.
     Returns images within epsilon of the given ones and within [0, 1].

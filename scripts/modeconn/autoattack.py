@@ -1,7 +1,7 @@
 """AutoAttack (Croce and Hein 2020): four attacks without parameters to tune, by the authors' package.
 
-It measures and nothing is trained against it. The package is not in the lock: where it is missing, the user is told
-to install it.
+It is used for measuring only. The package is not in the lock file: where it is missing, a message says how to install
+it.
 """
 
 import torch
@@ -11,11 +11,11 @@ LEAST_CLASSES, TARGETS = 4, 9
 
 
 def attack(logits, images, labels, epsilon):
-    """Images (L, N, C, H, W) within epsilon of the given ones: attacked where an attack succeeds, else as they are.
+    """Images (L, N, C, H, W) within epsilon of the given ones: adversarial where an attack succeeds, else unchanged.
 
     logits: (a slice of one lane, images (1, N, C, H, W)) -> (1, N, classes). images: pixels in [0, 1]; labels: (L, N).
-    The standard version in the L-infinity ball, its random numbers drawn from seed 0. Since an image that withstands
-    stays as it is, the accuracy on these images is AutoAttack's, and their loss says nothing.
+    The standard version in the L-infinity ball, its random numbers drawn from seed 0. Images that withstand stay
+    unchanged: the accuracy on the result is AutoAttack's, but its loss has no meaning.
     Raises ValueError where the package is not installed, or there are fewer than four classes.
     """
     try:

@@ -1,4 +1,4 @@
-"""Averages of several networks of a population, and the same networks as an ensemble: what is measured."""
+"""The averages of several networks of a population to measure, and the ensembles of the same networks."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,9 +9,9 @@ from modeconn.randomness import generator
 
 
 def choices(count: int, sizes: Sequence[int], draws: int) -> Iterator[tuple[int, int, list[int]]]:
-    """(size, draw, members) of the choices among `count` members that are averaged, at random by size and draw.
+    """(size, draw, members) of random choices among `count` members, drawn by size and draw.
 
-    Of one member, and of all of them, each choice is there once.
+    Single members and the choice of all members occur once each.
     """
     for size in sizes:
         if size == 1:

@@ -51,12 +51,12 @@ BARRIERS = {"linear": linear_barrier, "max-endpoint": max_endpoint_barrier, "mea
 
 
 def path_quantities(t, length, loss, accuracy, clean_accuracy=None):
-    """Everything that is reported of one path, name -> number, in the order of `QUANTITIES`.
+    """All quantities of one path, name -> number, in the order of `QUANTITIES`.
 
     t, length, loss, accuracy: arrays (T,). t rises from 0 to 1; length as in `arc_length_weights`; loss in nats;
     accuracy a fraction. Error is 1 - accuracy. Barriers are never negative, since t = 0 and t = 1 belong to the path.
-    clean_accuracy: (T,) of the same networks without attack, where loss and accuracy are under one; it is reported of
-    the networks of lowest and highest accuracy (Tatro et al. 2020, robust study), of equals of the first.
+    clean_accuracy: (T,) of the same networks without attack, if loss and accuracy are under one; it is reported for
+    the networks of lowest and highest accuracy (Tatro et al. 2020, robust study), of equals for the first.
 
     Raises ValueError if t does not rise from 0 to 1 or the length falls.
     """

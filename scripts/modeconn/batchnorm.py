@@ -18,8 +18,8 @@ def recalibrate(functional, vectors, batches, attack=None, labels=()):
     each iterate of the attack on a batch, the start first, and then its result, each with the batch's weight. Random
     starts are the same for every network.
     Returns buffers, name -> (L, ...); the shared network's own buffers stay as they are.
-    Between two networks the statistics of neither apply: every point of a path needs its own
-    (Tatro et al. 2020; REPAIR, Jordan et al. 2023). Dropout is at work, as in training, and draws
+    Statistics of the endpoints do not fit the networks between them: every point of a path needs its own
+    (Tatro et al. 2020; REPAIR, Jordan et al. 2023). Dropout is active, as in training, and draws
     the same numbers each time.
     """
     buffers = functional.initial_buffers(len(vectors))
@@ -40,7 +40,7 @@ def recalibrate(functional, vectors, batches, attack=None, labels=()):
             if attack is not None:
                 generators = [generator("recalibration", step, device=vectors.device) for _ in vectors]
                 of_lanes = targets.expand(len(vectors), -1)
-                # The momentum is another in each batch: compiled passes would be compiled anew for each.
+                # The momentum differs in each batch: a compiled pass would be compiled again for each.
                 with torch.enable_grad(), torch.compiler.set_stance("force_eager"):
                     images = classification.attacked(
                         functional, vectors, buffers, images, of_lanes, attack, generators, train=True, gather=True
@@ -64,9 +64,9 @@ def recalibrating(population, recalibration, values):
 def recalibrated(functional, vectors, dataset, recalibration, values=None):
     """Buffers of the networks `vectors` with statistics of `images` training images, see `datasets.mixed` (0: all).
 
-    recalibration: {"images", "batch"}. values: a job's, of which these count, where they are there: "augmentation", the
-    recipe's, for images that are changed as in training (Tatro et al. 2020 in their code), all networks' alike; and
-    "attack", the recipe's, on each of whose iterates statistics are gathered then.
+    recalibration: {"images", "batch"}. values: a job's; used are, if present, "augmentation", the recipe's, to change
+    images as in training (Tatro et al. 2020 in their code), for all networks alike; and "attack", the recipe's, to
+    gather statistics on each of its iterates.
     """
     values = values or {}
     chosen, size = datasets.mixed(dataset.train_labels, recalibration["images"]), recalibration["batch"]

@@ -1,19 +1,19 @@
-"""What decides the bits of a result besides its values and sources: threads, instruction set, and how a GPU computes.
+"""Settings that decide the bits of a result besides values and source: threads, instruction set, kernels of a GPU.
 
-Free of torch until a job begins: which kernels its libraries choose, they ask the environment when they are loaded.
+torch is imported only when a job begins: its libraries choose kernels by the environment when they are loaded.
 """
 
 import os
 
-# With these the libraries take the kernels that every x86-64 CPU with AVX2 has, of whichever maker. For MKL that is its
-# oldest branch: those for AVX2 differ between Intel's CPUs and others.
+# With these the libraries use kernels that are the same on every x86-64 CPU with AVX2, of any maker. For MKL that is
+# its oldest branch: those for AVX2 differ between Intel's CPUs and others.
 PORTABLE = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "COMPATIBLE"}
-# Whatever else would choose kernels.
+# Other variables that choose kernels.
 OTHERS = ("DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE")
 
 
 def shell(instructions: str) -> str:
-    """Commands by which a job's shell gets the variables of `instructions` (native or portable), and no others."""
+    """Shell commands that set the variables of `instructions` (native or portable) and unset all others."""
     chosen = PORTABLE if instructions == "portable" else {}
     unset = " ".join(name for name in (*PORTABLE, *OTHERS) if name not in chosen)
     return "".join([f"unset {unset}; ", *(f"export {name}={value}; " for name, value in chosen.items())])
@@ -25,9 +25,9 @@ def is_portable() -> bool:
 
 
 def settle(job: dict, device: str) -> None:
-    """Let torch compute on `device`, cpu or cuda, as a job's values say.
+    """Configure torch for `device`, cpu or cuda, by a job's values.
 
-    Raises ValueError where this process cannot, since its libraries were loaded otherwise or the CPU is another.
+    Raises ValueError where this process cannot do so: its variables or its CPU do not fit `instructions`.
     """
     import torch
 
@@ -44,18 +44,18 @@ def settle(job: dict, device: str) -> None:
 
 
 def instructions() -> str:
-    """The instruction set of the kernels that a CPU computes with here, as provenance says it."""
+    """The instruction set of the CPU's kernels, as recorded in artifacts."""
     import torch
 
     return f"{'portable ' if is_portable() else ''}{torch.backends.cpu.get_cpu_capability()}"
 
 
 def _ask_for_equal_bits() -> None:
-    """Let CUDA compute float32 as float32, not TF32, and the same work to the same bits, where it knows how."""
+    """Let CUDA compute float32 as float32, not TF32, by deterministic kernels where there are any."""
     import torch
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    torch.use_deterministic_algorithms(True, warn_only=True)  # of some gradients it knows one way only, and says so
+    torch.use_deterministic_algorithms(True, warn_only=True)  # some gradients have none: torch warns of them
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

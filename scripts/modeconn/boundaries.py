@@ -1,4 +1,4 @@
-"""What networks answer to points in the plane, and the units of their first layer (Kalaivanan 2023)."""
+"""Answers of networks to points in the plane, and the units of their first layer (Kalaivanan 2023)."""
 
 from collections.abc import Iterator
 

@@ -1,6 +1,6 @@
-"""Checkpoints of anybody's making: read without executing anything of them, and fitted to a network.
+"""Read checkpoints of any origin without executing code in them, and fit them to a network.
 
-Read are safetensors files, and what `torch.save` writes of tensors, numbers and text.
+Formats: safetensors, and `torch.save` of tensors, numbers and text.
 """
 
 import pickle
@@ -14,7 +14,7 @@ from torch import nn
 
 from modeconn import files
 
-# Where training scripts put the state dict, in the order in which it is looked for.
+# Keys under which training scripts store the state dict, in the order of search.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
 COUNTER = "num_batches_tracked"  # of batch normalization; evaluation does not read it, and old checkpoints have none
 SHOWN = 3  # names in a message
@@ -58,13 +58,13 @@ def _torch(path):
             f"{path} holds more than tensors{f', {held[1]}' if held else ''}, and nothing of a checkpoint is executed: "
             "save network.state_dict() alone"
         ) from None
-    except Exception as error:  # whatever a damaged file lets the unpickler raise
+    except Exception as error:  # the unpickler may raise any exception on a damaged file
         reason = (str(error) or repr(error)).splitlines()[0]
         raise ValueError(f"{path} is no checkpoint that can be read, or it is damaged: {reason}") from None
 
 
 def _tensors(content, path):
-    """The state dict in what a file holds, taken out of what it is wrapped in."""
+    """The state dict in the contents of a file, without wrappers."""
     for _ in range(3):
         if not isinstance(content, Mapping):
             break
@@ -82,7 +82,7 @@ def _tensors(content, path):
 def fitted(
     tensors: Mapping[str, torch.Tensor], network: nn.Module, path: str | Path
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """(a state dict of `network`, float32, what was changed or left out to make it fit: a line each).
+    """(a state dict of `network`, float32; lines on what was changed or left out to make it fit).
 
     Names may have one prefix more than the network's (`module.` of DataParallel, `model.` of a wrapper), and
     `_orig_mod.` of torch.compile. Raises ValueError, one line, for what is missing, misshapen or not finite.
@@ -120,7 +120,7 @@ def fitted(
 
 
 def _prefix(tensors, expected):
-    """What stands before the network's names in the checkpoint: of all candidates the one that fits most names."""
+    """The prefix of the network's names in the checkpoint: the candidate that fits most names."""
     for name in expected:
         candidates = {found.removesuffix(name) for found in tensors if found.endswith(name)}
         candidates = {prefix for prefix in candidates if not prefix or prefix.endswith(".")}
@@ -135,6 +135,6 @@ def _listed(names):
 
 
 def save(path: str | Path, tensors: Mapping[str, Any]) -> None:
-    """Write a state dict that `torch.load(path, weights_only=True)` reads, whole or not at all."""
+    """Write a state dict that `torch.load(path, weights_only=True)` reads, atomically."""
     with files.replacing(path) as temporary:
         torch.save({name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}, temporary)

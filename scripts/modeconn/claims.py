@@ -1,22 +1,23 @@
-"""Judge a study's claims by its tables, and compare its numbers with published ones.
+"""Judge the claims of the alignment study from its tables, and compare its numbers with published ones.
 
 A claim is a row of `claims.csv`, which names its table. Its formula gives one number for each pair of networks, the
 margin, which is positive where the claim holds. A name in it is <alignment>_<curve>_<quantity>, for example
-activation_bezier_minimum_accuracy: what an alignment and a curve are called in the config (with _ for other
-characters) and a column of the pairs table, or one of `tables.BEST_QUANTITIES`, of the best network on the curve and
-what it is compared with; or <alignment>_signature_before or _after: mean correlation of the neurons that it matches,
-over all groups of channels.
+activation_bezier_minimum_accuracy: the names of an alignment and a curve in the config (with _ for other characters)
+and a column of the pairs table, or one of `tables.BEST_QUANTITIES`, of the best network on the curve and the networks
+that it is compared with; or <alignment>_signature_before or _after: the mean correlation of matched neurons over all
+groups of channels.
 
-How far test images resolve a margin is known: each accuracy in the formula counts right answers among N images, which
-has the variance p (1 - p) / N of a binomial count. Networks are tested on the same images, which makes differences more
-certain than that, and how much is not known: so the sum over a formula's accuracies, each times the square of its
-coefficient, bounds the margin's variance, and RESOLUTION roots of it, but at least one image, are what chance may do.
-The mean over pairs is no more certain, since all pairs are tested on the same images. Losses and correlations have no
-such count, and no resolution: every pair has to support what is claimed of them.
+The resolution of a margin is what chance may do to it by the choice of test images. Each accuracy in the formula counts
+right answers among N images and has the variance p (1 - p) / N of a binomial count. Networks are tested on the same
+images, which makes the variance of differences smaller by an unknown amount. So the sum of the variances of a formula's
+accuracies, each times the square of its coefficient, is an upper bound of the margin's variance. The resolution is
+RESOLUTION times the root of this bound, but at least one image. The mean over pairs has the same resolution, since all
+pairs are tested on the same images. Losses and correlations are no counts and have no resolution: every pair has to
+support a claim on them.
 
 With m the margin plus the tolerance, and r that resolution: the claim does not show if m of *any* pair is below -r (a
-mean could hide a pair that contradicts it), shows if the mean of m is above r, and is too close to say otherwise. Where
-the endpoints are no better than chance, nothing is judged; nor of a pair whose two networks are the same.
+mean could hide a pair that contradicts it), shows if the mean of m is above r, and is too close to say otherwise.
+Nothing is judged where the endpoints are no better than guessing, or where both networks of a pair are the same.
 """
 
 import ast
@@ -45,16 +46,16 @@ ARITHMETIC = (
 WIDTH = 100
 JUDGED = ["verdict", "margin", "worst", "n", "claim"]
 NUMBERS = "Test accuracy (%), and barriers above the endpoints' interpolant (loss: nats, error: points)"
-# Of which claims speak; those on barriers are for `population_claims`, those after it for `simultaneous_claims`.
+# Tables of claims; those on barriers are judged by `population_claims`, those after it by `simultaneous_claims`.
 TABLES = ("pairs", "best", "barriers", "widths", "simultaneous", "masks")
 
 
 def judge(claims, pairs, best, signatures, splits=None):
     """The verdict on each claim (`tables.CLAIMS`) for each dataset, network, recipe and attack of `tables.PAIRS`.
 
-    A claim on the best networks on curves is judged for each of those of `tables.BEST`.
+    A claim on the best networks on curves is judged for each group of `tables.BEST`.
     signatures: `tables.SIGNATURE`; those on the test split, after the nonlinearity, can be named in a claim.
-    splits: data set -> `provenance.Splits`; of one that is not there accuracies count as exact.
+    splits: data set -> `provenance.Splits`; accuracies on other data sets count as exact.
 
     Returns a frame with `VERDICT_COLUMNS`: mean (`measured`), standard deviation and lowest value (`worst`, that of
     `worst_pair`) of the margin over n pairs, and its `resolution`. The verdict is "shows", "does not show", "too close
@@ -95,9 +96,9 @@ def judge(claims, pairs, best, signatures, splits=None):
 
 
 def identical(pairs):
-    """The pairs of `tables.PAIRS` whose networks are the same, up to the order of neurons: study and pair, as a set.
+    """The pairs of `tables.PAIRS` whose networks are equal up to the order of neurons: a set of (study, pair).
 
-    A straight line between them, without an alignment or with one, has no length.
+    Their straight line has length zero, without an alignment or with one.
     """
     return set(pairs[pairs["length"] == 0][[*tables.STUDY, "pair"]].itertuples(index=False, name=None))
 
@@ -105,7 +106,7 @@ def identical(pairs):
 def names_of(claim, pattern, known):
     """The names in a claim's formula, sorted. ValueError if it is more than arithmetic on names of `pattern`.
 
-    known: what a name looks like, in words.
+    known: the form of a name, in words, for the message.
     """
     try:
         nodes = list(ast.walk(ast.parse(claim["formula"], mode="eval")))
@@ -163,7 +164,7 @@ def _wide(pairs, quantities):
 
 
 def _resolution(formula, values, images):
-    """What chance may do to a formula by the choice of `images` test images; values: a frame, a row a pair."""
+    """The resolution of a formula with `images` test images (see above); values: a frame, one row per pair."""
     if values.empty:
         return 0.0
     mean, step, variance = values.mean().to_frame().T, 1e-6, 0.0
@@ -177,13 +178,13 @@ def _resolution(formula, values, images):
 
 
 def _clean(pairs, study, claim):
-    """The rows of a study's pairs on the claim's split, without attack: what the networks have learned."""
+    """The rows of a study's pairs on the claim's split without attack, which show what the networks have learned."""
     same = (pairs[tables.STUDY] == list(study[: len(tables.STUDY)])).all(axis=1)
     return pairs[same & (pairs["split"] == claim["split"]) & (pairs["attack"] == "none")]
 
 
 def _at_chance(rows, images, classes):
-    """Whether the endpoints of these paths answer as many images as guessing does; no if there are none."""
+    """Whether the endpoints of these paths are no better than guessing; False if there are no paths."""
     if rows.empty or not classes:
         return False
     chance = 1 / classes
@@ -208,7 +209,7 @@ def _verdict(claim, study, margin, missing, resolution=0.0, void=""):
 
 
 def verdict_row(claim, study, margin, missing):
-    """A row of VERDICT_COLUMNS without what is judged: `std`, `resolution`, `n` and `verdict`.
+    """A row of VERDICT_COLUMNS without `std`, `resolution`, `n` and `verdict`.
 
     margin: a series over pairs; missing: the names in the formula that no pair has.
     """
@@ -228,11 +229,11 @@ def compare(published, summary):
     - "equal": the means agree to six digits;
     - "inside", "outside" their interval, in which LEVEL of the means of n new pairs lie: published mean m, standard
       deviation s of N pairs, m ± t(N - 1) s √(1/N + 1/n) with Student's t (the prediction interval for a mean of normal
-      values; Hahn and Meeker 1991, 4.8), n this run's pairs. Pairs are taken for independent;
-    - "far outside": outside also where the level is so high that of all numbers together one lies outside by chance
-      in 1 - LEVEL of the runs (Bonferroni);
-    - "no interval": one pair is published, which has no standard deviation, or several that happen to agree, whose
-      standard deviation of zero says nothing of the next one;
+      values; Hahn and Meeker 1991, 4.8), n this run's pairs. Pairs are treated as independent;
+    - "far outside": outside also at the Bonferroni level, at which one of all numbers together lies outside by chance
+      in 1 - LEVEL of the runs;
+    - "no interval": one pair is published, which has no standard deviation, or several that agree, whose standard
+      deviation of zero does not predict the next one;
     - "not run": this run has no such row.
 
     `low` and `high` are the interval at LEVEL.
@@ -259,7 +260,7 @@ def text(summary, verdicts, comparison):
     summary = summary[summary["split"] == "test"]
     blocks = []
     studies = {*summary[STUDY].itertuples(index=False, name=None), *verdicts[STUDY].itertuples(index=False, name=None)}
-    # Last what no study measures.
+    # Claims that no study measures come last.
     for study in sorted(studies, key=lambda study: (not _title(study), study)):
         title = _title(study) or "Claims on what no study here measures"
         blocks.append(f"{title}\n{'=' * len(title)}")
@@ -284,7 +285,7 @@ def number_rows(summary):
         cells = group.set_index("quantity")
         numbers = [number(*cells.loc[name, ["mean", "std"]], scale, digits) for name, scale, digits in shown]
         rows.append([curve, alignment, *numbers, f"{cells['n'].iloc[0]:.0f}"])
-    # The straight line and the unaligned pair are what the others are compared with: they come first.
+    # The straight line and the unaligned pair come first, since the others are compared with them.
     rows.sort(key=lambda row: (row[0] != "linear", row[0], row[1] != "none", row[1]))
     return [["curve", "alignment", "endpoints", "mean", "minimum", "loss barrier", "error barrier", "n"], *rows]
 
@@ -309,7 +310,7 @@ def _claims(verdicts):
 
 
 def judged_row(row):
-    """The cells, as JUDGED names them, of one row of verdicts (VERDICT_COLUMNS) on which something was measured."""
+    """The cells, named by JUDGED, of one row of verdicts (VERDICT_COLUMNS) that is not *not run*."""
     scale, digits = (100, 1) if row["unit"] == "points" else (1, 3)
     margin = f"{number(row['measured'], row['std'], scale, digits, '+')} {row['unit']}"
     tolerance = f" (Tolerance: {scale * row['tolerance']:.{digits}f} {row['unit']}.)" if row["tolerance"] else ""
@@ -327,7 +328,7 @@ def _judged(verdicts):
 
 
 def comparison_text(comparison):
-    """How many of a run's numbers agree with published ones, and which do not at all, from what `compare` gives."""
+    """How many of a run's numbers agree with published ones, and which are far outside, from the rows of `compare`."""
     if comparison.empty:
         return "Published numbers: none for this config."
     counts = comparison["comparison"].value_counts()

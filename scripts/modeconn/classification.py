@@ -29,10 +29,10 @@ def with_auxiliary(functional, losses):
 
 
 def attempts(functional, vectors, buffers, images, labels, attack, generators, train, gather=False):
-    """(attempts, losses): what `attack` makes of the images (L, N, C, H, W), and how its success is measured.
+    """(attempts, losses): adversarial images from the images (L, N, C, H, W), and the loss that `attack` raises.
 
-    attempts: adversarial images for each lane, computed one after another as they are asked for; the images
-    themselves where `attack` is none. losses: images -> (L, N).
+    attempts: an iterator of adversarial images for each lane, computed on demand; the images themselves where
+    `attack` is none. losses: images -> (L, N).
     While crafting in train mode each iterate is normalized by its own batch's statistics, as in
     Tatro et al., but leaves the running ones alone: copies are thrown away. With `gather` they follow each iterate.
     """
@@ -47,7 +47,7 @@ def attempts(functional, vectors, buffers, images, labels, attack, generators, t
         return [images], losses
     if images.shape[-2:] == (1, 1):
         raise ValueError("an attack moves pixels between 0 and 1, and this data set has features: leave the attack out")
-    # Imported here, so that the source of an attack decides only the jobs that use it.
+    # Imported here, so that the source of an attack is in the fingerprint of its own jobs only.
     if attack.get("method") == "autoattack":
         from modeconn import autoattack
 
@@ -61,7 +61,7 @@ def attempts(functional, vectors, buffers, images, labels, attack, generators, t
 
 
 def attacked(functional, vectors, buffers, images, labels, attack, generators, train, gather=False):
-    """Of all `attempts` at each image the one of the highest loss, or the image itself where `attack` is none."""
+    """For each image the attempt with the highest loss, or the image itself where `attack` is none."""
     tried, losses = attempts(functional, vectors, buffers, images, labels, attack, generators, train, gather)
     tried = list(tried)
     if len(tried) == 1:
@@ -75,8 +75,8 @@ def training_loss(functional, vectors, buffers, batch, attack):
     """Loss of each network `vectors` (L, D) on its batch in train mode, clean or under `attack`; buffers follow.
 
     Returns, (L,) each: losses with those of auxiliary heads; cross-entropies and numbers of correct
-    answers of the logits alone. What layers draw (dropout) is a function of the batch's own
-    generator, so that a run can be taken up at any step.
+    answers of the logits alone. Random draws of layers (dropout) depend on the batch's own
+    generator only, so that a training can resume at any step.
     """
     images, labels, generators = batch
     seed_layers("layers", generators[0].initial_seed(), device=vectors.device)
@@ -109,7 +109,7 @@ def evaluate(functional, vectors, buffers, images, labels, batch, attack=None, s
     for step, (inputs, targets) in enumerate(zip(datasets.in_order(images, batch), labels.split(batch), strict=True)):
         inputs = inputs.expand(lanes, *inputs.shape[1:])
         targets = targets.expand(lanes, -1)
-        drawing = 0 if attack is None else lanes  # a thousand small networks would wait for their generators
+        drawing = 0 if attack is None else lanes  # none without attack: making them takes time
         generators = [generator("evaluation", seed, step, device=vectors.device) for _ in range(drawing)]
         tried, _ = attempts(functional, vectors, buffers, inputs, targets, attack, generators, train=False)
         losses, withstood = torch.zeros_like(targets, dtype=torch.float64), torch.ones_like(targets, dtype=torch.bool)

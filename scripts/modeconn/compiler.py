@@ -5,10 +5,10 @@ import shutil
 
 
 def name():
-    """What CXX says, or g++."""
+    """The compiler that CXX names, or g++."""
     return os.environ.get("CXX", "g++")
 
 
 def present():
-    """Whether it is here."""
+    """Whether the compiler is installed."""
     return shutil.which(name()) is not None

@@ -1,6 +1,6 @@
 """The config: checked against its schema, completed with defaults, its names resolved to values.
 
-Every mistake that can be seen before work starts is one line: where, what, what is allowed.
+Every mistake that can be found before work starts is one line: where, what, what is allowed.
 """
 
 import copy
@@ -29,8 +29,8 @@ KINDS = {
     "curve": "curves",
 }
 
-# What claims and the paper's table mean by a name: of an alignment its method and the method that it starts from, of a
-# curve its kind. Another thing of that name would get a verdict that is not its own.
+# What claims and the paper's table mean by a name: an alignment's method and the method that it starts from, a curve's
+# kind. Anything else under that name would be judged by claims that do not apply to it.
 CLAIMED = {
     "alignment": {
         "activation": ("activation", None),
@@ -43,7 +43,7 @@ CLAIMED = {
 }
 
 
-# Folders of results/ that all configs share: no run can have their names.
+# Folders of results/ that all configs share: these names are not allowed for runs.
 SHARED_FOLDERS = (
     *["activations", "alignments", "archive", "averages", "barriers", "benchmarks", "best", "boundaries", "connected"],
     *["curves", "data", "disagreements", "downloads", "evaluations", "grids", "iterates", "logs", "masked", "measures"],
@@ -51,9 +51,9 @@ SHARED_FOLDERS = (
 )
 # Sources of points in the plane: they have no pixels.
 POINTS = ("moons", "blobs", "gaussian_quantiles")
-# Kinds of measurement: of each a section of the config says how it is made, and the first one what all share.
+# Sections of the config, one for each kind of measurement; the first has the settings that all share.
 MEASURES = ("evaluation", "plane", "activations", "barriers", "averages", "boundary", "triangles", "grid")
-LEAST_NU = 1e-6  # of a proximal term; what is below overflows
+LEAST_NU = 1e-6  # of a proximal term; smaller values overflow
 
 
 def _set_defaults(validator, properties, instance, schema):
@@ -85,9 +85,9 @@ _Deciding = validators.extend(Draft202012Validator, {"properties": _drop_neutral
 
 
 class _Strict(yaml.SafeLoader):
-    """Plain scalars as YAML 1.2 and JSON read them, keys as text, each key once, and nothing that has two readings.
+    """Read plain scalars as YAML 1.2 and JSON do, keys as text; refuse repeated keys and ambiguous scalars.
 
-    YAML 1.1, PyYAML's own, takes 1e-4 for text, 010 for 8, 1:30 for 90, and no, off, on and yes for booleans.
+    YAML 1.1, PyYAML's own, reads 1e-4 as text, 010 for 8, 1:30 for 90, and no, off, on and yes for booleans.
     """
 
     yaml_implicit_resolvers: ClassVar[dict] = {}
@@ -127,7 +127,7 @@ class _Strict(yaml.SafeLoader):
 MERGE, TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
 # With these Snakemake would evaluate a config as a template (YTE).
 YTE = ("__use_yte__", "__definitions__", "__variables__")
-# Tag -> the plain scalars that have it. YAML 1.2.2, core schema, without what JSON does not know.
+# Tag -> pattern of its plain scalars. YAML 1.2.2, core schema, without forms that JSON does not have.
 SCALARS = {
     "tag:yaml.org,2002:null": r"~|null|Null|NULL|",
     "tag:yaml.org,2002:bool": r"true|True|TRUE|false|False|FALSE",
@@ -149,16 +149,16 @@ def _refuse(problem, node):
 
 
 def read(path):
-    """The config at `path`, YAML or JSON: a dict of what JSON can hold.
+    """The config at `path`, YAML or JSON: a dict of JSON values.
 
-    Numbers are read as YAML 1.2 and JSON do. Raises ValueError, one line with the place, where the file is absent, is
-    no mapping in YAML, or holds what can be read in two ways or would run code.
+    Numbers are read as in YAML 1.2 and JSON. Raises ValueError, one line with the place, where the file is absent, is
+    no mapping in YAML, or holds an ambiguous value or a tag that would run code.
     """
     if not Path(path).is_file():
         raise ValueError(f"{path} is no file: give the path of a config, such as CONFIG=config/config.yaml")
     try:
         config = yaml.load(Path(path).read_text(encoding="utf-8-sig"), _Strict)
-        json.dumps(config)  # an anchor may refer to what it is in
+        json.dumps(config)  # an anchor may refer to the node that contains it
     except yaml.MarkedYAMLError as error:
         place = error.problem_mark
         raise ValueError(f"{path}, line {place.line + 1}, column {place.column + 1}: {error.problem}") from None
@@ -177,10 +177,10 @@ def schema():
 def complete(config, schema):
     """Check `config` (a dict) against `schema` (a dict) and fill in defaults, in place.
 
-    Raises ValueError, one line, for the most telling mistake.
+    Raises ValueError, one line, for the most specific mistake.
     """
     errors = list(_Validator(schema).iter_errors(config))
-    # Which keys are known may hang on another key, of which one does not know what is meant.
+    # Which keys are allowed may depend on another key that is wrong itself.
     unclear = {tuple(error.absolute_path)[:-1] for error in errors if error.validator == "enum"}
     errors = [error for error in errors if _is_own(error, unclear)]
     if errors:
@@ -208,7 +208,7 @@ def completed(path):
 
 
 def _is_own(error, unclear):
-    """Not a mere consequence: a known key with a wrong value also counts as unevaluated."""
+    """Whether the error is no mere consequence: a known key with a wrong value also counts as unevaluated."""
     if error.validator != "unevaluatedProperties":
         return True
     return tuple(error.absolute_path) not in unclear and bool(_unknown_keys(error))
@@ -249,7 +249,7 @@ def _known_keys(schema, instance):
 
 
 def _no_attack(config):
-    """Attacks that are called none become None, as where they are left out."""
+    """Replace attacks called none by None, as if they were left out."""
     studies = [entry for entries in config["studies"].values() for entry in entries]
     best = [entry["best"] for entry in studies if entry.get("best") is not None]
     for values in (*config["recipes"].values(), *config["alignments"].values(), *studies, *best):
@@ -258,7 +258,7 @@ def _no_attack(config):
 
 
 def _check_values(config):
-    """What values have to be that a schema cannot say."""
+    """Check conditions on values that a schema cannot express."""
     if config["name"] in SHARED_FOLDERS:
         raise ValueError(
             f"config, name: results/{config['name']}/ holds what all configs share: take another name than "
@@ -310,7 +310,7 @@ def _check_values(config):
 
 
 def _check_fused(config):
-    """What is fused has batch normalization, and only averages take it; what is corrected has none, or is fused."""
+    """Fused networks need batch normalization and the averaging study; corrections need none, or fused."""
     for name, network in config["networks"].items():
         if network.get("fused") and network["norm"] != "batch":
             raise ValueError(f"config, networks.{name}.fused: norm {network['norm']} cannot be fused: take norm batch")
@@ -329,9 +329,11 @@ def _check_fused(config):
 
 
 def _check_statistics(config, entry, where):
-    """What takes fully connected networks, without statistics that are re-estimated."""
+    """Some measurements need fully connected networks without statistics to re-estimate."""
     for name in entry["networks"]:
-        network = config["networks"].get(name, {"family": "mlp", "norm": "none"})  # what is missing is said elsewhere
+        network = config["networks"].get(
+            name, {"family": "mlp", "norm": "none"}
+        )  # undefined names are reported elsewhere
         if network["family"] != "mlp" or (network["norm"] == "batch" and not network["fused"]):
             raise ValueError(
                 f"config, {where}: {name} is no fully connected network, or one whose statistics are re-estimated: "
@@ -340,9 +342,9 @@ def _check_statistics(config, entry, where):
 
 
 def _check_models(config):
-    """A model of torchvision has to be one of its classifiers, a file of one's own has to define its function.
+    """A model of torchvision has to be one of its classifiers; a user's file has to define its function.
 
-    Where torchvision is not installed the first job finds out.
+    Where torchvision is not installed, only the first job checks it.
     """
     for name, network in config["networks"].items():
         if network["family"] == "file":
@@ -357,7 +359,7 @@ def _check_models(config):
 
 
 def _own_source(name, network):
-    """The digest of the source that a network of one's own is built by. Raises ValueError where there is none."""
+    """The digest of the source file of a user's network. Raises ValueError where there is none."""
     try:
         return own_code.digest(network["path"])
     except (ValueError, OSError) as error:
@@ -384,7 +386,7 @@ def _check_images(config, entry, named, where):
 
 
 def _check_plane(config, entry, where):
-    """Answers in the plane are those of fully connected networks to points."""
+    """Answers in the plane need fully connected networks and points as data."""
     if config["datasets"].get(entry["dataset"], {"source": "moons"})["source"] not in POINTS:
         raise ValueError(
             f"config, {where}: boundaries are of points in the plane, and {entry['dataset']} are none: take a data set "
@@ -394,7 +396,7 @@ def _check_plane(config, entry, where):
 
 
 def _check_splits(config):
-    """What is held out is cut out of the training images that are taken."""
+    """Held-out images are taken from the training images that remain after `train_images`."""
     for name, dataset in config["datasets"].items():
         if 0 < dataset["train_images"] <= dataset["hold_out"]:
             raise ValueError(
@@ -404,7 +406,7 @@ def _check_splits(config):
 
 
 def _check_schedules(config):
-    """Warm-up and milestones have to fit the schedule and the epochs of what is trained."""
+    """Warm-up and milestones have to fit the schedule and the number of epochs."""
     trained = [(f"recipes.{name}", recipe) for name, recipe in config["recipes"].items()]
     trained += [(f"curves.{name}", curve) for name, curve in config["curves"].items() if "schedule" in curve]
     for where, training in trained:
@@ -420,7 +422,7 @@ def _check_schedules(config):
 
 
 def _check_kept(config):
-    """Epochs that are kept are those of the training, and one of them is what pruned networks go back to."""
+    """Kept epochs have to exist, and `rewind` of pruning has to be one of them."""
     for name, recipe in config["recipes"].items():
         keep, epochs, pruning = recipe["keep"], recipe["epochs"], recipe["pruning"]
         if keep != sorted(keep) or (keep and keep[-1] >= epochs):
@@ -435,7 +437,7 @@ def _check_kept(config):
 
 
 def epochs_of(entry, recipe):
-    """The epochs at which an entry of the simultaneous study looks at networks of a recipe, 0 for untrained ones."""
+    """The epochs at which an entry of the simultaneous study compares networks of a recipe, 0 for untrained ones."""
     return entry.get("epochs", [*recipe.get("keep", []), recipe["epochs"]])
 
 
@@ -486,7 +488,7 @@ def _check_iterates(config):
 
 
 def _check_moments(config, entry, where):
-    """What the simultaneous study looks at has to be kept, or pruned, by each of its recipes."""
+    """The recipes of the simultaneous study have to keep its epochs, and prune if it has levels."""
     if entry["levels"] != sorted(entry["levels"]):
         raise ValueError(f"config, {where}.levels: {entry['levels']} have to ascend")
     for name in entry["recipes"]:
@@ -516,7 +518,7 @@ def _check_moments(config, entry, where):
 
 
 def _check_grids(config):
-    """Of one pair by one alignment there is one grid of epochs and one of levels, or rows would be there twice."""
+    """A pair and alignment may have only one grid of epochs and one of levels, or rows would be repeated."""
     seen: dict[tuple, list] = {}
     for position, entry in enumerate(config["studies"].get("simultaneous", [])):
         named = product(entry["networks"], entry["recipes"], entry["alignments"], map(tuple, entry["pairs"]))
@@ -601,9 +603,9 @@ def _check_names(config):
 
 
 def _check_cells(config):
-    """Of one pair of networks there is one order, and on one curve between them one selection.
+    """A pair of networks may be named in one order only, and have only one selection on each curve.
 
-    Backwards a pair would count as a second observation of one thing, and rows of two selections be taken for one.
+    A pair in both orders would count as two observations, and rows of two selections could not be told apart.
     """
     orders, selections = {}, {}
     for position, entry in enumerate(config["studies"].get("alignment", [])):
@@ -624,7 +626,7 @@ def _check_cells(config):
 
 
 def _check_best(config, cell, where):
-    """What the selection of a network needs besides."""
+    """Further conditions of the selection of a best network."""
     best, dataset = cell["best"], cell["dataset"]
     if best["attack"] is not None:
         _defined(config, "attacks", best["attack"], f"{where}.attack")
@@ -641,9 +643,9 @@ def _check_best(config, cell, where):
 
 
 def _check_shown(config):
-    """Of one pair of networks two alignments, or two curves, must not be shown as the same.
+    """Two alignments, or two curves, of one pair of networks must not be shown under the same name.
 
-    Nor what an alignment starts from as another alignment: permutations are compared with it too.
+    The same holds for an alignment and its start, since permutations are compared with the start too.
     """
     seen = {}
     for position, entry in enumerate(config["studies"].get("alignment", [])):
@@ -667,7 +669,7 @@ def _check_shown(config):
 
 
 def _check_claimed(config):
-    """Whatever is shown by a name that claims speak of has to be what they mean."""
+    """An alignment or curve shown under a name that claims use has to be what the claims mean by it."""
 
     def method(name):
         return config["alignments"][name]["method"] if name in config["alignments"] else None
@@ -696,10 +698,10 @@ def _defined(config, section, name, where):
 
 
 def deciding(config, schema):
-    """The complete config without keys at their `neutral` value: what a result made before the key existed means.
+    """The complete config without keys at their `neutral` value, as results from before the keys existed were made.
 
-    A key's neutral value is set once, with the key, and is what programs take where the key is absent. So
-    adding a key to the schema reruns nothing, while changing a default reruns what used it.
+    A key's neutral value is fixed when the key is added, and is the value that programs use where the key is absent.
+    So adding a key to the schema reruns nothing, while changing a default reruns the jobs that used it.
     """
     result = copy.deepcopy(config)
     list(_Deciding(schema).iter_errors(result))
@@ -707,12 +709,12 @@ def deciding(config, schema):
 
 
 def meanings(config, schema):
-    """kind -> name -> (identity, values): what each name means in this config, as far as it decides results.
+    """kind -> name -> (identity, values): the values behind each name of this config, as far as they decide results.
 
-    An identity is the name and eight hex digits of its values, so two meanings of one name stand
-    side by side on disk, and one meaning is shared by all configs that have it. The attacks that recipes
+    An identity is the name and eight hex digits of the hash of its values, so two meanings of one name lie
+    side by side on disk, and configs with the same meaning share its results. The attacks that recipes
     and alignments name, and the start of an alignment, are replaced by their values; a network of one's own has the
-    digest of its source. Planes and activations and barriers are measured with the batches and the statistics of the
+    digest of its source. Planes, activations and barriers are measured with `batch` and `recalibration` of the
     evaluation.
     """
     config = deciding(config, schema)
@@ -735,7 +737,7 @@ def meanings(config, schema):
     resolved["evaluation"] = {"evaluation": config["evaluation"]}
     for measure in MEASURES[1:]:
         taken = {key: config["evaluation"][key] for key in ("batch", "recalibration") if measure != "boundary"}
-        if measure == "activations":  # in batches of the matching
+        if measure == "activations":  # in the batches of matching
             del taken["batch"]
         resolved[measure] = {measure: config[measure] | taken}
     return {
@@ -756,7 +758,7 @@ def _alignment(config, alignment):
 
 
 def cells(config, schema):
-    """(dataset, network, alignment, curve) -> the recipe's name, and what decides the numbers of the cell.
+    """(dataset, network, alignment, curve) -> the recipe's name, and the values that decide the cell's numbers.
 
     The cells of the alignment study without attack, by their names; alignment and curve as they are shown. Of several
     entries on one cell all pairs count, as they do in the summary.
@@ -779,11 +781,11 @@ def cells(config, schema):
 
 
 def _without_attack(evaluation):
-    """What of an evaluation decides the numbers of networks that are not trained against an attack."""
+    """The part of an evaluation that decides the numbers of networks that are not trained against an attack."""
     recalibration = {key: value for key, value in evaluation["recalibration"].items() if key != "attacked"}
     return evaluation | {"recalibration": recalibration}
 
 
 def shown_as(config, kind, name):
-    """What tables, figures and claims call an alignment or a curve of the config, or no alignment."""
+    """The name of an alignment or curve of the config, or of no alignment, in tables, figures and claims."""
     return config[KINDS[kind]].get(name, {}).get("shown_as", name)

@@ -1,4 +1,4 @@
-"""The networks along a curve: where they are measured."""
+"""The networks along a curve that are measured."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What is done to a sum of networks before it is measured, beside nothing: statistics restored, or logits calibrated.
+"""Corrections of an average of networks before it is measured: restored statistics, or calibrated logits.
 
     repair        REPAIR (Jordan et al. 2023, arXiv 2211.08403): layer by layer, mean and standard deviation of what
                   each unit's linear map gives on training images become the sum of the members' own
@@ -6,8 +6,7 @@
     temperature   the logits are divided by the number that makes the loss on training images least (Guo et al. 2017);
                   without permutation, the baseline of arXiv 2510.08023
 
-Each is a change of the weights of a fully connected network. A network that is a member by itself stays as it is: what
-is corrected is what averaging has changed.
+Each changes the weights of a fully connected network. A combination that equals one member is not corrected.
 """
 
 from collections.abc import Callable, Sequence
@@ -89,8 +88,8 @@ def repaired(
 ) -> Tensor:
     """The networks `vectors` (L, D) with `targets`, of each hidden layer mean and deviation of its units, (L, n) each.
 
-    From the first layer on, each corrected on what the corrected ones before it give. A unit that gives the same for
-    all images keeps its weights, and gets the mean.
+    Layers are corrected from the first on, each on the outputs of the corrected layers before it. A unit that is
+    constant over the images keeps its weights, and gets the mean.
     """
     tensors = named(functional, vectors)
     for place, (mean, deviation) in enumerate(targets):
@@ -101,11 +100,11 @@ def repaired(
 
 @torch.no_grad()
 def temperatures(logits: Tensor, labels: Tensor) -> Tensor:
-    """(L,): by which logits (L, N, classes) have to be divided for the least mean cross-entropy with labels (N,).
+    """(L,): the temperatures that divide logits (L, N, classes) for the least mean cross-entropy with labels (N,).
 
-    From LEAST to MOST: where all answers are right, as on training images they may be, the loss falls for ever with the
-    temperature, and one wrong answer on others would cost as much as one likes. The loss is convex in the inverse of
-    the temperature. Newton's method, and a halving where it would leave the interval in which the minimum lies.
+    They lie between LEAST and MOST: where all answers are right, as may be on training images, the loss falls with the
+    temperature without end, and a wrong answer on other images would cost arbitrarily much. The loss is convex in the
+    inverse of the temperature. Newton's method, with bisection where a step would leave the interval of the minimum.
     """
     logits = logits.double()
     truth = logits.gather(-1, labels.expand(len(logits), -1)[..., None])[..., 0]
@@ -142,7 +141,7 @@ def packed(functional: Functional, tensors: dict[str, Tensor]) -> Tensor:
 
 
 def _linear_outputs(functional, vectors, inputs, last=None):
-    """What the linear map of each hidden layer gives (L, N, n), up to the layer `last`, for images (N, C, H, W)."""
+    """The outputs of the linear map of each hidden layer (L, N, n), up to the layer `last`, for images (N, C, H, W)."""
     whole, tensors = functional.network, named(functional, vectors)
     passed = ((inputs - whole.mean) / whole.std).flatten(1).expand(len(vectors), len(inputs), -1)
     for place, layer in enumerate(whole.network.layers):

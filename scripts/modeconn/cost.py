@@ -1,4 +1,4 @@
-"""Write what a job has cost (seconds, memory, device) to a file beside its output, which no rule reads."""
+"""Write the cost of a job (seconds, memory, device) to a file beside its output, which no rule reads."""
 
 import json
 import os
@@ -17,7 +17,7 @@ STARTED = time.monotonic()
 
 
 def write(output, device="cpu", **more):
-    """Write beside `output` what this process has cost: seconds, memory, device, when, where, by which source."""
+    """Write the cost of this process beside `output`: seconds, memory, device, date, host, commit of the source."""
     row = {
         "program": Path(sys.argv[0]).stem,
         "seconds": round(time.monotonic() - STARTED, 2),
@@ -33,7 +33,7 @@ def write(output, device="cpu", **more):
 
 
 def read(output):
-    """What `write` left beside `output`; nothing where it has not been made."""
+    """The cost that `write` has written beside `output`; empty where it has not."""
     path = _path(output)
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() and Path(output).exists() else {}
 

@@ -1,4 +1,4 @@
-"""Files and what is known of them as one RO-Crate: a zip file whose JSON-LD says what each file is.
+"""Write files and their metadata as one RO-Crate: a zip file with JSON-LD that describes each file.
 
 Source: RO-Crate Metadata Specification 1.1 (https://w3id.org/ro/crate/1.1), sections *Root Data Entity*, *Data
 Entities*, *Contextual Entities* and *Provenance of entities*.
@@ -26,7 +26,7 @@ ENCODINGS = {
     ".svg": "image/svg+xml",
     ".txt": "text/plain",
 }
-# The earliest that a zip file can say, so that equal files give equal bytes.
+# The earliest date of a zip file, always the same, so that equal files give equal bytes.
 DATE = (1980, 1, 1, 0, 0, 0)
 MODE = 0o100644 << 16  # a plain file, rw-r--r--
 
@@ -39,11 +39,11 @@ class Software(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What a crate says beside its files.
+    """The metadata of a crate beside its files.
 
-    finished: ISO 8601, when the run that made them ended. licence: (URL, name). software: what ran; environment: what
-    it ran on. asked, shown: files that the run was given, and that it is read for, by their places in the crate.
-    requirements: the place of the list of packages.
+    finished: ISO 8601, when the run that made them ended. licence: (URL, name). software: programs that ran;
+    environment: libraries and system. asked, shown: the run's inputs and its main results, by their paths in the crate.
+    requirements: the path of the list of packages.
     """
 
     name: str

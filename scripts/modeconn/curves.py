@@ -25,7 +25,7 @@ def coefficients(kind, points, t):
     order = points - 1
     index = torch.arange(points, dtype=torch.float64, device=t.device)
     if kind == "bezier":
-        # Not one tensor of them all, which a GPU would have to wait for.
+        # No tensor on the CPU, which a GPU would have to wait for.
         binomials = torch.stack([t.new_full((), comb(order, i)) for i in range(points)])
         return binomials * t**index * (1 - t) ** (order - index)
     if kind == "chain" or (kind == "linear" and points == 2):
@@ -48,14 +48,14 @@ def midpoints(first, last, bends):
 
 
 def random_t(generators):
-    """One t ~ U[0, 1] for each lane, (L,), from its generator of the batch, on its device: nobody waits for it."""
+    """One t ~ U[0, 1] for each lane, (L,), from its generator of the batch, on its device: no GPU has to wait."""
     return torch.stack([torch.rand((), generator=g, device=g.device) for g in generators])
 
 
 def training_loss_at(functional, control_points, kind, t, batch, attack):
-    """Points (L, D) at t (L,) of curves (L or 1, k + 2, D), and what `classification.training_loss` says of them."""
+    """Points (L, D) at t (L,) of curves (L or 1, k + 2, D), and their `classification.training_loss`."""
     vectors = weights_at(control_points, kind, t)
-    # Nobody reads statistics gathered at random points of a curve.
+    # Statistics gathered at random points of a curve are not used.
     buffers = functional.initial_buffers(len(vectors))
     return vectors, *classification.training_loss(functional, vectors, buffers, batch, attack)
 

@@ -1,4 +1,4 @@
-"""Give each job a GPU of its own on a machine with several, by locks, without importing torch."""
+"""Assign each job a GPU of its own on a machine with several, by locks, without importing torch."""
 
 import contextlib
 import fcntl
@@ -8,24 +8,24 @@ import tempfile
 import time
 from pathlib import Path
 
-# How many jobs may share one GPU; the default profile multiplies by it too.
+# Environment variable: how many jobs may share one GPU; the default profile multiplies by it too.
 SLOTS = "GPU_SLOTS"
-_held: list[int] = []  # descriptors of the locks of this process, which end with it
+_held: list[int] = []  # descriptors of this process's locks, which are released when it ends
 
 
 def present():
-    """Names of the GPUs that this process may choose from: those that a scheduler or the user has left it, or all."""
+    """Names of the GPUs that this process may choose from: those that a scheduler or the user allows, or all."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name.strip()]
-    # CUDA counts those that it sees from 0, whatever their files are called, as in a container that was given some.
+    # CUDA numbers visible GPUs from 0, whatever their device files are called, as in a container with some of them.
     return [str(number) for number in range(len(glob.glob("/dev/nvidia[0-9]*")))]
 
 
 def claim(names, slots=None, folder=None):
-    """Take one slot of the least used of `names` until this process ends, and show the process no other GPU.
+    """Lock one slot of the least used of `names` until this process ends, and hide all other GPUs from the process.
 
     slots: how many jobs share a GPU (default: the environment's GPU_SLOTS, or 1). folder: where the locks are
-    (default: one a machine). A single name is another's choice, a scheduler's say, and is not locked.
+    (default: one a machine). A single name was chosen by a scheduler, say, and is not locked.
     Waits, and says so, while all slots are taken. Returns the name.
     Raises ValueError where GPU_SLOTS is not a positive number.
     """
@@ -38,10 +38,10 @@ def _lock(names, slots, folder):
     folder = Path(folder or Path(tempfile.gettempdir(), "modeconn-gpus"))
     with contextlib.suppress(FileExistsError):
         folder.mkdir()
-        folder.chmod(0o1777)  # other users of the machine take turns with us
+        folder.chmod(0o1777)  # so that other users of the machine can lock too
     told = False
     while True:
-        for slot in range(slots or _slots()):  # slot by slot: a second job on a GPU only when each has one
+        for slot in range(slots or _slots()):  # slot by slot: a GPU gets a second job only when each has one
             for name in names:
                 descriptor = _open(folder / f"{name.replace('/', '-')}.{slot}")
                 try:
@@ -58,7 +58,7 @@ def _lock(names, slots, folder):
 
 
 def _open(path):
-    """A descriptor to lock, for reading: the file may be another user's, who alone could create or write it."""
+    """A descriptor to lock, opened for reading: the file may belong to another user, who alone may write it."""
     try:
         return os.open(path, os.O_RDONLY)
     except FileNotFoundError:

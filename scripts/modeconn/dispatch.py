@@ -1,7 +1,7 @@
-"""Which module stands behind a name in the config.
+"""Tables from names in the config to the modules that implement them.
 
-Free of torch: the workflow asks too, so that a job's fingerprint holds the modules that its own
-values name, and editing one family or method leaves the jobs of the others alone.
+The workflow uses them too, so that a job's fingerprint holds the modules that its own values name, and editing one
+family or method does not rerun jobs of the others. Does not import torch.
 """
 
 import re
@@ -9,7 +9,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-# Family -> module of `modeconn.networks`, what builds it there, arguments that make the family.
+# Family -> module of `modeconn.networks`, class or function in it, fixed arguments.
 FAMILIES = {
     "tinyten": ("tinyten", "TinyTen", {}),
     "resnet20": ("resnet", "ResNet", {"blocks": 3}),
@@ -46,9 +46,9 @@ ATTACKS = {"pgd": "attacks", "autoattack": "autoattack"}
 
 @cache
 def torchvision_models() -> frozenset[str]:
-    """The names of torchvision's classifiers, read off its sources; none where it is not installed.
+    """The names of torchvision's classifiers, read from its source files; empty where it is not installed.
 
-    To import it takes seconds, and the workflow may run where it is not.
+    Importing it takes seconds, and the workflow may run where it is not installed.
     """
     spec = find_spec("torchvision")
     if spec is None or spec.submodule_search_locations is None:
@@ -59,7 +59,7 @@ def torchvision_models() -> frozenset[str]:
 
 
 def entries(values):
-    """What this module says of a job's values. The rest of it does not decide the job's result."""
+    """The entries of these tables for a job's values. The others do not decide the job's result."""
     found = {}
     if "network" in values:
         found["family"] = FAMILIES[values["network"]["family"]]
@@ -71,7 +71,7 @@ def entries(values):
 
 
 def augments(augmentation):
-    """Whether a recipe's augmentation changes anything: one of its keys is off its neutral value."""
+    """Whether a recipe's augmentation changes anything: a key differs from its neutral value."""
     return any(value not in (0, [1, 1]) for value in augmentation.values())
 
 

@@ -1,11 +1,13 @@
 """The look of all figures, and what several of them draw.
 
-One visual language: an alignment has the same colour and line style everywhere, thin lines are single pairs or
-networks, a thick line is their mean. Colours can be told apart by colour-blind readers, line styles also in grey.
+An alignment has the same colour, line style and marker in every figure; thin lines are single pairs or networks, a
+thick line is their mean. The colours can be told apart by colour-blind readers, line styles and markers also in grey.
+The head of each figure (`legend`) says what it shows, on which images, and of how many pairs or networks.
 """
 
 import contextlib
 import itertools
+import textwrap
 
 import matplotlib
 import numpy as np
@@ -34,13 +36,13 @@ LOOK = {
     "svg.hashsalt": "modeconn",  # the same rows give the same bytes
 }
 
-# Colours of Okabe and Ito; the line styles repeat the distinction for who sees no colours.
+# Colours of Okabe and Ito; line styles and markers tell the same apart in grey.
 STYLES = {
     "none": {"color": "#D55E00", "linestyle": (0, (4, 1.5))},
     "random": {"color": "#8C8C8C", "linestyle": (0, (1, 1))},
     "weight": {"color": "#009E73", "linestyle": (0, (6, 1.5, 1, 1.5))},
     "activation": {"color": "#0072B2", "linestyle": "-"},
-    "pam": {"color": "#CC79A7", "linestyle": (0, (8, 1.5))},
+    "pam": {"color": "#CC79A7", "linestyle": (0, (7, 3.5))},
     "pam_aligned": {"color": "#56B4E9", "linestyle": (0, (3, 1, 1, 1, 1, 1))},
 }
 OTHER_STYLES = [
@@ -52,6 +54,8 @@ OTHER_STYLES = [
     {"color": "#999933", "linestyle": (0, (6, 2))},
     {"color": "#AA4499", "linestyle": (0, (3, 1, 1, 1))},
 ]
+MARKERS = {"none": "o", "random": "s", "weight": "D", "activation": "^", "pam": "v", "pam_aligned": "P"}
+OTHER_MARKERS = "X*"
 LABELS = {
     "none": "unaligned",
     "random": "random permutation",
@@ -62,20 +66,31 @@ LABELS = {
 }
 LEAST_WIDTH = 6  # inches: what the legend needs
 CURVES = {"linear": "straight line", "bezier": "Bézier curve"}
-TITLES = CURVES | {"none": "no curve"}
+SPLITS = {
+    "alignment": "images of the alignment",
+    "train": "training images",
+    "test": "test images",
+    "hold_out": "held-out images",
+}
+TITLES = CURVES | SPLITS | {"none": "no curve"}
 ENDS = {0: "first network", 1: "second network"}
 MOST_NAMES = 24  # of groups, below one another
+MOST_PAIRS = 8  # that a head names
+CHARACTERS = 17  # of a head in an inch
+ENTRY = 10  # characters: the room of a legend's handle, and of the space between columns
+OWN_SCALES = "each panel has its own scale"
+BARS = "bars: standard deviation over pairs"
 THICK = {"linewidth": 1.8}
 THIN = {"linewidth": 0.6, "alpha": 0.5, "linestyle": "-"}
 SHADE = {"alpha": 0.1, "linewidth": 0}
-FAINT = 0.2
+BLANK = {"label": " ", "linestyle": ""}
 SINGLE = {"label": "a single pair", "color": "0.4", **THIN}
 INTERPOLANT = {"label": "interpolant of the endpoints", "color": "0.3", "linewidth": 0.8, "linestyle": (0, (1, 2))}
 
 
 @contextlib.contextmanager
 def look():
-    """Within this context figures are made and written in the study's look, whatever the user's matplotlibrc says."""
+    """Within this context figures are made and written with `LOOK`, whatever the user's matplotlibrc says."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(LOOK)
@@ -83,7 +98,7 @@ def look():
 
 
 def in_order(names, known):
-    """`names` without repetition: those of `known` first, in its order, then the others by the alphabet."""
+    """`names` without repetition: those of `known` first, in its order, then the others in alphabetical order."""
     names = set(names)
     return [name for name in known if name in names] + sorted(names - set(known))
 
@@ -95,6 +110,12 @@ def styles(alignments):
         name: {"label": LABELS.get(name, name), **(STYLES.get(name) or next(others))}
         for name in in_order(alignments, STYLES)
     }
+
+
+def markers(alignments):
+    """Alignment -> its marker; those without a marker of their own take turns in `OTHER_MARKERS`."""
+    others = itertools.cycle(OTHER_MARKERS)
+    return {name: MARKERS.get(name) or next(others) for name in in_order(alignments, STYLES)}
 
 
 def panels(columns):
@@ -217,14 +238,94 @@ def name_groups(axis, groups):
     axis.set_ticks(groups["position"], groups["group"].str.removeprefix("network."), **turned)
 
 
-def legend(figure, title, handles):
-    """The figure's head: what it shows, and one legend; `handles` are line styles with labels."""
+def number(numbers, unit):
+    """ "1 pair", "1,225 pairs", or "1 to 3 pairs" where lines of a figure have different numbers of them."""
+    fewest, most = min(numbers), max(numbers)
+    said = f"{most:,.0f}" if fewest == most else f"{fewest:,.0f} to {most:,.0f}"
+    return f"{said} {unit if most == 1 else f'{unit}s'}"
+
+
+def _listed(names):
+    """ " (1-2, 3-4)", or nothing where there are too many to read."""
+    ordered = sorted(set(names), key=lambda name: [int(seed) for seed in name.split("-")])
+    return f" ({', '.join(ordered)})" if len(ordered) <= MOST_PAIRS else ""
+
+
+def counted(rows):
+    """How many pairs or networks a table shows, and which: "n = 3 pairs (1-2, 3-4, 5-6)". Empty if it names neither."""
+    if "pair" in rows:
+        lines = [name for name in ("network", "alignment", "curve") if name in rows]
+        numbers = rows.groupby(lines)["pair"].nunique()
+        networks = {seed for pair in set(rows["pair"]) for seed in pair.split("-")}
+        return f"n = {number(numbers, 'pair')}{_listed(rows['pair']) or f' of {len(networks)} networks'}"
+    if "seeds" in rows:
+        pairs = {seeds for seeds in rows["seeds"] if "-" in seeds}
+        kinds = {"network": {*rows["seeds"]} - pairs, "pair": pairs}
+        return "n = " + ", ".join(number([len(names)], unit) + _listed(names) for unit, names in kinds.items() if names)
+    for column, unit in (("networks", "network"), ("n", "pair")):
+        if column in rows:
+            return f"n = {number(rows[column].astype(float).unique(), unit)}"
+    return ""
+
+
+def about(title, rows, *notes):
+    """The head of a figure: its title, the images that its rows were measured on, n, and notes on how it is drawn."""
+    splits = [SPLITS.get(split, split) for split in in_order(rows["split"], SPLITS)] if "split" in rows else []
+    unsaid = [] if len(splits) != 1 or splits[0] in title else splits
+    return "; ".join(part for part in (title, *unsaid, counted(rows), *notes) if part)
+
+
+def single(figure, handle=SINGLE):
+    """The handle of thin lines for the legend, if the figure has any."""
+    thin = (line.get_linewidth() == THIN["linewidth"] for axes in figure.axes for line in axes.get_lines())
+    return [handle] if any(thin) else []
+
+
+def scales_differ(figure):
+    """Whether panels that show the same quantity on an axis have different limits on it."""
+    limits = {"x": {}, "y": {}}
+    panels = [axes for axes in figure.axes if axes.get_visible() and axes.get_subplotspec() and axes.get_label() == ""]
+    for axes in panels:
+        place = axes.get_subplotspec()
+        row = [other for other in panels if other.get_subplotspec().rowspan.start == place.rowspan.start]
+        column = [other for other in panels if other.get_subplotspec().colspan.start == place.colspan.start]
+        quantities = {
+            "x": axes.get_xlabel() or column[-1].get_xlabel(),
+            "y": axes.get_ylabel() or row[0].get_ylabel(),
+        }
+        for axis, quantity in quantities.items():
+            if getattr(axes, f"get_{axis}ticks")().size:
+                limits[axis].setdefault(quantity, set()).add(getattr(axes, f"get_{axis}lim")())
+    return any(len(found) > 1 for of_axis in limits.values() for found in of_axis.values())
+
+
+def fitting(figure, handles):
+    """How many columns of these handles, three at most, fit into the figure's width."""
+    widths = [ENTRY + len(handle["label"]) for handle in handles]
+    for columns in (3, 2):
+        # As matplotlib splits them.
+        if sum(max(part, default=0) for part in np.array_split(widths, columns)) <= room(figure):
+            return columns
+    return 1
+
+
+def room(figure):
+    """How many characters of a head fit into the figure's width."""
+    return round(CHARACTERS * figure.get_figwidth())
+
+
+def legend(figure, title, handles, columns=None):
+    """The figure's head: what it shows (`about`), and one legend; `handles` are line styles with labels.
+
+    Called once all is drawn: scales that differ between panels are said here.
+    """
+    said = "; ".join([title, *([OWN_SCALES] if scales_differ(figure) else [])])
     head = figure.legend(
         handles=[Line2D([], [], **handle) for handle in handles],
-        title=title,
+        title=textwrap.fill(said, room(figure)),
         alignment="left",
         loc="outside upper left",
-        ncols=3,
+        ncols=columns or fitting(figure, handles),
     )
     head.get_title().set_color("0.35")
     return head
@@ -253,12 +354,10 @@ def along_curves(rows, title, columns, only=None):
             for alignment, style in shown.items():
                 one = paths[paths["alignment"] == alignment]
                 draw_path(panel, one.pivot(index="t", columns="pair", values=quantity), style, worse)
-    # Those not drawn stay in the legend, faint: it takes the same room in every figure, so the panels do not move.
-    faint = {name: {} if name in shown else {"alpha": FAINT} for name in known}
-    handles = [style | THICK | faint[name] for name, style in known.items()]
-    head = legend(figure, title, [*handles, SINGLE, INTERPOLANT])
-    for text, name in zip(head.get_texts(), known):
-        text.set(**faint[name])
+    # Blanks for those that are not drawn: the legend takes the same room in every figure, so the panels do not move.
+    blanks, others = [BLANK] * (len(known) - len(shown)), [*single(figure), INTERPOLANT]
+    columns = fitting(figure, [*thick(known), *others])
+    legend(figure, about(title, rows), [*thick(shown), *others, *blanks], columns)
     return figure
 
 

@@ -6,7 +6,7 @@ import math
 class Ensemble:
     """M networks of one architecture that answer with the mean of their softmax (Tatro et al. 2020, their code).
 
-    To be used where a `Functional` is, with vectors (1, M, D) and buffers name -> (1, M, ...). The logits
+    It takes the place of a `Functional`, with vectors (1, M, D) and buffers name -> (1, M, ...). The logits
     (1, N, classes) are logarithms of the mean probabilities, so that cross-entropy and an attack that raises it are
     those of the ensemble.
     """

@@ -1,4 +1,4 @@
-"""End a program in one line, without a traceback, at a user's mistake or where the machine refuses."""
+"""End a program with one line, without a traceback, at a user's mistake or an error of the operating system."""
 
 import contextlib
 import errno
@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-# What to do, by the reason for which the machine refuses.
+# What to do, by the number of the operating system's error.
 ADVICE = {
     errno.ENOSPC: "free some space, and run the same command again",
     errno.EDQUOT: "your share of the disk is full: free some of it, and run the same command again",
@@ -18,7 +18,8 @@ ADVICE = {
 def in_one_line():
     """Within this context ValueError and OSError end the program with one line that names it, and exit code 1.
 
-    A user's mistake, and whatever the machine refuses: a traceback is left for our own mistakes. Ctrl-C ends it too.
+    These are users' mistakes and errors of the operating system; other exceptions are bugs and keep their traceback.
+    Ctrl-C ends the program too.
     """
     name = Path(sys.argv[0]).name
     try:
@@ -31,6 +32,6 @@ def in_one_line():
 
 
 def explained(error: Exception) -> str:
-    """The message of `error`, and what to do where the machine refuses for a reason that says it."""
+    """The message of `error`, with advice where the operating system's error is in `ADVICE`."""
     advice = ADVICE.get(getattr(error, "errno", None) or 0)
     return f"{error}: {advice}" if advice else str(error)

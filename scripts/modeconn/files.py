@@ -12,9 +12,9 @@ LEAST_ROOM = 2**16  # bytes
 
 @contextlib.contextmanager
 def replacing(path):
-    """A temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise.
+    """A temporary path beside `path` that atomically replaces it when the block succeeds, and is deleted otherwise.
 
-    Raises OSError that names `path` where the machine refuses to write, on a full disk for example.
+    Raises OSError that names `path` where it cannot be written, on a full disk for example.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,7 +25,7 @@ def replacing(path):
         yield temporary
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
-        # mkstemp makes files private; an artifact has the permissions that any new file would have.
+        # mkstemp makes files private; an artifact gets the permissions of any new file.
         temporary.chmod(0o666 & ~umask())
         temporary.replace(path)
     except OSError as error:
@@ -37,14 +37,14 @@ def replacing(path):
 
 
 def umask():
-    """The permissions that new files of this process do not get."""
+    """The umask of this process: permissions that its new files do not get."""
     found = os.umask(0)
     os.umask(found)
     return found
 
 
 def is_full(folder):
-    """Whether the disk of `folder`, or of the nearest one above that is there, has no room."""
+    """Whether the disk of `folder`, or of its nearest existing parent, is full."""
     folder = Path(folder).absolute()
     there = next(path for path in (folder, *folder.parents) if path.exists())
     return shutil.disk_usage(there).free < LEAST_ROOM
@@ -62,15 +62,15 @@ def write_text(path, text):
 
 
 def places(path):
-    """How to say where the file at `path` is, with the file that it links to: a cache's, which is to be deleted too."""
+    """The path of a file for a message, with the file in the cache that it links to, which has to be deleted too."""
     path = Path(path)
     return f"{path} and the file it links to, {path.resolve()}," if path.is_symlink() else str(path)
 
 
 def date_now(folder):
-    """Give files under `folder` that are dated in the future today's date, and return how many there were.
+    """Set the dates of files under `folder` that lie in the future to now, and return how many there were.
 
-    Snakemake takes an output that is older than its inputs for a mistake.
+    Snakemake treats an output that is older than its inputs as an error.
     """
     now = time.time()
     late = [path for path in Path(folder).rglob("*") if path.lstat().st_mtime > now]

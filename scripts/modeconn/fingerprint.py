@@ -1,7 +1,7 @@
-"""Which source decides a job's result: names and short hashes of the project's modules that it runs.
+"""Fingerprints: names and short hashes of the source modules that decide a job's result.
 
-A job's fingerprint is part of its parameters, so that editing a module reruns what it decides and
-nothing else, and a dry run shows which module changed. The hash is over the syntax tree without
+A job's fingerprint is part of its parameters, so that editing a module reruns the jobs that it decides and
+no others, and a dry run shows which module changed. The hash is over the syntax tree without
 positions, comments and docstrings, and the same on every supported version of Python.
 """
 
@@ -15,22 +15,22 @@ SCRIPTS = Path(__file__).resolve().parent.parent
 PACKAGE = Path(__file__).resolve().parent.name
 # The table of names: only the rows that a job names decide its result, which `dispatch.entries` gives.
 TABLE = "dispatch"
-# How a job runs, not what it computes. Editing one of these modules reruns nothing, so none may change what is written:
-# threads and determinism are in `bits`, what an artifact says of itself in `artifacts`, what pins a group of neurons in
+# Modules that decide how a job runs, not what it computes. Editing one of them reruns nothing, so none may change what
+# is written: threads and determinism are in `bits`, metadata of artifacts in `artifacts`, pinned groups of neurons in
 # `permutation.proof`. How Snakemake is run and stopped is in no job's fingerprint anyway.
 RUNNING = frozenset(
     [
         "cost",
         "datasets.progress",
         "devices",  # which GPU, and its lock
-        "files",  # whole or not at all
+        "files",  # atomic writes
         "fingerprint",
-        "inputs",  # checks of what is read
+        "inputs",  # checks of inputs
         "manifests",
         "errors",  # messages
-        "permutation.verdict",  # the tolerance of a proof, and what is said of it
+        "permutation.verdict",  # the tolerance of a proof, and its messages
         "programs",  # arguments, progress, memory, kind of device
-        "resume",  # states, and the lock of an output
+        "resume",  # checkpoints, and the lock of an output
     ]
 )
 
@@ -38,10 +38,10 @@ RUNNING = frozenset(
 def fingerprint(program, uses=()):
     """ "align:1f0c2d3e artifacts:9b8a7c6d ..." for a program's name and the modules that its job names besides.
 
-    Counted are the program, what it imports at module level, directly or not, and the modules `uses`
-    ("attacks", "networks.tinyten") with theirs: modules that are imported inside a function, where
-    a name in the config decides. Not counted are TABLE and, unless named in `uses`, the modules in RUNNING; what those
-    import counts all the same. Raises ValueError for a program or module that does not exist.
+    It contains the program, the modules that it imports at module level, directly or not, and the modules `uses`
+    ("attacks", "networks.tinyten") with their imports: modules that are imported inside a function, where
+    a name in the config decides. It leaves out TABLE and, unless named in `uses`, the modules in RUNNING, but not the
+    modules that those import. Raises ValueError for a program or module that does not exist.
     """
     found, waiting = {}, [program, *(f"{PACKAGE}.{name}" for name in uses)]
     while waiting:
@@ -56,7 +56,7 @@ def fingerprint(program, uses=()):
 def check(expected):
     """Compare the modules loaded in this process with the fingerprint that the job was given.
 
-    Raises ValueError where a loaded module is not in it, or is not what it was.
+    Raises ValueError where a loaded module is not in it, or was edited since.
     """
     known = dict(item.split(":") for item in expected.split())
     for name, path in _loaded():
@@ -82,7 +82,7 @@ def _loaded():
     for path in sorted(Path(file).resolve() for file in files if file):
         if path.is_relative_to(SCRIPTS):
             parts = path.relative_to(SCRIPTS).with_suffix("").parts
-            # By its place: the program itself is loaded under other names, such as __main__.
+            # The name comes from the path: the program itself is loaded under other names, such as __main__.
             name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
             yield name.removeprefix(f"{PACKAGE}."), path
 
@@ -105,13 +105,13 @@ def _read(path):
 
 @cache
 def _parsed(source):
-    """(hash, what is imported from the project: modules, and names inside them) of a source text."""
+    """(hash, imports from the project: modules, and names inside them) of a source text."""
     tree = ast.parse(source)
     return hashlib.sha256(repr(_plain(tree)).encode()).hexdigest()[:8], tuple(_imports(tree))
 
 
 def _imports(tree):
-    """What a module imports from the project at its own level: modules, and names that may be modules."""
+    """The imports of a module at module level from the project: modules, and names that may be modules."""
     for node in tree.body:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -140,7 +140,7 @@ def _plain(node):
         return (type(node).__name__, *((name, value) for name, value in fields if value not in (None, ())))
     if isinstance(node, list):
         return tuple(_plain(item) for item in node)
-    # 1, 1.0 and True are equal, and different programs.
+    # With the type: 1, 1.0 and True are equal in Python, but make different programs.
     return None if node is None else (type(node).__name__, repr(node))
 
 

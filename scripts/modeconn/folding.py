@@ -1,7 +1,7 @@
-"""Networks in evaluation mode with normalization folded into the convolutions before it.
+"""Fold batch normalization into the convolutions before it, for networks in evaluation mode.
 
-The same function up to rounding, with fewer passes over the activations, which cost as much as the
-convolutions of small networks do.
+The function stays the same up to rounding, with fewer passes over the activations, which cost as much as the
+convolutions in small networks.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ class Folded:
     convolutions: dict
 
     def tensors(self, state):
-        """What `module` reads, by name, from a state dict: to be made once for all images that a network sees.
+        """The tensors that `module` reads, by name, from a state dict; made once for all images of a network.
 
         A convolution's weight (K, C, h, w) is scaled as its normalization would scale what it writes, its bias (K,)
         shifted likewise: batch normalization with running statistics (Ioffe and Szegedy 2015).
@@ -101,7 +101,7 @@ def fold(module, names):
             continue
         norm_node.replace_all_uses_with(conv_node)
         graph.erase_node(norm_node)
-        # Nobody else sees what the convolution wrote, and no gradient needs it.
+        # The convolution's output has no other reader, and no gradient needs it.
         users = list(conv_node.users)
         rectify = len(users) == 1 and called(users[0], nn.ReLU) is not None
         if rectify:
@@ -134,7 +134,7 @@ class FoldedConvolution(nn.Module):
 
     def forward(self, images):
         stride, padding, dilation, groups = self.settings
-        # In what precision convolutions compute here.
+        # The precision of convolutions here.
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else images.dtype
         if self.rectify and not isinstance(padding, str) and _rectified_by_onednn(images.device, dtype):
             images, weight, bias = (tensor.to(dtype) for tensor in (images, self.weight, self.bias))

@@ -1,4 +1,4 @@
-"""What the project asks of a network's forward pass, and the torch.fx graph of it."""
+"""Check a network's forward pass, and trace it to a torch.fx graph."""
 
 import copy
 import inspect
@@ -15,7 +15,7 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 
 def check_network(network):
-    """Raises ValueError where `network` takes more than images, or has tensors that others cannot take the place of."""
+    """Raises ValueError where `network` takes more than images, or has tensors that cannot be replaced by others."""
     values = inspect.signature(network.forward).parameters.values()
     needed = [value.name for value in values if value.default is value.empty and value.kind < value.VAR_POSITIONAL]
     if len(needed) > 1:
@@ -31,7 +31,7 @@ def check_network(network):
 def logits_of(output, training):
     """The logits (N, classes) that a network returned, as a tuple; in train mode those of auxiliary heads follow.
 
-    Raises ValueError, with what it is, where the output is anything else.
+    Raises ValueError, which describes the output, where it is anything else.
     """
     heads = output if training and isinstance(output, tuple) else (output,)
     shapes = {value.shape if isinstance(value, torch.Tensor) else () for value in heads}
@@ -53,7 +53,7 @@ def _described(output):
 
 
 def hooked(module):
-    """Whether hooks take part in the module's forward or backward pass."""
+    """Whether the module has hooks on its forward or backward pass."""
     return any(getattr(module, hooks) for hooks in HOOKS)
 
 
@@ -108,7 +108,7 @@ class _Tracer(fx.Tracer):
     A module that has the attribute `permutable` is a leaf, as torch's own layers are (`permutation.discover`).
     """
 
-    proxy_buffer_attributes = True  # otherwise what is computed from a buffer would be a constant of the graph
+    proxy_buffer_attributes = True  # otherwise values computed from a buffer would be constants of the graph
     failed = None
 
     def __init__(self):
@@ -234,7 +234,7 @@ _WRITTEN = {
 
 
 def _context():
-    """What contexts, as `with torch.autocast(...)`, change in how operations compute."""
+    """The settings by which contexts such as `with torch.autocast(...)` change how operations compute."""
     devices = ("cpu", "cuda")
     return torch.is_grad_enabled(), *(torch.is_autocast_enabled(device) for device in devices)
 
@@ -242,7 +242,7 @@ def _context():
 def trace(network):
     """The graph of `network` in the mode it is in, as a module that shares its submodules and tensors.
 
-    A `view` is a `reshape` in it: the same wherever a view can be had, and of channels-last images it often cannot.
+    Each `view` becomes a `reshape`: the same where a view is possible, which it often is not for channels-last images.
     Hooks on the network itself are not in it. Raises ValueError where torch.fx cannot trace the forward pass.
     """
     tracer = _Tracer()
@@ -278,12 +278,12 @@ def views(graph):
 def takes_channels_last(network):
     """Whether `network` computes on images that have the channels last in memory.
 
-    Not where a `view` in its forward pass asks for contiguous ones; nor where it cannot be traced: nobody knows then.
+    False where a `view` in its forward pass needs contiguous images, and where it cannot be traced.
     """
     training = network.training
     try:
         return not any(views(_Tracer().trace(network.train(mode))) for mode in (False, True))
-    except Exception:  # whatever a forward pass may raise when it meets torch.fx's proxies
+    except Exception:  # a forward pass may raise any exception with torch.fx's proxies
         return False
     finally:
         network.train(training)

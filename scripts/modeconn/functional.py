@@ -1,8 +1,8 @@
 """A network as a function of one vector: its parameters, flattened, with a leading axis of lanes.
 
-Everything that is trained, interpolated or evaluated here goes through `Functional`. One vector a
-network makes a curve one matrix product and an optimizer step one kernel; a leading axis of lanes
-makes a population (several networks, curves or points t) the same code as a single one.
+Everything that is trained, interpolated or evaluated here goes through `Functional`. With one vector per
+network a curve is one matrix product and an optimizer step one kernel; with a leading axis of lanes the same
+code computes a population (several networks, curves or points t) and a single network.
 """
 
 from contextlib import nullcontext
@@ -59,10 +59,10 @@ class Functional:
         self._training, self._evaluation = compiled(*modes) if getattr(network, "compiled", False) else modes
 
     def together(self, batch: int) -> int:
-        """How many networks are best computed at once, of `batch` images each, where there is no other limit."""
+        """How many networks are computed at once fastest, of `batch` images each, where there is no other limit."""
         if self.convolves:
             return 1
-        # Weights, and what the widest layer passes on, of all of them stay in a CPU's caches.
+        # The weights and the widest layer's outputs of all of them stay in a CPU's caches.
         widest = max(shape[0] for shape in self.shapes.values())
         return max(1, min(512, TOGETHER // max(sum(self.sizes), widest * batch)))
 
@@ -103,8 +103,8 @@ class Functional:
     def outputs(self, vectors, buffers, images, train=False):
         """The logits and those of auxiliary heads, which networks have in train mode at most: (L, N, classes) each.
 
-        Raises ValueError where several lanes would draw random numbers (dropout): they share torch's own generator,
-        so that a lane would feel its neighbours.
+        Raises ValueError where several lanes would draw random numbers (dropout): they share torch's generator,
+        so that a lane would depend on the others.
         """
         if self.network.training != train:
             self.network.train(train)
@@ -115,9 +115,9 @@ class Functional:
         return tuple(logits.to(vectors.dtype) for logits in outputs)
 
     def _in_turn(self, vectors, buffers, images):
-        """Lane by lane: on a CPU convolutions of several networks at once take 3 times as long, and more.
+        """Compute lane by lane: on a CPU convolutions of several networks at once take 3 times as long, and more.
 
-        Products of matrices do not: many small networks at once take a third of the time and less.
+        Products of matrices do not: many small networks at once take a third of the time or less.
         """
         state = torch.get_rng_state() if len(vectors) > 1 else None
         outputs = []
@@ -131,11 +131,11 @@ class Functional:
 
     def _one(self, vector, buffers, images):
         if self.network.training:
-            # Re-estimating statistics, the one use without gradients, has another momentum each batch, and would be
-            # compiled anew for each.
+            # Re-estimating statistics, the only use without gradients, has another momentum in each batch, and would be
+            # compiled again for each.
             compute = self._training if torch.is_grad_enabled() else self._in_training
             return compute(vector, buffers, images)
-        # Images do not feel each other now, and in pieces what layers pass on stays in a CPU's caches.
+        # Here images do not depend on each other, and in small batches activations stay in a CPU's caches.
         piece = PIECE if images.device.type == "cpu" else len(images)
         tensors = self._folded.tensors(self.unpack(vector) | buffers)
         pieces = [self._evaluation(tensors, part) for part in images.split(piece)]
@@ -171,9 +171,9 @@ class Functional:
 
 
 def arithmetic(network, device):
-    """A context in which `network` computes as its `precision` says, float32 where it has none.
+    """A context in which `network` computes in its `precision`, float32 where it has none.
 
-    bfloat16: convolutions and matrix products, and what lies between them; weights, their gradients and updates,
+    bfloat16: convolutions, matrix products and the operations between them; weights, their gradients and updates,
     running statistics and losses stay float32.
     """
     reduced = getattr(network, "precision", "float32") == "bfloat16"
@@ -181,27 +181,27 @@ def arithmetic(network, device):
 
 
 def exact(network):
-    """A context in which `network` normalizes batches as its `exact` says: see `normalization`.
+    """A context in which batch normalization of `network` is exact if it says `exact` (see `normalization`).
 
-    What is compiled sums in parts anyway.
+    Compiled networks sum in parts anyway.
     """
     if not getattr(network, "exact", False) or torch.compiler.is_compiling():
         return nullcontext()
-    # Imported here, so that its source decides only the jobs of such networks.
+    # Imported here, so that its source is in the fingerprint of such networks' jobs only.
     from modeconn import normalization
 
     return normalization.Exact()
 
 
 def compiled(*functions):
-    """`functions` compiled for each shape they meet, or themselves where there is no C++ compiler, which is said.
+    """`functions`, compiled for each input shape; without a C++ compiler unchanged, with a warning.
 
-    For fixed shapes, and on a GPU without trying out which kernel is fastest: which kernels compute a batch must not
-    depend on the batches before it, or work that is resumed would end with other bits.
+    Shapes are fixed, and on a GPU kernels are not chosen by timing them: the kernels of a batch must not depend on the
+    batches before it, or a resumed job would give other bits.
     """
     if not compiler.present():
         print(f"compile: there is no C++ compiler {compiler.name()} here, so computing without", flush=True)
         return functions
-    torch._dynamo.config.recompile_limit = 64  # shapes, modes and places of gradients that one job may meet
+    torch._dynamo.config.recompile_limit = 64  # combinations of shapes, modes and gradients in one job
     torch._inductor.config.deterministic = torch.cuda.is_available()
     return [torch.compile(function, dynamic=False) for function in functions]

@@ -1,6 +1,6 @@
-"""Trained networks whose batch normalization is made part of the linear layers before it (REPAIR's networks on MNIST).
+"""Fuse batch normalization of trained networks into the linear layers before it (REPAIR's networks on MNIST).
 
-What is averaged then is what the normalization has become, weights and biases, and no statistics are left to estimate.
+Then averaging acts on the fused weights and biases, and there are no statistics to re-estimate.
 """
 
 from collections.abc import Sequence

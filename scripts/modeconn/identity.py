@@ -5,12 +5,12 @@ import json
 
 
 def canonical(value):
-    """JSON with sorted keys and no spaces; 1.0 is spelled 1. Raises ValueError for NaN and infinities."""
+    """JSON with sorted keys and no spaces; 1.0 is written as 1. Raises ValueError for NaN and infinities."""
     return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def digest(value):
-    """Eight hex digits of the canonical spelling."""
+    """Eight hex digits of the hash of the canonical JSON."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:8]
 
 

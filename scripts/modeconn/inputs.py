@@ -1,9 +1,9 @@
-"""Check that the artifacts that a program reads belong together and to its job.
+"""Check that the artifacts that a program reads belong to each other and to its job.
 
-An artifact records, as `inputs`, the checksums of what its own program read, by the name of the argument, and as `job`
-the values and names of its job. A permutation of other networks, bends of another permutation, or the networks of
-another recipe under the right path would be computed with and give wrong numbers without a word. A job does not know
-all that decided its inputs, but their places do: a manifest names the files of its job by them.
+An artifact records as `inputs` the checksums of the files that its program read, by the name of the argument, and as
+`job` the values and names of its job. A permutation of other networks, bends of another permutation, or networks of
+another recipe under the right path would silently give wrong numbers. A job's values do not hold everything that
+decided its inputs, but the paths of the inputs do, and manifests name the files of a job by path.
 """
 
 from argparse import Namespace
@@ -12,9 +12,9 @@ from modeconn import artifacts, manifests
 
 
 def check(arguments: Namespace, given: dict[str, list[str | None]]) -> None:
-    """Raises ValueError, one line, where an artifact was made from other ones than are given, or for another job.
+    """Raises ValueError, one line, where an artifact was made from other files than those given, or for another job.
 
-    given: from `artifacts.checksums`. What an artifact does not record, as one that was made by hand, is not checked.
+    given: from `artifacts.checksums`. What an artifact does not record, because it was made by hand, is not checked.
     """
     for argument, paths in artifacts.named(arguments).items():
         for path in paths:
@@ -30,14 +30,14 @@ def check(arguments: Namespace, given: dict[str, list[str | None]]) -> None:
                         f"{path} was made from {source}: run rule {maker} again, or give what belongs to it"
                     )
             _check_job(path, maker, argument, metadata.get("job", {}), arguments.job)
-            if metadata:  # else `artifacts.load` explains what it is
+            if metadata:  # otherwise `artifacts.load` explains what the file is
                 manifests.check_artifact(path, metadata.get("checksum"))
 
 
 def _check_job(path, maker, argument, made, wanted):
-    """The names and values that both jobs have must be the same ones."""
+    """Names and values that both jobs have must be equal."""
     names, here = made.get("names", {}), wanted.get("names", {})
-    # What PAM starts from is another alignment than the one that it makes.
+    # The start of PAM is another alignment than its result.
     starts = argument == "permutation" and wanted.get("alignment", {}).get("method") == "pam"
     # Members across recipes are named <recipe>:<seed>.
     recipes = {str(member).partition(":")[0] for member in wanted.get("members", [])}
@@ -59,7 +59,7 @@ def _check_job(path, maker, argument, made, wanted):
 
 
 def _described(arguments, name, expected):
-    """How to say that an artifact was made from other files than those of the argument `name`."""
+    """The message that an artifact was made from other files than those of the argument `name`."""
     paths = artifacts.named(arguments)[name]
     if not expected:
         return f"no {name}, and {' '.join(paths)} is given"

@@ -1,4 +1,4 @@
-"""Straight lines between all pairs of a population: where they are measured, and the rows of their table."""
+"""Straight lines between all pairs of a population: the points to measure, and the rows of their table."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -11,7 +11,7 @@ from modeconn.measuring import Combination, Look
 def looks(count: int, points: int) -> Iterator[Look]:
     """Each of `count` members, then the inner ones of `points` values of t on the line between each two of them.
 
-    Ends of lines are members, which are measured once: `rows` puts them where they belong.
+    Ends of lines are members, which are measured once; `rows` inserts them into each line.
     """
     for member in range(count):
         yield Look({"ends": [member, member], "t": 0.0}, [Combination([member], [1.0])])
@@ -26,7 +26,7 @@ def number_of_looks(count: int, points: int) -> int:
 
 
 def rows(measured: list[dict], vectors: torch.Tensor, seeds: list[int]) -> Iterator[dict]:
-    """Rows of a table, pair by pair from t = 0 to 1, from what was measured of `looks`.
+    """Rows of a table, pair by pair from t = 0 to 1, from the measurements of `looks`.
 
     vectors: (N, D), whose distances are the lines' lengths; seeds: the members' names.
     """
@@ -38,7 +38,7 @@ def rows(measured: list[dict], vectors: torch.Tensor, seeds: list[int]) -> Itera
             ends.setdefault(first, []).append(row | {"t": 0.0})
         else:
             between.setdefault((first, second), []).append(row)
-    # Of two networks alone no point between the ends may have been asked for.
+    # With two networks there may be no point between the ends.
     for first, second in combinations(range(len(seeds)), 2):
         distance = (vectors[first].double() - vectors[second].double()).norm().item()
         at_one = [row | {"t": 1.0} for row in ends[second]]

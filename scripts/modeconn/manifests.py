@@ -1,8 +1,9 @@
-"""What a job has made, written last beside its files: their checksums, and what they were made from.
+"""Manifests: the checksums of a job's files and what they were made from, written last, beside the files.
 
-A manifest is NAME.manifest.json beside NAME.csv, NAME.history.csv and so on, or lies in the same folder and names the
-file. It names files by their place under `results`, so that one that was copied over another is found out with its
-manifest and without. Whoever reads a file of a job reads it through here. Files elsewhere, of one's own, need none.
+A manifest is NAME.manifest.json beside NAME.csv, NAME.history.csv and so on, or another manifest in the same folder
+that names the file. It names files by their path under `results`, so that a file copied over another one is detected,
+with its manifest or without. Programs read files of jobs through this module only. A user's own files elsewhere need no
+manifest.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ class Output(str):
     """The path of a file that a program makes."""
 
 
-OUTPUT: dict[str, Any] = {"type": Output, "metavar": "FILE"}  # of an argument that names one
+OUTPUT: dict[str, Any] = {"type": Output, "metavar": "FILE"}  # type of an argument
 
 
 def beside(path: str | Path) -> Path:
@@ -37,7 +38,7 @@ def beside(path: str | Path) -> Path:
 def write(path: Path, outputs: Sequence[str], made: dict) -> None:
     """Write the manifest `path` of the files `outputs`.
 
-    made: JSON values: the `rule`, and of what it made them: `job`, `code`, `versions` and `inputs`, as far as known.
+    made: JSON values: the `rule` and, as far as known, `job`, `code`, `versions` and `inputs`.
     """
     content = {**made, "files": {_place(output): _checksum(output) for output in outputs}}
     content["artifacts"] = {_place(path): of for path in outputs if (of := _of_artifact(path)) is not None}
@@ -54,8 +55,8 @@ def write_all(
 ) -> None:
     """Write the files `contents` (path -> bytes) of a job of `rule`, and their manifest.
 
-    inputs: argument of the rule's program -> the file or files that it names, if any. uses: modules that the job alone
-    has named. manifest: where, of a rule with several jobs in a folder; otherwise in each folder of the files.
+    inputs: argument of the rule's program -> the file or files that it names, if any. uses: further modules of
+    the job's fingerprint. manifest: its path, for a rule with several jobs in a folder; else one in each folder.
     """
     for path, content in contents.items():
         files.write_bytes(path, content)
@@ -68,16 +69,16 @@ def write_all(
 
 
 def find(path: str | Path) -> dict | None:
-    """What the manifest of the file at `path` says, without its checksum; None for a file elsewhere that has none.
+    """The values of the manifest of the file at `path`, without its checksum; None for a file elsewhere that has none.
 
-    Raises ValueError, one line, where the manifest is absent, damaged or of other files; OSError.
+    Raises ValueError, one line, where the manifest is absent, damaged or of other files, and OSError.
     """
     found = _found(Path(path))
     return found and found[1]
 
 
 def place(path: str | Path) -> Path | None:
-    """Where the manifest of the file at `path` lies; None for a file elsewhere that has none. Errors: `find`."""
+    """The path of the manifest of the file at `path`; None for a file elsewhere that has none. Errors: `find`."""
     found = _found(Path(path))
     return found and found[0]
 
@@ -102,12 +103,12 @@ def _found(path):
 
 
 def check(path: str | Path) -> None:
-    """Raises ValueError, one line that says what to do, where the file at `path` is not what a job has made there.
+    """Check the file at `path` against its manifest: ValueError, one line that says what to do, where they differ.
 
     Raises OSError where it is absent or cannot be read.
     """
     path = Path(path)
-    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+    if not stat.S_ISREG(path.stat().st_mode):  # reading from a pipe would block
         raise ValueError(f"{path} is no file: delete it and run the rule that makes it again")
     made = find(path)
     if made is not None and made["files"][_place(path)] != _checksum(path):
@@ -118,7 +119,7 @@ def check(path: str | Path) -> None:
 
 
 def check_artifact(path: str | Path, checksum: str | None) -> None:
-    """As `check`, of an artifact that whoever reads it holds against its own `checksum`: no byte of tensors is read."""
+    """As `check`, for an artifact whose tensors are verified on loading: compares the checksum in its header only."""
     made = find(path)
     if made is not None and made.get("artifacts", {}).get(_place(path)) != checksum:
         raise ValueError(
@@ -139,13 +140,13 @@ def read_text(path: str | Path) -> str:
 
 
 def checksum(path: str | Path) -> str:
-    """The checksum of the file at `path`, as its manifest says, or else as it is."""
+    """The checksum of the file at `path`: from its manifest, or computed where it has none."""
     made = find(path)
     return _checksum(path) if made is None else made["files"][_place(path)]
 
 
 def _read(manifest, path):
-    """The content of `manifest`, which is to be that of the file at `path`."""
+    """The content of `manifest`, which has to be that of the file at `path`."""
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
         if content.pop("checksum") != _of_content(content) or not {"rule", "files"} <= content.keys():
@@ -158,7 +159,7 @@ def _read(manifest, path):
 
 
 def _place(path):
-    """Where a file lies under `results`; elsewhere its name."""
+    """The path of a file under `results`; of a file elsewhere its name."""
     parts = Path(os.path.abspath(path)).parts
     inside = len(parts) - parts[::-1].index(FOLDER) if FOLDER in parts else len(parts) - 1
     return "/".join(parts[inside:])
@@ -174,7 +175,7 @@ def _checksum(path):
 
 
 def _of_artifact(path):
-    """The checksum that an artifact says it has, by the header of its file; None of any other file."""
+    """The checksum in the header of an artifact; None for any other file."""
     if Path(path).suffix != ".safetensors":
         return None
     with open(path, "rb") as file:

@@ -1,7 +1,7 @@
-"""The loop in which networks are measured that are affine combinations of others: along curves, on planes, averages.
+"""Measure affine combinations of networks: along curves, on planes, averages.
 
-What is looked at is a sequence of `Look`, which a module of its own gives for each kind of measurement, so that editing
-planes measures planes anew and no curves.
+The combinations are a sequence of `Look`. Each kind of measurement has its own module that makes them, so that editing
+planes reruns measurements of planes and none of curves.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,9 +23,9 @@ class Combination(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What is measured at once and is a row of a table for each view: a network, or several that answer together.
+    """A network, or an ensemble of several, that is measured at once: a row of a table for each view.
 
-    place: the columns that name it. points: which of the statistics that are there already belong to its networks.
+    place: the columns that identify it. points: indices of existing statistics that belong to its networks.
     """
 
     place: dict
@@ -34,7 +34,7 @@ class Look(NamedTuple):
 
 
 class View(NamedTuple):
-    """What networks are measured on: a split, clean or under an attack (its name, and its values or None)."""
+    """The images of a measurement: a split, clean or under an attack (its name, and its values or None)."""
 
     split: str
     attack: str = "none"
@@ -44,11 +44,11 @@ class View(NamedTuple):
 def combine(rows: torch.Tensor, networks: Sequence[Combination]) -> torch.Tensor:
     """(L, D): each of the L networks from the rows (K, D).
 
-    Term by term in their order, each product rounded before it is added, so that the bits of a network do not hang on
+    Terms are added in their order, each product rounded first, so that the bits of a network do not depend on
     how many are combined at once. A network with the coefficients 1, 0, 0 is that row exactly.
     """
     longest = max(len(network.members) for network in networks)
-    # Shorter ones are filled up with their first row, times zero.
+    # Shorter combinations are padded with their first row, times zero.
     members = [[*n.members, *[n.members[0]] * (longest - len(n.members))] for n in networks]
     weights = [[*n.coefficients, *[0.0] * (longest - len(n.members))] for n in networks]
     index = torch.tensor(members, device=rows.device)
@@ -83,8 +83,8 @@ def measure(
     may read `measured`, the rows so far. statistics: (looks, vectors (L, D)) -> buffers, name -> (L, ...), that go with
     the vectors. together: looks that are combined and measured at once, of one view list. ensembles: the networks of a
     look answer together, one look at a time. keep: whether the statistics are returned, name -> (total, ...).
-    corrections: name -> function (L combinations, vectors (L, D)) -> vectors, which are measured too; rows have a
-    column `correction` then. Ensembles are measured as they are.
+    corrections: name -> function (L combinations, vectors (L, D)) -> vectors, which are measured too; rows then have
+    a column `correction`. Ensembles are not corrected.
     The work is resumed after the last look that `job.state` has saved.
     Returns (rows of a table as dicts: the job's names, the look's place, split, attack, loss, accuracy; statistics).
     """

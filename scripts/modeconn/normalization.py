@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
-WIDTH = 1024  # values a row: as long as what is kept of it (sums, means, weights) stays in the fastest cache
-BLOCK = 2**17  # values at once of what is read twice, so that it is still in a cache
+WIDTH = 1024  # values in a row: so that its sums, means and weights stay in the fastest cache of the CPU
+BLOCK = 2**17  # values that are read twice are taken in pieces of so many, which stay in a cache of the CPU
 
 
 class Exact(TorchFunctionMode):
-    """A context in which F.batch_norm, called by whichever module, is exact on a CPU."""
+    """A context in which F.batch_norm is exact on a CPU, whichever module calls it."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -28,7 +28,7 @@ class Exact(TorchFunctionMode):
 
 
 def _sums_inexactly(input, mean, variance, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
-    """Whether torch would sum these arguments of F.batch_norm one after another."""
+    """Whether torch would sum these arguments of F.batch_norm value after value."""
     return (
         training
         and input.device.type == "cpu"
@@ -74,7 +74,7 @@ class _BatchNorm(torch.autograd.Function):
     def backward(ctx, gradient, *_):
         input, weight, mean, variance = ctx.saved_tensors
         rows, gradients = _rows(input), _rows(gradient.contiguous(memory_format=torch.channels_last))
-        # Only the sums of gradients and of gradients times normalized inputs, by statistics that are given.
+        # Only the sums of gradients and of gradients times normalized inputs, for given statistics.
         _, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
             gradients, rows, *_repeated(rows, weight, mean, variance), None, None, False, ctx.eps, [False, True, True]
         )
@@ -95,7 +95,7 @@ class _BatchNorm(torch.autograd.Function):
 
 
 def _rows(images):
-    """Channels-last images (N, C, H, W) as rows (N H W / k, k C) of the same memory, for the largest k there is."""
+    """Channels-last images (N, C, H, W) as rows (N H W / k, k C) of the same memory, for the largest possible k."""
     channels = images.shape[1]
     return images.permute(0, 2, 3, 1).reshape(-1, _parts(images.numel() // channels, channels) * channels)
 

@@ -29,11 +29,11 @@ def minimize(
     epoch_batches: (epoch, first step) -> iterable of batches (images (L, N, ...), labels (L, N), generators).
     training: {"epochs", "schedule", ... (see `schedules`), "optimizer": {"learning_rate", ... (see `optimizers`)}}.
     lanes: a name for each lane, for messages. report: called with each epoch's row.
-    state: a `resume.State`; work goes on from it at the step where it stopped.
+    state: a `resume.State`, the checkpoint; training resumes from it at the step where it stopped.
     buffers: tensors by name that the objective changes in place.
     after_step: called with the learning rate after each step, to change the variables in place (`nearness`).
     steps_per_epoch: how many batches an epoch has, for schedules that go step by step.
-    first: the epoch to begin with, counted from 0, of those that `training` has.
+    first: the epoch of `training` to begin with, counted from 0.
     Returns rows {"epoch", "learning_rate", "loss" and "accuracy" per lane, "images"}.
     Raises Hopeless, where the loss is not finite, with epoch, step, learning rate and lane.
     """
@@ -86,8 +86,8 @@ def minimize(
 def history_rows(history, kind, names, seeds, alignment="", curve=""):
     """Rows of a table of histories, as dicts, one for each epoch and lane.
 
-    history: from `minimize`. kind: what was trained: "network", "curve" or "alignment". names: of data set, network and
-    recipe, other names are left out. seeds: what tells the lanes apart, a seed or a pair of seeds each.
+    history: from `minimize`. kind: "network", "curve" or "alignment". names: of data set, network and recipe; other
+    names are left out. seeds: a seed or a pair of seeds for each lane.
     """
     return [
         {
@@ -107,7 +107,7 @@ def history_rows(history, kind, names, seeds, alignment="", curve=""):
 
 
 def nearness(variables, nu):
-    """A function for `minimize` that holds the variables near their values of now, nu > 0: the larger, the looser.
+    """A function for `minimize` that keeps the variables near their present values; nu > 0: the larger, the looser.
 
     After a step of learning rate r a variable x becomes (x + r/nu start) / (1 + r/nu): the proximal step of
     |x - start|^2 / (2 nu) (Tatro et al. 2020, PAM).

@@ -1,6 +1,6 @@
-"""Code of one's own, named as `file.py:function`: a function that builds a network, or gives images.
+"""A user's own code, named as `file.py:function`: a function that builds a network or returns images.
 
-Such a file is the user's own code, and is run. Free of torch: what is planned hangs on its source too.
+The file is executed. Its source is part of the plan, so this module does not import torch.
 """
 
 import ast
@@ -38,7 +38,7 @@ def digest(named: str) -> str:
         raise ValueError(f"{path} is no file: give the path of a Python file, from the folder that make is run in")
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (SyntaxError, ValueError) as error:  # the latter of what is no text
+    except (SyntaxError, ValueError) as error:  # ValueError: a file that is no text
         raise ValueError(f"{path} is no Python that can be read: {error}") from None
     defined = sorted(_defined(tree.body))
     if function not in defined:
@@ -47,7 +47,7 @@ def digest(named: str) -> str:
 
 
 def _defined(body):
-    """The names that statements of a module bind, those within `if`, `try` and `with` too."""
+    """The names that statements of a module define, also within `if`, `try` and `with`."""
     found = set()
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -62,7 +62,7 @@ def _defined(body):
 
 
 def load(named: str, beside: bool = False) -> Callable[..., Any]:
-    """The function that `file.py:function` names; the file is run.
+    """The function that `file.py:function` names; the file is executed.
 
     beside: whether modules that lie beside the file can be imported by it.
     Raises ValueError, one line, where `digest` does, or the file cannot be run.
@@ -74,7 +74,7 @@ def load(named: str, beside: bool = False) -> Callable[..., Any]:
     spec = spec_from_file_location(f"own_code_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses, and what pickles, look there
+    sys.modules[spec.name] = module  # dataclasses and pickle look modules up there
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -86,9 +86,9 @@ def load(named: str, beside: bool = False) -> Callable[..., Any]:
 
 
 def call(function: Callable[..., Any], named: str, **known: Any) -> Any:
-    """What the function returns, given by name what it asks for of `known`.
+    """Call the function with those of the arguments `known` that it names, and return its result.
 
-    Raises ValueError, one line with the line of the file, where it asks for more, or raises.
+    Raises ValueError, one line with the line of the file, where it needs other arguments, or raises.
     """
     path, name = parts(named)
     parameters = inspect.signature(function).parameters
@@ -106,7 +106,7 @@ def call(function: Callable[..., Any], named: str, **known: Any) -> Any:
 
 
 def _described(error, path):
-    """An error in one line, with the last line of the file that it came through."""
+    """An error in one line, with the last line number of the file in its traceback."""
     reason = (str(error) or repr(error)).splitlines()[0]
     through = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.absolute()]
     through = through or [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).name == path.name]

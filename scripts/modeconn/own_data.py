@@ -1,6 +1,6 @@
-"""What lies behind the `path` of a data set of one's own: its files, and how many images they hold.
+"""The files at the `path` of a user's data set, and the number of images in them.
 
-Free of torch: what is planned and what it costs hang on it too.
+Used by the plan and the estimate of costs, so this module does not import torch.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from modeconn.files import write_text
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 SPLITS = ("train", "test")
-# What file managers, archivers and photo servers leave in folders, in lower case; besides what begins with a dot.
+# Names, in lower case, of files that file managers, archivers and photo servers create; also names with a leading dot.
 SYSTEM = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin"}
 
 
@@ -22,7 +22,7 @@ def path_of(source):
 
 
 def folder(path):
-    """split -> class -> its files, in alphabetical order, of an image_folder; what the system left is not among them.
+    """split -> class -> its files, in alphabetical order, of an image_folder, without files that the system created.
 
     Raises ValueError for an absent folder, an empty class, or classes that only one split has.
     """
@@ -47,20 +47,20 @@ def _classes(folder):
 
 
 def _entries(folder):
-    """What lies in a folder, in alphabetical order, without what the system has left there."""
+    """The contents of a folder in alphabetical order, without files that the system created."""
     return sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.name.lower() not in SYSTEM)
 
 
 def strays(path):
-    """Files of an image_folder that lie beside its class folders, where no image is read."""
+    """Files of an image_folder beside its class folders; they are not read."""
     return [file for split in SPLITS for file in _entries(path / split) if not file.is_dir()]
 
 
 def digest(source, made, known=".snakemake/own_data.json"):
     """16 hex digits of the names and the contents of the files behind a source's `path`.
 
-    made: the file of data that is made of them. Where it is there and its source has gone, the last digest stands.
-    known: a JSON file that keeps digests by names, sizes and dates of the files, so that contents are read again only
+    made: the prepared file. If it exists and its source has gone, the last digest is returned.
+    known: a JSON file, a cache of digests by names, sizes and dates of the files, so that contents are read again only
     where one of these has changed. Raises ValueError or OSError, one line, where the source is not as it has to be.
     """
     path, entry = path_of(source), f"{source['source']} {source['path']}"
@@ -74,7 +74,7 @@ def digest(source, made, known=".snakemake/own_data.json"):
     dated = _digest(stats)
     if not last or last["dated"] != dated:
         last = {"dated": dated, "content": _digest(list(zip(names, map(_checksum, found))))}
-        with contextlib.suppress(OSError):  # what is kept only saves time
+        with contextlib.suppress(OSError):  # the cache only saves time
             write_text(known, json.dumps(kept | {entry: last}, indent=1))
     return last["content"]
 
@@ -108,7 +108,7 @@ def files(source):
 def sizes(source):
     """(training, test) images of a source with a `path`, without reading them.
 
-    Raises ValueError, one line, where what lies there is not as it has to be.
+    Raises ValueError, one line, where the files there are not as they have to be.
     """
     if source["source"] == "image_folder":
         return tuple(sum(map(len, classes.values())) for classes in folder(path_of(source)).values())
@@ -118,7 +118,7 @@ def sizes(source):
 
 def _length(path, name):
     """First side of an array of an .npz, from its header."""
-    from numpy.lib import format as npy  # here, since plans are made without it
+    from numpy.lib import format as npy  # imported here, since plans are made without numpy
 
     try:
         with ZipFile(path) as archive, archive.open(f"{name}.npy") as file:

@@ -1,13 +1,15 @@
-"""The page on which `connect` answers: HTML that stands alone, with its figures inside as SVG."""
+"""The page that `connect` writes: one HTML file with its figures inside as SVG."""
 
 import html
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from modeconn.connecting import AS_THEY_ARE, CONNECTED, Connection
+from modeconn.connecting import CONNECTED, Connection
 
-COLOURS = ("#6b6b6b", "#0072b2", "#d55e00", "#009e73")  # told apart by the colour-blind (Okabe and Ito)
+# Told apart by the colour-blind (Okabe and Ito), and in grey by the dashes.
+COLOURS = ("#6b6b6b", "#0072b2", "#d55e00", "#009e73")
+DASHES = ("5 4", "none", "9 3 2 3", "2 2")
 DEFINITIONS = {"linear": "interpolant", "max_endpoint": "worse end", "mean_endpoint": "mean of ends"}
 WIDTH, HEIGHT, LEFT, BOTTOM = 420, 240, 58, 36
 STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -26,11 +28,11 @@ def written(found: Connection, facts: Mapping[str, str], notes: Sequence[str], f
         _chart(found, "loss", "test loss, nats"),
         _chart(found, "accuracy", "test accuracy, %", 100),
         _barriers(found),
-        f"<p>Connected is a line along which the error rises by less than {CONNECTED:.0%} above the straight "
-        "interpolation between its ends (Sharma et al. 2024); closer to that than twice the standard error that the "
-        f"choice of the {found.images['test']:,} test images leaves is too close to say."
+        f"<p>A line is connected if the error along it rises by less than {CONNECTED:.0%} above the straight "
+        "interpolation between its ends (Sharma et al. 2024), and too close to say within twice the standard error of "
+        f"the choice of the {found.images['test']:,} test images."
         + (
-            " At every point the statistics of batch normalization are estimated anew, at the ends too, on "
+            " At every point, including the ends, statistics of batch normalization are re-estimated on "
             f"{found.images['train']:,} training images."
             if found.restated
             else ""
@@ -46,7 +48,8 @@ def written(found: Connection, facts: Mapping[str, str], notes: Sequence[str], f
     ]
     body = "\n".join(parts)
     return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Are two networks connected?</title>'
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>Are two networks connected?</title>'
         f"<style>{STYLE}</style></head><body>\n<h1>Are two networks connected?</h1>\n{body}\n</body></html>\n"
     )
 
@@ -129,16 +132,19 @@ def _svg(series, across, up):
         parts.append(f'<line x1="{x}" x2="{WIDTH - 10}" y1="{y}" y2="{y}" stroke="#ddd"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{float(y) + 4:.1f}" text-anchor="end">{tick:.3g}</text>')
     for number, (name, (x, y)) in enumerate(series.items()):
-        colour, points = COLOURS[number % len(COLOURS)], " ".join(map(place, x, y))
-        dash = ' stroke-dasharray="5 4"' if name == AS_THEY_ARE else ""
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')
-        parts.append(f'<text x="{LEFT}" y="{HEIGHT + 22 + 16 * number}" fill="{colour}">{_text(name)}</text>')
+        colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
+        look = f'fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"'
+        below = HEIGHT + 22 + 16 * number
+        parts.append(f'<polyline points="{" ".join(map(place, x, y))}" {look}/>')
+        parts.append(f'<polyline points="{LEFT},{below - 4} {LEFT + 34},{below - 4}" {look}/>')
+        parts.append(f'<text x="{LEFT + 42}" y="{below}">{_text(name)}</text>')
     parts.append(f'<text x="{WIDTH / 2}" y="{HEIGHT}" text-anchor="middle">{_text(across)}</text>')
     parts.append(
         f'<text x="14" y="{HEIGHT / 2}" text-anchor="middle" transform="rotate(-90 14 {HEIGHT / 2})">{_text(up)}</text>'
     )
     height = HEIGHT + 16 * len(series) + 14
+    said = _text(f"{up} against {across}: {', '.join(series)}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
-        f'font-family="sans-serif" font-size="12" role="img" aria-label="{_text(up)}">{"".join(parts)}</svg>'
+        f'font-family="sans-serif" font-size="12" role="img" aria-label="{said}">{"".join(parts)}</svg>'
     )

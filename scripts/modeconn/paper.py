@@ -1,9 +1,9 @@
-"""The main results table of Tatro et al. 2020 beside a run's own numbers, cell by cell.
+"""Compare a run's numbers with the main results table of Tatro et al. 2020, cell by cell.
 
-A published number is that of a cell: the names of data set, network, alignment and curve in the paper's own config,
-which says what they mean. A run's number stands beside it where the run has a cell of these names, trained without
-attack; every value by which its meaning differs from the paper's is listed, so that the number of a shorter recipe
-never passes as a reproduction.
+A published number belongs to a cell: the names of data set, network, alignment and curve in the paper's config, which
+defines their values. A run's number is put beside it if the run has a cell of these names, trained without attack.
+Every value that differs from the paper's config is listed, so that the number of a shorter recipe does not pass as a
+reproduction.
 """
 
 import html
@@ -74,13 +74,13 @@ def compare(published, summary, ours, theirs):
 
 
 def _relevant(quantity):
-    """What of a cell's values decides a quantity: those of endpoints do not depend on the curve between them."""
+    """The values of a cell that decide a quantity: endpoints do not depend on the curve between them."""
     between = ("alignment", "curve") if quantity.startswith("endpoint_") else ()
     return lambda values: {kind: value for kind, value in values.items() if kind not in between}
 
 
 def blocks(rows):
-    """(header and rows of cells of each network and data set that was run, notes on settings and on what was not)."""
+    """(header and rows of each network and data set that was run, notes on settings and on cells that were not run)."""
     settings = _settings(rows)
     found, absent = [], []
     for (network, dataset), block in rows.groupby(["paper_network", "paper_dataset"], sort=False):
@@ -97,7 +97,7 @@ def blocks(rows):
 
 
 def text(rows):
-    """The table for a terminal: a block for each network and data set that was run, then what was not."""
+    """The table for a terminal: a block for each network and data set that was run, then those that were not."""
     found, notes = blocks(rows)
     if not found:
         return f"{TITLE}: no cell of it is in this config.\n"

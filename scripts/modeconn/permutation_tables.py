@@ -1,4 +1,4 @@
-"""How far the permutations of a pair that different alignments found agree. Without torch, as all that makes tables."""
+"""Compare the permutations that different alignments found for a pair. Without torch, as all programs of tables."""
 
 import itertools
 import json

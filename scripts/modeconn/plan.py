@@ -1,11 +1,11 @@
-"""The plan of a run: what a config asks for, enumerated into jobs, with their values, their inputs and their files.
+"""The plan of a run: the list of jobs that a config asks for, with their values, inputs and files.
 
-Free of Snakemake and torch, so that thousands of jobs are planned, counted and tested in moments; the rules of the
-workflow ask it. A job is a rule and its wildcards. Wildcards are identities (a name and eight hex digits of its
-meaning), but {block}, the seeds that are trained together (1-4, or 1 alone), {population}, the seeds of the networks
-that are compared (1-2, a pair; 1to50), {attacks} (identities joined by +, or none), {ensemble} and {level}, numbers,
-{moments}, the epochs or levels of pruning that networks are taken at (epochs1-10-30, levels0-1-2; with those that are
-matched at once behind a plus, epochs1-10-30+10-30), and {masks}, their names joined by + (own+random).
+Imports neither Snakemake nor torch, so that thousands of jobs are planned, counted and tested quickly; the workflow's
+rules call it. A job is a rule and its wildcards. Wildcards are identities (a name and eight hex digits of the hash of
+its values), except {block}, the seeds that are trained together (1-4, or 1 alone), {population}, the seeds of the
+networks that are compared (1-2, a pair; 1to50), {attacks} (identities joined by +, or none), {ensemble} and {level},
+numbers, {moments}, the epochs or levels of pruning of the compared networks (epochs1-10-30, levels0-1-2; with those
+that are matched at once behind a plus, epochs1-10-30+10-30), and {masks}, their names joined by + (own+random).
 """
 
 import os
@@ -26,11 +26,11 @@ ALONG = BETWEEN + "/{curve}"
 
 
 class Rule(NamedTuple):
-    """What is made by one kind of job, from what, and which of its wildcards and what else decide it.
+    """The outputs and inputs of one kind of job, and the wildcards and values that decide its result.
 
-    stem: the place of its files under results, without endings. outputs: name -> ending; a manifest is made beside.
-    inputs: each a method of `Plan`, `<name>_of`. kinds: the wildcards whose values are among the job's; none is not.
-    values: more values of the job, each a method of `Plan`, `<name>_of`; what is None is left out.
+    stem: the path of its files under results, without endings. outputs: name -> ending; a manifest is made beside.
+    inputs: each a method of `Plan`, `<name>_of`. kinds: the wildcards whose values are among the job's values, unless
+    the wildcard is none. values: further values, each a method of `Plan`, `<name>_of`; None is left out.
     """
 
     stem: str
@@ -172,7 +172,7 @@ RULES = {
     ),
 }
 
-# Wildcards that are no name of a job, or that its values say already.
+# Wildcards that are not among a job's names, or that its values hold already.
 HIDDEN = frozenset(
     [*["block", "attacks", "attack", "strong", "ensemble", "level", "moments", "masks"], *configuration.MEASURES]
 )
@@ -198,7 +198,7 @@ class Made(NamedTuple):
 
 
 def made(rule: str, output: str, wildcards: Mapping[str, str]) -> Made:
-    """An output of the job of `rule` with these wildcards, of which there may be more than it has."""
+    """An output of the job of `rule` with these wildcards; wildcards that the rule does not have are ignored."""
     return Made(Job(rule, tuple((name, wildcards[name]) for name in RULES[rule].wildcards)), output)
 
 
@@ -209,7 +209,7 @@ def patterns(rule: str) -> dict[str, str]:
 
 
 def named(seeds: list[int]) -> str:
-    """The wildcard {population} of these seeds, in their order."""
+    """The wildcard {population} of these seeds, in the given order."""
     if len(seeds) > 3 and seeds == list(range(seeds[0], seeds[-1] + 1)):
         return f"{seeds[0]}to{seeds[-1]}"
     return "-".join(map(str, seeds))
@@ -227,22 +227,22 @@ def named_moments(along: str, at: list[int]) -> str:
 
 
 def block_of(seed: int, size: int) -> str:
-    """The wildcard {block} that holds a seed: blocks are fixed, so that one more seed trains only its own."""
+    """The wildcard {block} of a seed. Blocks are fixed, so that one more seed trains only its own block."""
     first = (seed - 1) // size * size + 1
     return f"{first}-{first + size - 1}" if size > 1 else str(seed)
 
 
 @cache
 def _code(rule, modules):
-    """The fingerprint of a rule's program: ten thousand jobs have a dozen."""
+    """The fingerprint of a rule's program, cached: ten thousand jobs share a dozen."""
     return fingerprint(rule, modules)
 
 
 class Plan:
     """The jobs of a complete config.
 
-    cells: one dict a (population, alignment, curve) that an entry of a study names: wildcards, and "measures", what of
-    it is measured. They are what a study is about; jobs follow from them.
+    cells: one dict for each (population, alignment, curve) that an entry of a study names: wildcards, and "measures",
+    its measurements. The jobs are derived from the cells.
     """
 
     def __init__(self, config: dict, schema: dict):
@@ -254,7 +254,7 @@ class Plan:
         for kind in ("alignment", "curve"):
             for name, (identity, _) in self.meanings[kind].items():
                 self.names[identity] = configuration.shown_as(config, kind, name)
-        # Values by which all jobs compute.
+        # Values of all computing jobs.
         deciding = configuration.deciding(config, schema)
         self.bits = {key: deciding[key] for key in ("threads", "instructions") if key in deciding}
         self.cells = [
@@ -264,7 +264,7 @@ class Plan:
             for cell in getattr(self, f"_{study}")(entry)
         ]
 
-    # --- what studies ask for ---
+    # --- cells of the studies ---
 
     def _scope(self, entry, network, recipe):
         return {
@@ -320,7 +320,7 @@ class Plan:
 
     @cached_property
     def studies(self) -> list[str]:
-        """The studies that the config asks anything of."""
+        """The studies that have entries in the config."""
         return list(dict.fromkeys(cell["study"] for cell in self.cells))
 
     def only(self, study: str) -> "Plan":
@@ -331,9 +331,9 @@ class Plan:
         return known[study]
 
     def narrowed(self, keep) -> "Plan":
-        """The plan of those cells of which `keep(cell)` is true."""
+        """The plan of the cells for which `keep(cell)` is true."""
         narrow = object.__new__(Plan)
-        # A curve is measured under the attacks of all entries, also of those that are left out.
+        # A curve is measured under the attacks of all entries, including those that are left out.
         narrow.__dict__ |= self.__dict__ | {"_attacked": self._attacked}
         narrow.cells = [cell for cell in self.cells if keep(cell)]
         for cached in ("studies", "jobs", "_only"):
@@ -342,7 +342,7 @@ class Plan:
 
     @property
     def shown(self) -> dict:
-        """The config with those entries, networks, recipes, alignments and curves alone of which some cell is there."""
+        """The config with only the entries, networks, recipes, alignments and curves that occur in a cell."""
         studies: dict[str, list] = {}
         for study, entries in self.config["studies"].items():
             for position, entry in enumerate(entries):
@@ -361,14 +361,14 @@ class Plan:
                     studies.setdefault(study, []).append(entry | kept)
         return self.config | {"studies": studies}
 
-    # --- names and meanings ---
+    # --- names and identities ---
 
     def identity(self, kind: str, name: str | None) -> str:
-        """The identity of a name of the config, none of none."""
+        """The identity of a name of the config; none stays none."""
         return NONE if name in (NONE, None) else self.meanings[kind][name][0]
 
     def identities(self, kind: str, keep=lambda identity: True) -> str:
-        """A pattern of the identities of a kind, or of those that are to be kept."""
+        """A regular expression of the identities of a kind."""
         return "|".join(identity for identity, _ in self.meanings[kind].values() if keep(identity)) or NONE
 
     def recipes_in(self, recipe: str) -> list[str]:
@@ -401,7 +401,7 @@ class Plan:
         return found
 
     def ancestors_of(self, wildcards):
-        """Of a level of pruning, the trained networks, with a kept epoch of which it begins, and the level before."""
+        """The inputs of a level of pruning: the trained networks with their kept epochs, and the previous level."""
         level = int(wildcards["level"])
         before = [made("prune", "networks", wildcards | {"level": str(level - 1)})] if level > 1 else []
         return [made("train", "networks", wildcards), *before]
@@ -420,7 +420,7 @@ class Plan:
         return [made("prune", "networks", wildcards | {"block": block}) for block in blocks]
 
     def permutation_of(self, wildcards):
-        """The permutation of a population, nothing where it is not aligned."""
+        """The permutation of a population, empty where it is not aligned."""
         if wildcards["alignment"] == NONE:
             return []
         if "moments" in wildcards:
@@ -429,13 +429,13 @@ class Plan:
         return [made(maker, "permutation", wildcards)]
 
     def start_of(self, wildcards):
-        """The permutation that an alignment refines, nothing where it starts from the networks as they are."""
+        """The permutation that an alignment refines, empty where it starts from the networks as they are."""
         named = wildcards["alignment"].rpartition("-")[0]
         start = self.config["alignments"][named]["start"]
         return self.permutation_of(wildcards | {"alignment": self.identity("alignment", start)})
 
     def bends_of(self, wildcards):
-        """The trained bends of a curve, nothing for the straight line or no curve."""
+        """The trained bends of a curve, empty for the straight line or no curve."""
         return [made("fit_curve", "bends", wildcards)] if self.is_bent(wildcards["curve"]) else []
 
     def statistics_of(self, wildcards):
@@ -459,7 +459,7 @@ class Plan:
         return wildcards["masks"].split("+")
 
     def moments_of(self, wildcards):
-        """Along what networks are taken, epochs of training or levels of pruning, at which, and which are stacked."""
+        """Whether moments are epochs of training or levels of pruning, which ones, and which of them are stacked."""
         along = "levels" if wildcards["moments"].startswith("levels") else "epochs"
         at, *stacked = (
             [int(moment) for moment in listed.split("-")]
@@ -492,7 +492,7 @@ class Plan:
         return int(wildcards["ensemble"])
 
     def content_of(self, wildcards):
-        """A digest of the files of one's own that a data set is read from, None for any other source."""
+        """A digest of the user's files that a data set is read from, None for other sources."""
         dataset = wildcards["dataset"]
         if "path" not in self.values[dataset]:
             return None
@@ -502,7 +502,7 @@ class Plan:
             raise ValueError(f"config, datasets.{self.names[dataset]}.path: {error}") from None
 
     def statistics(self, dataset: str, network: str) -> list:
-        """The statistics by which the alignments of a network on a data set match, one an alignment."""
+        """The `statistic` of each alignment of a network on a data set."""
         return [alignment.get("statistic", "sum") for alignment in self._alignments_of(dataset, network)]
 
     def left_out(self, dataset: str, network: str) -> list:
@@ -518,11 +518,11 @@ class Plan:
     # --- jobs ---
 
     def inputs(self, rule: str, wildcards: Mapping[str, str]) -> dict[str, list[Made]]:
-        """What a job reads, by the name of the input."""
+        """The files that a job reads, by the name of the input."""
         return {name: getattr(self, f"{name}_of")(dict(wildcards)) for name in RULES[rule].inputs}
 
     def job(self, rule: str, wildcards: Mapping[str, str]) -> dict:
-        """The values that decide a job's result, and its names, for tables."""
+        """The values that decide a job's result, and its names for tables."""
         found, about = dict(wildcards), RULES[rule]
         own = {kind: self.values[found[kind]] for kind in about.kinds if found[kind] != NONE}
         more = {name: getattr(self, f"{name}_of")(found) for name in about.values}
@@ -546,7 +546,7 @@ class Plan:
 
     @cached_property
     def jobs(self) -> dict[Job, dict[str, list[Made]]]:
-        """Every job that measures, or makes what is measured, with its inputs; those that are read come first."""
+        """All jobs that measure or make what is measured; each comes after the jobs that make its inputs."""
         found: dict[Job, dict[str, list[Made]]] = {}
 
         def add(job):
@@ -561,15 +561,15 @@ class Plan:
             add(one.job)
         return found
 
-    # --- what is asked for, cell by cell ---
+    # --- measurements of the cells ---
 
     def targets(self) -> Iterator[Made]:
-        """What the cells measure."""
+        """The measurements of all cells."""
         for cell in self.cells:
             yield from self.measured(cell)
 
     def measured(self, cell: dict) -> list[Made]:
-        """What one cell measures."""
+        """The measurements of one cell."""
         if cell["study"] == "averaging":
             besides = {
                 "averages": "evaluate_averages",
@@ -597,13 +597,13 @@ class Plan:
         return found + [made("evaluate_plane", "points", plane) for plane in self.planes(cell)]
 
     def evaluation(self, cell: dict) -> Made:
-        """The evaluation of a cell's curve, clean and under all attacks that any entry asks for."""
+        """The evaluation of a cell's curve, clean and under the attacks of all entries."""
         return made("evaluate_curve", "points", self._with_attacks(cell))
 
     def planes(self, cell: dict) -> list[dict]:
-        """The plane of the cell's curve, and, with none in its place, that of an alignment that matches neurons.
+        """The plane of the cell's curve and, as curve none, the plane of an alignment that matches neurons.
 
-        A refinement may well stay where it started, and then there is no plane.
+        A refinement may stay at its start, and then three networks span no plane.
         """
         if "planes" not in cell["measures"]:
             return []
@@ -612,7 +612,7 @@ class Plan:
 
     @cached_property
     def _attacked(self):
-        """What tells curves apart -> the attacks that any entry measures it under, sorted."""
+        """The wildcards of a curve -> the attacks that any entry measures it under, sorted."""
         found: dict[tuple, set] = {}
         for cell in self.of("alignment"):
             found.setdefault(_path_of(cell), set()).update({cell["attack"]} - {NONE})
@@ -622,7 +622,7 @@ class Plan:
         return wildcards | {"attacks": self._attacked[_path_of(wildcards)]}
 
     def whole(self, cell: dict) -> bool:
-        """Whether all is there that the numbers of a cell are made of; what a failed job should have made is not."""
+        """Whether all files that the numbers of a cell are made from exist, so that no job of it has failed."""
         waiting, seen = [one.job for one in self.measured(cell)], set()
         while waiting:
             job = waiting.pop()
@@ -635,7 +635,7 @@ class Plan:
         return True
 
     def outputs(self, rule: str, output: str) -> list[str]:
-        """The paths of one output of all jobs of a rule, sorted as they are planned."""
+        """The paths of one output of all jobs of a rule, in the order of the plan."""
         return [Made(job, output).path for job in self.jobs if job.rule == rule]
 
 

@@ -22,14 +22,14 @@ class Plane:
         self._foot = (third @ self._x / x_square).item()
         self._y = third - self._foot * self._x
         self.lengths = x_square.sqrt().item(), self._y.norm().item()
-        # Not "not >": a NaN, where the first two are one network, has to be refused too.
+        # NaN, where the first two are one network, has to be refused too.
         if not self.lengths[1] > 1e-6 * third.norm().item():
             raise ValueError(
                 "three networks on one line span no plane: is the curve straight, or does the alignment change nothing?"
             )
 
     def at(self, x: float, y: float) -> Combination:
-        """The network at the coordinates x, y: a sum of the corners, so that they themselves come out exactly."""
+        """The network at the coordinates x, y: a sum of the corners, exact at the corners themselves."""
         second = x - self._foot * y
         return Combination(range(3), [1 - y - second, second, y])
 

@@ -1,11 +1,12 @@
-"""Judge claims on all pairs of many networks, by the table of barriers, and say it in a few lines.
+"""Judge claims on all pairs of many networks from the table of barriers, and write them as text for the terminal.
 
 A name in a formula is <alignment>_<quantity>, none_loss_barrier_max_endpoint say, or, of corrected networks,
 <alignment>_<correction>_<quantity>: none_temperature_loss_barrier_max_endpoint. The margin of a claim is the mean of
 its formula over all pairs of a network by a recipe. Pairs share networks, so they are not independent: the standard
-error of that mean is the jackknife's over networks, each left out with all of its pairs. With m the margin plus the
-tolerance, a claim shows if m is above RESOLUTION standard errors, does not show if it is as far below zero, and is too
-close to say otherwise.
+error of that mean is the jackknife's over networks, which leaves out each network with all of its pairs.
+
+With m the margin plus the tolerance, a claim shows if m is above RESOLUTION standard errors, does not show if m is as
+far below zero, and is too close to say otherwise.
 """
 
 import textwrap
@@ -89,7 +90,7 @@ def by_error(
 
 
 def text(barriers: pd.DataFrame, verdicts: pd.DataFrame) -> str:
-    """For a terminal: by data set and recipe the barriers of each network, and each claim with where it shows."""
+    """Text for the terminal: by data set and recipe the barriers of each network, and the verdict on each claim."""
     blocks = []
     for (dataset, recipe), rows in barriers[barriers["split"] == "test"].groupby(["dataset", "recipe"]):
         title = f"{dataset} / {recipe}"
@@ -116,7 +117,7 @@ def number_rows(rows: pd.DataFrame) -> list[list[str]]:
 
 
 def _said(verdicts, networks):
-    """Each claim, and of which networks it was found to show, not to show, or neither."""
+    """Each claim, and the networks for which it shows, does not show, or neither."""
     for _, rows in verdicts.groupby("claim", sort=False):
         found = dict(zip(rows["network"], rows["verdict"]))
         yield textwrap.fill(rows["statement"].iloc[0], WIDTH)

@@ -1,7 +1,7 @@
-"""What all computing programs share: arguments, device, progress, cost, errors.
+"""The common parts of all computing programs: arguments, device, progress, cost, errors.
 
-A program is `run(parser, main)`; `main(arguments, job)` does the work. A user's mistake, and whatever
-the machine refuses, is one line on standard error and exit code 1; a traceback is left for our own mistakes.
+A program is `run(parser, main)`; `main(arguments, job)` does the work. A user's mistake or an error of the operating
+system is one line on standard error and exit code 1; bugs keep their traceback.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def parser(description):
 
 
 class Job:
-    """One run of a program: its device, its progress, and what it costs."""
+    """One run of a program: its device, its progress and its cost."""
 
     def __init__(self, arguments):
         keep_memory()
@@ -53,24 +53,24 @@ class Job:
         bits.settle(arguments.job, self.device)
         self.started = time.monotonic()
         self.images = 0
-        # With what it reads: a value or a source that decides an input alone is not among the job's own.
+        # With checksums of the inputs: values and source that decide only an input are not among the job's own.
         self.values, self.inputs = arguments.job, artifacts.checksums(arguments)
         inputs.check(arguments, self.inputs)
         self.state = resume.State(arguments.output, [arguments.job, arguments.code, self.device, self.inputs])
 
     def provenance(self, rule: str) -> dict:
-        """What an artifact that `rule` makes of this job says of itself: values, versions and inputs."""
+        """The metadata of an artifact that `rule` makes in this job: values, versions and inputs."""
         return artifacts.provenance(rule, self.values, self.device, self.inputs)
 
     def write_manifest(self, arguments: argparse.Namespace, rule: str) -> None:
-        """What this job has made of what, beside its output: the last thing that it makes."""
+        """Write the manifest beside the job's output, after all its other files."""
         named = [path for path in vars(arguments).values() if isinstance(path, manifests.Output)]
         outputs = [path for path in named if Path(path).exists()]
         made = {**self.provenance(rule), "code": arguments.code}
         manifests.write(manifests.beside(arguments.output), outputs, made)
 
     def progress(self, epochs, what):
-        """A reporter for `optimization.minimize`: a line an epoch, or a bar on a terminal."""
+        """A reporter for `optimization.minimize`: a line per epoch, or a bar on a terminal."""
         started, before, first = time.monotonic(), self.images, None
         bar = tqdm(total=epochs, desc=what, unit="epoch", disable=not sys.stderr.isatty())
 
@@ -91,7 +91,7 @@ class Job:
         return report
 
     def points(self, values, total, what, done):
-        """`values` but the first `done` of `total`, with a line for every tenth, or a bar on a terminal."""
+        """`values` without the first `done` of `total`, with a line for every tenth, or a bar on a terminal."""
         started = time.monotonic()
         bar = tqdm(desc=what, total=total, initial=done, unit="point", disable=not sys.stderr.isatty())
         for number, value in enumerate(itertools.islice(values, done, None), done + 1):
@@ -103,7 +103,7 @@ class Job:
                 print(f"{what}: {number}/{total} points, {seconds:.0f} s, {left:.0f} s left", flush=True)
 
     def write_cost(self, output):
-        """What this run cost, beside its output."""
+        """Write the cost of this run beside its output."""
         cost.write(
             output,
             device=torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
@@ -117,8 +117,8 @@ class Job:
 def choose_device(wanted, gpus=None):
     """`cpu` or `cuda`, with one GPU claimed.
 
-    wanted: cpu, cuda (a promise) or auto. gpus: how many GPUs the job was given, None by hand.
-    Raises ValueError where a GPU is promised or given, and none is seen: no silent hours on a CPU.
+    wanted: cpu, cuda (required) or auto. gpus: how many GPUs the job was given, None by hand.
+    Raises ValueError where a GPU is required or given and none is found, so that nothing runs on a CPU by mistake.
     """
     if wanted == "cpu":
         return "cpu"
@@ -141,10 +141,10 @@ def choose_device(wanted, gpus=None):
 
 
 def keep_memory():
-    """Let the C library, where it is GNU's, keep what is freed for what is asked for next.
+    """Let the GNU C library keep freed memory for later allocations.
 
-    Large pieces would go back to the system, and come again as pages that it has to clear: on a CPU that is a sixth of
-    the time of evaluating TinyTen on batches of 512, and a fiftieth of training it.
+    Otherwise large blocks go back to the operating system, which has to clear their pages when they are allocated
+    again: on a CPU that takes a sixth of the time of evaluating TinyTen on batches of 512, a fiftieth of training it.
     """
     trim_threshold, top_pad, mmap_max = -1, -2, -4  # malloc.h
     libc = ctypes.CDLL(None)
@@ -155,8 +155,8 @@ def keep_memory():
 
 
 def run(parser, main):
-    """Parse, work, write the cost row; exit with 1 and one line where input or machine are at fault."""
-    gc.freeze()  # what is imported stays: to look through torch's modules for garbage takes a quarter second at the end
+    """Parse the arguments, do the work, write the cost; exit with 1 and one line at a user's or the system's error."""
+    gc.freeze()  # imported modules stay: at the end the garbage collector would visit torch's for a quarter second
     arguments = parser.parse_args()
     name = Path(sys.argv[0]).name
     with errors.in_one_line():
@@ -173,7 +173,7 @@ def run(parser, main):
 
 
 def _work(arguments, main, name):
-    """One job, from its checks to its cost; exit as its signal says where it was asked to stop, after saving."""
+    """Run one job, from its checks to its cost; after a signal save its state and exit with the signal's code."""
     _check(arguments.code)
     job = Job(arguments)
     try:
@@ -186,7 +186,7 @@ def _work(arguments, main, name):
             except resume.Hopeless as error:
                 job.state.fail(str(error))
                 raise
-            # Again, now that what the job named has been imported too.
+            # Checked again, now that the modules that the job names have been imported too.
             _check(arguments.code)
             job.write_manifest(arguments, Path(name).stem)
             job.write_cost(arguments.output)

@@ -1,7 +1,7 @@
-"""How far the run of a config is: which of its planned jobs are done, running, failed or waiting, and the time left.
+"""Progress of a config's run: which of its planned jobs are done, running, failed or waiting, and the time left.
 
-Jobs are those of the plan. What is done is told by outputs and manifests, what has failed by Snakemake's own log, and
-what is running by the run lock and by the logs that jobs have begun since it was taken. Free of torch and Snakemake.
+Jobs are those of the plan. A job is done if its outputs and manifests say so, failed if Snakemake's log says so, and
+running if it has begun its log since the run lock was taken. Imports neither torch nor Snakemake.
 """
 
 import errno
@@ -33,8 +33,8 @@ STOPPED = re.compile(r"\S+: stopped($| by SIG)")  # `resume` and `errors`: the s
 class Status(NamedTuple):
     """The planned jobs by their state, and the time that those not done are expected to take.
 
-    failed: job -> why. seconds: of jobs like which one has finished, divided by the number that run at once. unknown:
-    the number of jobs like which none has. holder: which run is at work, by the lock; None where none is.
+    failed: job -> reason. seconds: expected for jobs of kinds of which one has finished, divided by the number that run
+    at once. unknown: number of jobs of kinds of which none has finished. holder: the run that holds the lock, or None.
     """
 
     done: list[Job]
@@ -47,7 +47,7 @@ class Status(NamedTuple):
 
     @property
     def phase(self) -> str:
-        """What the run is at: the kind of the first job that runs, or else waits."""
+        """The phase of the run: the kind of the first running job, or else of the first that waits."""
         ahead = [*self.running, *self.waiting, *self.failed]
         return PHASES.get(ahead[0].rule, MEASURING) if ahead else SHOWING
 
@@ -97,7 +97,7 @@ def status(plan: Plan) -> Status:
 
 
 def is_done(plan: Plan, job: Job) -> bool:
-    """Whether all outputs of a job are there, made from the values and the source that the plan has now."""
+    """Whether all outputs of a job exist and were made from the plan's present values and source."""
     paths = [Made(job, output).path for output in RULES[job.rule].outputs]
     if not all(map(os.path.exists, paths)):
         return False
@@ -106,7 +106,7 @@ def is_done(plan: Plan, job: Job) -> bool:
     except (OSError, ValueError):
         return False
     wildcards = dict(job.wildcards)
-    code = made.get("code")  # None of what was made by hand, which is taken as it is
+    code = made.get("code")  # None if made by hand: such outputs count as they are
     return code is None or (
         code == plan.code(job.rule, wildcards)
         and canonical(made.get("job")) == canonical(plan.job(job.rule, wildcards))
@@ -114,13 +114,13 @@ def is_done(plan: Plan, job: Job) -> bool:
 
 
 def log_of(job: Job) -> str:
-    """Where a job writes what it says."""
+    """The path of a job's log."""
     place = RULES[job.rule].stem.partition("/")[2].format(**dict(job.wildcards))
     return f"{RESULTS}/logs/{job.rule}/{place}.log"
 
 
 def last_line(log: str) -> str:
-    """The last line of a log that is not empty; of a bar that was drawn over itself the last state."""
+    """The last line of a log that is not empty; of a progress bar its last state."""
     try:
         lines = Path(log).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError:
@@ -129,7 +129,7 @@ def last_line(log: str) -> str:
 
 
 def report(found: Status) -> Iterator[str]:
-    """Lines for a terminal: the summary, each running job with the last line of its log, failures, what waits."""
+    """Lines for a terminal: the summary, running jobs with the last line of their logs, failures, waiting jobs."""
     yield f"{'a run is at work: ' + found.holder if found.holder else 'no run is at work'}"
     yield found.line
     for job in found.running:
@@ -144,14 +144,14 @@ def report(found: Status) -> Iterator[str]:
 
 
 def _kinds(job):
-    """What may tell the cost of a job, the most alike first: whatever else than the seeds it has, or its rule alone."""
+    """The kinds of a job that estimate its cost, the closest first: all its values but seeds, or its rule alone."""
     wildcards = dict(job.wildcards)
     alike = tuple(value for name, value in wildcards.items() if name not in ("block", "population"))
     return [(job.rule, *alike), (job.rule, *(wildcards.get(name) for name in ("dataset", "network"))), (job.rule,)]
 
 
 def _costs(done):
-    """Kind -> seconds that its finished jobs have taken, each; those that were resumed left a part of it elsewhere."""
+    """Kind -> seconds of each of its finished jobs; of a resumed job only those since it was resumed."""
     costs = defaultdict(list)
     for job in done:
         row = cost.read(Made(job, next(iter(RULES[job.rule].outputs))).path)
@@ -168,14 +168,14 @@ def _expected(job, costs):
 
 
 def failures(text: str) -> list[tuple[str, str]]:
-    """(rule, log) of each job that failed, in the order in which they did, of Snakemake's own log."""
+    """(rule, log) of each failed job in the order of failure, from Snakemake's log."""
     found = re.findall(r"^Error in rule (\w+)[^\n]*\n((?:[ \t]+[^\n]*\n)+)", text, re.MULTILINE)
     logs = [(rule, re.search(r"^ *log: (.+?)(?: \(check log file.*)?$", block, re.MULTILINE)) for rule, block in found]
     return list(dict.fromkeys((rule, log[1]) for rule, log in logs if log))
 
 
 def reason(log: str) -> str:
-    """Why a job failed, by the last line of its log; where it could write none, because of a full disk or a kill."""
+    """Why a job failed: the last line of its log; if there is none, a full disk or a kill."""
     if _is_file(log):
         try:
             lines = Path(log).read_text(encoding="utf-8", errors="replace").strip().splitlines()

@@ -1,4 +1,4 @@
-"""Where results come from: the environments that made them, read from artifacts and their manifests, without torch."""
+"""Provenance: the environments that made results, read from artifacts and their manifests, without torch."""
 
 import json
 from collections import defaultdict
@@ -9,7 +9,7 @@ import safetensors
 
 from modeconn import manifests
 
-# As `artifacts.versions` writes them; an artifact that no version decides, a data set, has none.
+# As `artifacts.versions` writes them; a data set has none, since no version decides it.
 ENVIRONMENT = ["python", "torch", "torchvision", "device", "instructions", "compiled"]
 EXAMPLES = 3
 
@@ -17,11 +17,11 @@ EXAMPLES = 3
 def environments(paths):
     """One row an environment in which some of the artifacts `paths` were made, the commonest first.
 
-    Columns: those of ENVIRONMENT; `artifacts`, how many; `differs`, in what from the commonest that says
-    anything of it; `examples`, some of them, where it does. Networks that torchvision built, or that were compiled, are
-    a row of their own, which differs in nothing by that alone.
-    An artifact's manifest says it, or where it has none, by hand, the artifact itself.
-    Raises ValueError where a file is no artifact, or its manifest is not what its job has made.
+    Columns: those of ENVIRONMENT; `artifacts`, their number; `differs`, the columns in which it differs from the
+    commonest environment that has a value there; `examples`, some artifacts, where it differs. Networks built by
+    torchvision, and compiled ones, have a row of their own, which alone does not count as a difference.
+    Facts are read from an artifact's manifest or, if it was made by hand, from the artifact itself.
+    Raises ValueError where a file is no artifact, or does not match its manifest.
     """
     made = defaultdict(list)
     for path in paths:
@@ -47,7 +47,7 @@ class Splits(NamedTuple):
 def splits(path) -> Splits:
     """The `Splits` of a data set that prepare_data has made, from the header of its file.
 
-    Raises ValueError where the file is no such artifact, or not what its job has made.
+    Raises ValueError where the file is no such artifact, or does not match its manifest.
     """
     manifests.check(path)
     try:

@@ -1,4 +1,4 @@
-"""Random streams named by what they are for, so that a resumed or regrouped run draws the same numbers."""
+"""Random streams named by their purpose, so that a resumed or regrouped run draws the same numbers."""
 
 import hashlib
 
@@ -11,7 +11,7 @@ def generator(*key, device="cpu"):
 
 
 def seed_layers(*key, device="cpu"):
-    """Seed torch's own generator by `key`: layers such as dropout draw from it, and nothing else here does."""
+    """Seed torch's own generator by `key`; here only layers such as dropout draw from it."""
     # Not torch.manual_seed, which seeds every kind of device and takes longer than a step of a small network.
     own = torch.cuda if torch.device(device).type == "cuda" else torch.default_generator
     own.manual_seed(_seed(key))

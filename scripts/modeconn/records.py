@@ -1,7 +1,7 @@
-"""Records by which Snakemake knows what an output was made from, restored where they are lost.
+"""Snakemake's records of what an output was made from, restored where they are lost.
 
-Without its record an output is taken as it is, whatever was edited since. The format is Snakemake 9's, version 6: a
-file of JSON for each output; a record of another format it leaves aside.
+Without a record Snakemake keeps an output, even if its source or values were edited since. The format is that of
+Snakemake 9, version 6: a JSON file for each output. Snakemake ignores records of another format.
 """
 
 import base64
@@ -24,7 +24,7 @@ def restore(path: str, rule: str, params: list[str] | None, code: str | None = N
     """Write a record of the output `path`.
 
     params: values of the rule's params when it was made. code: the rule's shell command then. Snakemake makes the
-    output again where they are others now; what is None is not compared.
+    output again where they differ from the present ones; None is not compared.
     """
     given = None if params is None else sorted(map(repr, params))
     record: dict = {"rule": rule, "code": code, "params": given, "record_format_version": VERSION}
@@ -33,7 +33,7 @@ def restore(path: str, rule: str, params: list[str] | None, code: str | None = N
 
 
 def _record(path):
-    """Where Snakemake keeps its record of `path`: by its name in base64, a long one in pieces, folders of a file."""
+    """The path of Snakemake's record of `path`: its name in base64, a long one split into folders and a file."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     name = base64.urlsafe_b64encode(path.encode()).decode()
     longest = os.pathconf(FOLDER, "PC_NAME_MAX") - 1

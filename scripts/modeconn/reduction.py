@@ -1,4 +1,4 @@
-"""Networks with fewer units that compute the same, and with more (Kalaivanan 2023, model reduction).
+"""Remove units from a network, or add units to it, without changing its function (Kalaivanan 2023, model reduction).
 
 Two units of a ReLU layer whose incoming weights and biases point the same way are one unit, of which the outgoing
 weights are added; dead ones are left out. A narrow network becomes a wide one by units of zeros, so that both can be
@@ -54,7 +54,7 @@ def reduced(
     for layer in _layers(spec, tensors):
         incoming, outgoing = layer.incoming(found), found[layer.reads].double()
         norms, sizes = incoming.norm(dim=1), outgoing.norm(dim=0)
-        # Weights of zero and a bias not above: nothing comes through.
+        # Zero weights and a bias not above zero: the unit is always zero.
         left = (sizes > 0) & (found[layer.weight].any(1) | (layer.bias_of(found) > 0))
         if silent:
             left &= ~silent[layer.group]

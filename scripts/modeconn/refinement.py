@@ -17,7 +17,7 @@ from modeconn import curves, datasets, optimization
 from modeconn import permutation as permutations
 from modeconn.randomness import generator
 
-# Entries of a doubly stochastic matrix below this are taken for zero when it is decomposed.
+# Smaller entries of a doubly stochastic matrix count as zero when it is decomposed.
 LEAST_ENTRY = 5e-4
 
 
@@ -27,11 +27,11 @@ LEAST_ENTRY = 5e-4
 def mix(spec, matrices, tensors):
     """`permutation.apply` with a matrix for each group in place of a permutation; linear in each of them.
 
-    spec: without blocks, whose channels no mean of permutations keeps together.
+    spec: without blocks, whose channels a mean of permutations would not keep together.
     matrices: group -> (n, n), a row for each new neuron, holding its shares of the old ones. The matrix of a
     permutation, with ones at [i, permutation[i]], does what the permutation does.
     """
-    alike = defaultdict(list)  # one product for all: bias and normalization of a layer have the same axis
+    alike = defaultdict(list)  # one product for all tensors with this axis: bias and normalization of a layer
     for axis in spec.axes:
         if axis.tensor in tensors:
             alike[axis.dim, axis.segments, axis.order, tensors[axis.tensor].shape].append(axis.tensor)
@@ -220,10 +220,10 @@ def score(functional, ends, images, labels, size, attack):
 def choose(pair, spec, found, batch, attack, state):
     """(permutation, scores by name) of the candidate `found` with the lowest score on the pair.
 
-    The lowest of all: the paper's own code holds samples against the nearest permutation also where the start is better
-    than that, and so may return what is worse than the start. Of equal scores the first wins.
+    The paper's own code compares samples with the nearest permutation only, and so may return a permutation that is
+    worse than the start. Of equal scores the first wins.
     All are scored on the same images, mixed over classes.
-    state: a `resume.State`, asked after each candidate whether to stop.
+    state: a `resume.State`, which may stop the job after each candidate.
     """
     first, _ = pair.vectors()
     images, labels = pair.dataset.split("train")

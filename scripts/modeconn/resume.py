@@ -1,8 +1,8 @@
-"""Checkpoints of long jobs: a state beside the output, from which a job that was stopped resumes with the same bits.
+"""Checkpoints of long jobs: a state file beside the output, from which a stopped job resumes with the same bits.
 
-The state file is named by a hash of everything that decides the result, so the state of another
-recipe, source or input is never taken up, and undoing an edit resumes it. It is written whole or not at
-all, and removed when the output is there.
+The state file is named by a hash of everything that decides the result, so that the state of another
+recipe, source or input is never resumed from, and undoing an edit resumes the old state. It is written atomically,
+and removed when the output is complete.
 """
 
 import contextlib
@@ -22,18 +22,18 @@ class Stopped(Exception):
 
 
 class Hopeless(ValueError):
-    """The work fails for a reason that another try cannot change: the recipe has to."""
+    """The job cannot succeed by a retry: its recipe has to change."""
 
 
 class State:
-    """The state of one job. Use it as a context: it holds the job's lock and answers SIGTERM and SIGINT.
+    """The checkpoint of one job. Used as a context, it holds the job's lock and handles SIGTERM and SIGINT.
 
     output: the job's main output; identity: everything that decides it (JSON values).
     On entering, a line says whether the job resumes, starts anew beside another recipe's state, or
-    waits for a twin that is at work on the same output.
+    waits for another process that works on the same output.
     """
 
-    # Saving may take this share of the time; a job that computes long between saves loses little.
+    # Saving may take this share of the time: saves are rare where they take long.
     SHARE = 0.02
 
     def __init__(self, output, identity):
@@ -50,7 +50,7 @@ class State:
         self._saved = time.monotonic()
         self._cost = 0.0
         for temporary in self.output.parent.glob(f".{self.output.stem}.*"):
-            temporary.unlink()  # half-written by a run that was killed: nobody else writes while we have the lock
+            temporary.unlink()  # temporary file of a killed run: nobody else writes while we hold the lock
         if self.failure.exists():
             self._unlock()
             reason = self.failure.read_text(encoding="utf-8").strip()
@@ -72,9 +72,9 @@ class State:
         os.close(self._lock)
 
     def load(self, device="cpu"):
-        """(tensors, facts) as they were saved last, or None. Raises ValueError for a damaged file.
+        """(tensors, facts) of the last save, or None. Raises ValueError for a damaged file.
 
-        From here on SIGTERM and SIGINT are answered by `offer`: a job that keeps no state just ends by them.
+        From here on SIGTERM and SIGINT are handled by `offer`; a job without a checkpoint ends at once.
         """
         self._handlers = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
         if not self.path.exists():
@@ -87,7 +87,7 @@ class State:
         return tensors, json.loads(metadata["facts"])
 
     def offer(self, snapshot):
-        """Save `snapshot()`, (tensors, facts), if it is time to, and stop if the process was asked to.
+        """Save `snapshot()`, (tensors, facts), if it is time for it, and stop if the process was asked to.
 
         Raises Stopped after saving.
         """
@@ -95,19 +95,19 @@ class State:
         if self.signal is None and started - self._saved < self._cost / self.SHARE:
             return
         tensors, facts = snapshot()
-        # As text, since metadata's keys are sorted: the order of a row's keys is that of a table's columns.
+        # As text, since keys of metadata are sorted, and the order of a row's keys is that of the table's columns.
         artifacts.save(self.path, tensors, {"rule": "that was interrupted", "facts": json.dumps(facts)})
         self._saved = time.monotonic()
         self._cost = self._saved - started
         self.answer()
 
     def answer(self):
-        """Raise Stopped if the process was asked to stop: for work that keeps nothing after work that did."""
+        """Raise Stopped if the process was asked to stop: for work that saves no state, after work that did."""
         if self.signal is not None:
             raise Stopped(f"stopped by {self.signal.name}; {self.path} is kept, the same command goes on from it")
 
     def fail(self, message):
-        """Leave word for the next attempt that this recipe cannot succeed."""
+        """Record for the next attempt that this recipe cannot succeed."""
         files.write_text(self.failure, message + "\n")
 
     def _note(self, number, frame):
@@ -128,7 +128,7 @@ def _locked(path):
             print(f"waiting: another process is at work on {path.with_suffix('')}", flush=True)
             waited = True
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # The one who had it removes the file: what was locked may be gone, or another's, by now.
+        # The previous holder removes the file: the locked file may be deleted or replaced by now.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 return descriptor, waited

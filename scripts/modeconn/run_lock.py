@@ -1,4 +1,4 @@
-"""A lock: one Snakemake at a time in a folder. The kernel releases it when the process that holds it ends."""
+"""A lock: only one Snakemake at a time runs in a folder. The kernel releases it when the process that holds it ends."""
 
 import fcntl
 import os
@@ -27,7 +27,7 @@ def hold(path):
 
 
 def holder(path):
-    """Who holds the lock at `path`, as `hold` has written it; None where nobody does."""
+    """The holder of the lock at `path`, as `hold` has written it; None if it is not held."""
     try:
         with open(path, encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

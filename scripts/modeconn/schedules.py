@@ -1,4 +1,4 @@
-"""Schedules: the learning rate and the momentum of each step of a training, as factors on those of its optimizer."""
+"""Schedules of the learning rate, as factors on the optimizer's, and of the momentum, for each step of a training."""
 
 import bisect
 import math
@@ -9,15 +9,15 @@ NAMES = ("constant", "cosine", "halving", "plateau", "linear", "milestones", "on
 def learning_rate_factor(training: dict, epoch: int, step: int = 0, steps: int = 1) -> float:
     """Factor on the learning rate in a step (from 0) of the `steps` of an epoch (from 0).
 
-    training: {"epochs", "schedule"}, and what that needs:
+    training: {"epochs", "schedule"}, and the schedule's own keys:
     constant: 1. cosine: half a cosine, from 1 towards 0. halving: 0.5^(epoch // 20) 0.9996^epoch
     (endpoints and curves of Tatro et al. 2020). plateau: 1 for the first half, then linear to 0.01
     at nine tenths (Garipov et al. 2018; the robust study of Tatro et al.). linear: from 1 towards 0. milestones: one
     tenth from each epoch of "milestones" on (Sharma et al. 2024). one_cycle: step by step half a cosine from 1/25 to 1
     in the first three tenths of all steps, and another from there to 1/250,000 (Smith and Topin 2019, as in torch).
 
-    With "warmup" epochs (default 0, a fraction will do) the factor rises linearly from 0 over their steps first, the
-    last of which has it whole; cosine and linear then fall over the epochs that are left.
+    With "warmup" epochs (default 0, may be a fraction) the factor first rises linearly from 0 to 1 over their steps;
+    cosine and linear then fall over the remaining epochs.
     Raises ValueError for an unknown schedule.
     """
     schedule, epochs, warmup = training["schedule"], training["epochs"], training.get("warmup", 0)

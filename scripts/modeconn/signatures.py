@@ -1,4 +1,4 @@
-"""How alike the activations of a pair are: their correlations, and the table that an alignment leaves of them."""
+"""Signatures: correlations of a pair's activations before and after its permutation, as rows of a table."""
 
 from modeconn.matching import activation
 
@@ -6,8 +6,8 @@ from modeconn.matching import activation
 def correlate(pair, spec, alignment):
     """(split, site) -> correlations of the two networks' activations there.
 
-    What `alignment` (its values) matches on, or would; the same place on images never seen; and what any two
-    alignments can be compared by, the activations after the nonlinearity on the test split.
+    They are computed on the images and at the site that `alignment` (its values) matches on; at the same site on test
+    images; and, to compare any two alignments, after the nonlinearity on the test split.
     """
     site, attack = alignment.get("site", "post"), alignment.get("attack")
     places = dict.fromkeys([("alignment", site), ("test", site), ("test", "post")])

@@ -1,4 +1,4 @@
-"""How alike a network on a curve is to the curve's endpoints, in its activations, layer by layer."""
+"""The similarity of activations of a network on a curve to those of its endpoints, layer by layer."""
 
 from modeconn.matching import activation
 

@@ -1,7 +1,7 @@
-"""Stop Snakemake: at SIGTERM once its jobs have saved their state, at Ctrl-C while it plans at once.
+"""Stop Snakemake: on SIGTERM after its jobs have saved their state, on Ctrl-C during planning at once.
 
-Its own handler (9.27) takes a lock in the main thread, which that thread may hold at the moment of the signal: then it
-waits for itself for good. It also lets jobs run to their end, be that hours, where the signal was for Snakemake alone.
+Snakemake's own handler (9.27) acquires a lock in the main thread. If that thread holds the lock when the signal comes,
+it deadlocks. The handler also lets jobs run to their end, which may take hours, if only Snakemake got the signal.
 """
 
 import atexit
@@ -14,21 +14,21 @@ import time
 
 import psutil
 
-# Seconds that Snakemake gets to end by itself once its jobs have.
+# Seconds in which Snakemake may end by itself after its jobs have ended.
 GRACE = 20
 
 
 def end_at_once() -> None:
-    """From here on, until `go_on`, Ctrl-C ends Snakemake by one line: it would by a traceback, or go on to another end.
+    """Until `go_on`, let Ctrl-C end Snakemake with one line; its own handler prints a traceback or goes on.
 
-    For the main thread, while no job is under way. A shell that lets Snakemake ignore Ctrl-C is obeyed.
+    Call it in the main thread while no job is running. If the shell started Snakemake with Ctrl-C ignored, it stays so.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
 
 
 def go_on() -> None:
-    """From here on Ctrl-C is Snakemake's again, which tells its jobs."""
+    """Give Ctrl-C back to Snakemake, which passes it on to its jobs."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -36,8 +36,8 @@ def go_on() -> None:
 def _end(number, frame):
     signal.signal(number, signal.SIG_IGN)
     os.write(sys.__stderr__.fileno(), b"snakemake: stopped\n")
-    # Locks are given back on the way out. Where Snakemake takes this for a mistake of the function that it meets, that
-    # is not heard, and changes no exit code.
+    # SystemExit releases Snakemake's locks. Where Snakemake reports it as an error of the function that it meets, that
+    # report is not shown, and the exit code stays.
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         for stream in (sys.__stdout__, sys.__stderr__):
             os.dup2(nowhere.fileno(), stream.fileno())
@@ -46,14 +46,14 @@ def _end(number, frame):
 
 
 def answer() -> None:
-    """From here on SIGTERM is answered by a thread: the handler that is set now, then the jobs' stop, then the end.
+    """Answer SIGTERM in a thread: call the handler that is set now, stop the jobs, and end Snakemake.
 
-    For the main thread, once Snakemake has set its handler.
+    Call it in the main thread, after Snakemake has set its handler.
     """
     handler = signal.getsignal(signal.SIGTERM)
     asked, asking = os.pipe()
     os.set_blocking(asking, False)
-    # Nothing here waits for a lock.
+    # Nothing here acquires a lock.
     signal.signal(signal.SIGTERM, lambda *_: _ask(asking))
     threading.Thread(target=_stop, args=(asked, handler), daemon=True).start()
 
@@ -64,10 +64,10 @@ def _ask(asking):
 
 
 def _stop(asked, handler):
-    """Wait to be asked, let `handler` know, and end what Snakemake has started; at last itself, if it does not."""
+    """Wait for the signal, call `handler`, and stop Snakemake's jobs; then kill Snakemake itself if it does not end."""
     os.read(asked, 1)
     if callable(handler):
-        # Apart, since it may wait for a lock that is never given back.
+        # In a thread of its own, since it may deadlock.
         threading.Thread(target=handler, args=(signal.SIGTERM, None), daemon=True).start()
     told, alone_since = set(), None
     while True:
@@ -75,7 +75,7 @@ def _stop(asked, handler):
         for job in jobs:
             if job.pid not in told:
                 told.add(job.pid)
-                with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+                with contextlib.suppress(psutil.Error):  # the process has ended
                     job.terminate()
         now = time.monotonic()
         alone_since = None if jobs else alone_since or now
@@ -87,7 +87,7 @@ def _stop(asked, handler):
 
 
 def _running():
-    """Processes that this one has started, and theirs."""
+    """All descendants of this process."""
     found = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):

@@ -1,4 +1,4 @@
-"""The study's tables: what columns they have, how they are read, derived and written.
+"""The tables of the studies: their columns, and how they are read, derived and written.
 
 Accuracies are fractions in 0..1 and losses are in nats in every table; only figures and texts show percent.
 """
@@ -13,7 +13,7 @@ from modeconn import barriers, manifests
 
 FLOAT_FORMAT = "%.9g"
 
-# Columns of words. Read as written: the network "none" or the seed "01" must not turn into a missing value or a number.
+# Columns of text, read as written: "none" or the seed "01" must not become a missing value or a number.
 WORDS = frozenset(
     [
         *["kind", "dataset", "network", "recipe", "seeds", "pair", "alignment", "curve", "split", "attack", "group"],
@@ -23,11 +23,11 @@ WORDS = frozenset(
         *["triangle", "pairs", "at", "certainty"],
     ]
 )
-# Columns that a file need not have, and what it means then: measurements of networks as they are do not name it.
+# Columns that a file need not have, and their value then: measurements without a correction have no such column.
 LEFT_OUT = {"correction": "none"}
 # Columns that may be empty: a standard deviation needs two values.
 OPTIONAL = frozenset(["std"])
-# Least and most of what stands in a column of this name. Correlations are rounded, and so may exceed 1 by a little.
+# The range of values in a column of this name. Correlations are rounded, and so may exceed 1 by a little.
 RANGES = {
     **dict.fromkeys(["t", "differ", "share", "left", "second", "third", "disagreement"], (0, 1)),
     **dict.fromkeys(["before", "after"], (-1.001, 1.001)),
@@ -41,7 +41,7 @@ RANGES = {
 
 
 class Table(NamedTuple):
-    """The columns of a table, and its key: those that name a row, which also order the rows."""
+    """The columns of a table, and its key: the columns that identify a row and order the rows."""
 
     columns: list[str]
     key: list[str]
@@ -170,7 +170,7 @@ ITERATE_AVERAGES = Table(  # the network at an epoch (moment), and the average o
     columns=[*STUDY, "width", "seeds", "moment", "size", "mark", "split", "attack", "loss", "accuracy"],
     key=[*STUDY, "seeds", "split", "attack", "mark", "moment"],
 )
-GRID = Table(  # along: what moments are, epochs or levels of pruning; permutation: the moment it was found at, or none
+GRID = Table(  # along: whether moments are epochs or levels; permutation: the moment at which it was found, or none
     columns=[
         *[*STUDY, "width", "alignment", "pair", "along", "permutation", "moment", "t", "length", "split", "attack"],
         *["loss", "accuracy"],
@@ -191,7 +191,7 @@ SIMULTANEOUS_SUMMARY = Table(
     ],
     key=[*STUDY, "alignment", "along", "split", "attack", "permutation", "moment", "quantity"],
 )
-FIXED_POINTS = Table(  # share: of the group's channels, those that the permutations of both moments place alike
+FIXED_POINTS = Table(  # share: the fraction of the group's channels that the permutations of both moments place alike
     columns=[*ALIGNMENT, "along", "group", "position", "size", "moment", "other_moment", "share"],
     key=[*ALIGNMENT, "along", "moment", "other_moment", "position"],
 )
@@ -206,7 +206,7 @@ MASK_SUMMARY = Table(
     ],
     key=[*STUDY, "alignment", "split", "attack", "level", "mask", "quantity"],
 )
-PUBLISHED = Table(  # numbers of a paper: what it calls the cell, its names in the paper's config, the number
+PUBLISHED = Table(  # numbers of a paper: its own names of the cell, those of the paper's config, the number
     columns=[
         *["paper_network", "paper_dataset", "paper_curve", "dataset", "network", "alignment", "curve", "quantity"],
         *["mean", "std", "n", "source"],
@@ -232,7 +232,7 @@ TARGETS_BESIDE = Table(
 CLAIMS = Table(
     columns=[
         *["claim", "statement", "source", "unit", "table", "split", "attack", "formula", "tolerance"],
-        "least_pairs",  # of the table barriers: the fewest networks
+        "least_pairs",  # for the table barriers: the least number of networks
     ],
     key=["claim"],
 )
@@ -246,9 +246,9 @@ def joined(paths, table):
 def read(paths, table):
     """The rows of the CSV files `paths`, one file after another, as a frame with the columns of `table`.
 
-    Raises ValueError naming the file when it is not as its job has made it (`manifests.check`), a column or a row that
-    the job was to measure is missing, a number is not one, is not finite or out of its range, and naming the rows when
-    two of them have the same key.
+    Raises ValueError naming the file when it does not match its manifest (`manifests.check`), when a column or a row
+    that the job should have measured is missing, or when a value is no number, not finite or out of its range; and
+    naming the rows when two of them have the same key.
     """
     frames = [_read_one(path, table) for path in paths]
     rows = pd.concat(frames, ignore_index=True) if frames else _empty(table)
@@ -300,7 +300,7 @@ def _read_one(path, table):
 
 
 def _planned(job, table):
-    """(columns, how many different values they hold) of a job's table, None where its values do not say it."""
+    """(columns, number of different values in them) of a job's table, None where the job's values do not tell."""
     if table == EVALUATION and "evaluation" in job:
         return ["t"], job["evaluation"]["points"]
     if table == ACTIVATIONS and "activations" in job:
@@ -325,7 +325,7 @@ def _some(paths):
 
 
 def corrected(rows, joint):
-    """Rows of a population with the correction, where there is one, named behind the alignment: "weight_repair"."""
+    """Rows of a population with the correction, if any, appended to the alignment: "weight_repair"."""
     named = rows["correction"].map(lambda name: "" if name == "none" else f"{joint}{name}")
     return rows.assign(alignment=rows["alignment"] + named)
 
@@ -338,7 +338,7 @@ def ordered(rows, table):
 def pair_table(curves):
     """One row for each path (`PAIRS`) with every quantity of `barriers`, from the points along it (`EVALUATION`).
 
-    Raises ValueError naming the path where its points are no path, or are under attack without clean ones beside.
+    Raises ValueError naming the path where its points are no path, or where clean points for attacked ones are missing.
     """
     curves = _with_clean_accuracy(curves)
     rows = []

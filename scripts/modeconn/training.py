@@ -1,4 +1,4 @@
-"""Networks trained by a recipe, from their initialization or from a kept epoch on."""
+"""Train networks by a recipe, from their initialization or from a kept epoch on."""
 
 from collections.abc import Callable, Collection, Mapping
 
@@ -20,13 +20,12 @@ def fit(
     keep: Collection[int] = (),
     after_step: Callable[[float], None] | None = None,
 ) -> tuple[list[dict], dict[int, tuple[torch.Tensor, dict[str, torch.Tensor]]]]:
-    """Train networks, in place, by the recipe of `job` to its last epoch: its history and what was kept on the way.
+    """Train networks in place by the recipe of `job` to its last epoch; returns the history and the kept epochs.
 
-    vectors: (L, D), a leaf that wants gradients; buffers: name -> (L, ...). lanes: what each of the L networks is
-    called in messages -> the seed of its batches. first: epochs that are done already, of which the schedule and the
-    order of images count, as for rewound networks (Frankle et al. 2020). keep: epochs -> their (vectors, buffers); 0 is
-    before the first step. after_step: as of `optimization.minimize`. The work is resumed where `job.state` has saved
-    it, what was kept included.
+    vectors: (L, D), a leaf with gradients; buffers: name -> (L, ...). lanes: name of each network in messages -> the
+    seed of its batches. first: number of epochs that the schedule and the order of images count as done, for rewound
+    networks (Frankle et al. 2020). keep: epochs -> their (vectors, buffers); 0 is before the first step. after_step: as
+    of `optimization.minimize`. The training resumes from the checkpoint `job.state`, with the epochs kept so far.
     """
     recipe, seeds = job.values["recipe"], list(lanes.values())
     kept = {epoch: (vectors.detach().clone(), {name: b.clone() for name, b in buffers.items()}) for epoch in keep}

@@ -1,4 +1,4 @@
-"""Pieces of an HTML page that holds everything it shows: text, tables, figures, parts that open. Nothing is loaded."""
+"""Parts of an HTML page that needs no other file: text, tables, figures, sections that open."""
 
 import base64
 import re
@@ -26,14 +26,14 @@ td.number,th.number{text-align:right;white-space:nowrap;font-variant-numeric:tab
 details{border-left:3px solid #ccc;padding-left:.8em;margin:.6em 0}
 summary{cursor:pointer;font-weight:600}
 figure{margin:1em 0}
-figure img{display:block;min-width:36rem;max-width:100%;height:auto}
+figure [role=img]{min-width:36rem;max-width:100%;background-size:100% 100%;print-color-adjust:exact}
 figcaption{max-width:50rem;font-size:.9rem}
 .switch>input{margin-left:.8em}
 .switch>figure{display:none}
 """ + "\n".join(
     f".switch>input:nth-of-type({n}):checked~figure:nth-of-type({n}){{display:block}}" for n in range(1, 13)
 )
-MOST_CHOICES = 12  # of a switch, by the style
+MOST_CHOICES = 12  # of a switch: the style has rules for so many
 
 
 def page(title: str, body: Iterable[str]) -> str:
@@ -59,7 +59,7 @@ def items(lines: Iterable[str]) -> str:
 def table(rows: Sequence[Sequence[str]], left: int, kind: str = "") -> str:
     """A table of plain cells: a header and its rows. The first `left` columns are words, the others numbers.
 
-    kind: "stack" puts the cells of a row below one another where the window is narrow.
+    kind: "stack" stacks the cells of a row in a narrow window.
     """
     lines = []
     for tag, cells in zip(["th", *["td"] * (len(rows) - 1)], rows):
@@ -79,14 +79,26 @@ def rich(text: str) -> list[str]:
 
 
 def figure(svg: bytes, alternative: str, caption: Iterable[str]) -> str:
-    """A figure with its alternative text, and HTML paragraphs below it. The image is decoded once it is in sight."""
+    """A figure with its alternative text, and HTML paragraphs below it.
+
+    The image is a background: browsers decode one only when it is shown, and each <img> of a data URI at once, also in
+    closed parts. Decoding is what takes the time where there are hundreds. Raises ValueError where `svg` has no size.
+    """
+    size = re.search(rb'<svg[^>]* width="([\d.]+)pt" height="([\d.]+)pt"', svg)
+    if not size:
+        raise ValueError("the SVG does not begin with its width and height in pt")
+    width, height = map(float, size.groups())
+    look = f"width:{width}pt;aspect-ratio:{width}/{height}"
     data = base64.b64encode(svg).decode()
-    image = f'<img loading="lazy" alt="{escape(alternative)}" src="data:image/svg+xml;base64,{data}">'
+    image = (
+        f'<div role="img" aria-label="{escape(alternative)}"'
+        f' style="{look};background-image:url(data:image/svg+xml;base64,{data})"></div>'
+    )
     return f'<figure><div class="wide">{image}</div><figcaption>{"".join(caption)}</figcaption></figure>'
 
 
 def switch(name: str, figures: dict[str, str]) -> str:
-    """Figures of which one is seen: label -> HTML. `name` is unique on the page."""
+    """Figures of which one is shown, chosen by radio buttons: label -> HTML. `name` is unique on the page."""
     if len(figures) == 1:
         return next(iter(figures.values()))
     choices = [
@@ -98,7 +110,7 @@ def switch(name: str, figures: dict[str, str]) -> str:
 
 
 def opening(title: str, body: Iterable[str]) -> str:
-    """HTML parts behind a title that opens them."""
+    """HTML parts that are hidden until their title is clicked."""
     return f"<details><summary>{escape(title)}</summary>{''.join(body)}</details>"
 
 

@@ -1,4 +1,4 @@
-"""Where the time of a run has gone, by program: python tests/benchmarks/account.py [FOLDER] --cores 2.
+"""How the time of a run is spent, by program: python tests/benchmarks/account.py [FOLDER] --cores 2.
 
 Reads what Snakemake has recorded of each job (its start and end) and the cost row that each program leaves. Useful is
 what a program does once it has been imported; start is what is left of its job. Jobs without a program of ours

@@ -1,4 +1,4 @@
-"""The memory that work takes at most, as Linux counts it."""
+"""The peak memory of a piece of work, as Linux counts it."""
 
 import ctypes
 import gc

@@ -1,4 +1,4 @@
-"""The workflow on a real SLURM: whatever happens to jobs, node and Snakemake, it ends with the bytes of a local run."""
+"""The workflow on a real SLURM: with stopped jobs, nodes and Snakemake it gives the bytes of a local run."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""scripts/align.py: what it matches on, what it writes of it, and what it says of a mistake."""
+"""scripts/align.py: its inputs, its outputs, and its messages."""
 
 import json
 import subprocess

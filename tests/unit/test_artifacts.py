@@ -1,4 +1,4 @@
-"""Artifacts: whole or not at all, checked when read, equal bytes for equal content."""
+"""Artifacts: written atomically, verified when read, equal bytes for equal content."""
 
 import importlib.util
 import os

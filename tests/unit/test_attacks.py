@@ -1,4 +1,4 @@
-"""Adversarial examples: they stay where they may be, raise the loss, and are those of an independent implementation."""
+"""Adversarial examples: they stay inside the ball, raise the loss, and equal those of an independent implementation."""
 
 import foolbox
 import pytest

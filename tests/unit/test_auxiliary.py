@@ -1,4 +1,4 @@
-"""Auxiliary heads and dropout: a small GoogLeNet goes through every room by the path of all other networks."""
+"""Auxiliary heads and dropout: a small GoogLeNet passes every phase like all other networks."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Statistics of normalization layers, estimated anew: against what hooks on the plain module see."""
+"""Re-estimated statistics of batch normalization, against hooks on the plain module."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The benchmarks run from the command line, small: what they print is for people, and takes minutes where it counts."""
+"""The benchmarks run from the command line on small data."""
 
 import subprocess
 from pathlib import Path

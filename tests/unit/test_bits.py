@@ -1,4 +1,4 @@
-"""What decides bits besides values and sources; and that `portable` gives on this CPU what it gave on others."""
+"""Settings that decide bits besides values and sources; `portable` gives the same bits on this CPU as on others."""
 
 import hashlib
 import json

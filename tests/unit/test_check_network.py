@@ -1,4 +1,4 @@
-"""scripts/check_network.py: what it finds of a network before it is trained, and when it has to look again."""
+"""scripts/check_network.py: its findings on a network before training, and when it has to run again."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The config is read strictly, and what cannot be read is one line."""
+"""The config is read strictly; an error is one line."""
 
 import pytest
 

@@ -14,6 +14,7 @@ from torch import nn
 import modeconn
 from modeconn import checkpoints, command, connecting, own_code, permutation
 from modeconn.functional import Functional
+from modeconn.page import DASHES
 from modeconn.permutation import proof
 
 ROOT = Path(__file__).parents[2]
@@ -317,6 +318,9 @@ def test_the_command_answers_on_a_page_and_in_a_line(given, capsys):
         and "1 groups of neurons, 6 of 6 hidden channels, with 99.2% of the parameters" in page
         and "http" not in page.replace("http://www.w3.org", "")
     )
+    # A line and its entry in the legend, in each figure, are told apart by dashes too.
+    for svg in page.split("<svg")[1:]:
+        assert [svg.count(f'stroke-dasharray="{dash}"') for dash in DASHES[:2]] == [2, 2]
     aligned, merged = network(), network()
     aligned.load_state_dict(torch.load("out/aligned.pt", weights_only=True))
     merged.load_state_dict(torch.load("out/merged.pt", weights_only=True))

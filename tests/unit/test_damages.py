@@ -1,4 +1,4 @@
-"""Damaged, swapped or lost files of jobs: a table of kinds of files and kinds of damage, of which none is believed."""
+"""Damaged, swapped or lost files of jobs: for each kind of file and damage, the file is refused."""
 
 import re
 import runpy

@@ -1,4 +1,4 @@
-"""Several jobs on several GPUs: each its own, without a GPU to try it on."""
+"""Several jobs on several GPUs get one each; tested without a GPU."""
 
 import os
 import subprocess

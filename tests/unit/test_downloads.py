@@ -1,4 +1,4 @@
-"""Downloads from a server of the test's own: mirrors, checksums, and going on where one broke off."""
+"""Downloads from a server of the test's own: mirrors, checksums, and resuming."""
 
 import hashlib
 import threading

@@ -1,4 +1,4 @@
-"""Text is UTF-8, whatever the locale of who runs a program: sources are hashed, and results read elsewhere."""
+"""Text is UTF-8 in every locale, since sources are hashed and results are read on other machines."""
 
 import ast
 import os

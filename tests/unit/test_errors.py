@@ -1,4 +1,4 @@
-"""Programs end at a mistake, or where the machine refuses, with one line that says what to do."""
+"""Programs end at a user's or the operating system's error with one line that says what to do."""
 
 import errno
 import os

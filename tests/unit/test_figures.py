@@ -1,7 +1,9 @@
-"""The figure programs: equal bytes, equal axes, honest lines, clear errors, and no torch."""
+"""Figures: equal bytes, equal axes, right lines, heads and legends, clear errors, and no torch."""
 
+import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -12,11 +14,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic_tables
+from matplotlib.collections import PathCollection
+from matplotlib.colors import to_rgb
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
 from synthetic_tables import SAG, SCRIPTS, run
 
 from modeconn import drawing, permutation_tables, tables
 from modeconn.figures import (
     best,
+    boundaries,
     candidates,
     checkpoints,
     curves,
@@ -82,6 +89,113 @@ def clean(alignment=None, recipe="standard"):
         return curves.draw(rows, "title", alignment)
 
 
+def selected(figure, study):
+    """What a figure is drawn from, as scripts/draw.py selects it: (rows of each table, title, options)."""
+    module = import_module(f"modeconn.figures.{figure}")
+    options = {name.removeprefix("--"): value for name, value in zip(OPTIONS[figure][::2], OPTIONS[figure][1::2])}
+    scope = getattr(module, "SCOPE", ["dataset", "network", "recipe"])
+    by = [*scope, *(name for name in module.BY if name != "alignment")]
+    chosen = {name: options.get(name, "test" if name == "split" else None) for name in by}
+    read = [tables.read([study[name]], table) for name, table in zip(registry.FIGURES[figure].tables, module.TABLES)]
+    found = [drawing.select(rows, chosen) for rows in read]
+    return [rows for rows, _ in found], found[0][1], {"alignment": None} if "alignment" in module.BY else {}
+
+
+@pytest.fixture(scope="module")
+def drawn(study):
+    """Every figure, and the curves of a single pair."""
+    found = {}
+    with drawing.look():
+        for figure in registry.FIGURES:
+            (rows, *more), title, options = selected(figure, study)
+            found[figure] = import_module(f"modeconn.figures.{figure}").draw(rows, title, *more, **options)
+        (rows,), title, _ = selected("spectrum", study)
+        found["of one pair"] = spectrum.draw(rows[rows["pair"] == "1-2"], title)
+    return found
+
+
+def head_of(figure):
+    (head,) = figure.legends
+    return head.get_title().get_text().replace("\n", " "), head.legend_handles
+
+
+@pytest.mark.parametrize("figure", registry.FIGURES)
+def test_the_head_says_images_n_and_what_is_drawn(figure, drawn, study):
+    """Images: the split, or the training images of what is trained; without either column, nothing was measured."""
+    (rows, *_), _, _ = selected(figure, study)
+    text, _ = head_of(drawn[figure])
+    assert re.search(r"n = \d|networks 1 and 2", text), text
+    if ("split" in rows and rows["split"].nunique() == 1) or figure in ("training", "candidates"):
+        assert any(split in text for split in drawing.SPLITS.values()), text
+    if "pair" in rows:
+        assert "n = 3 pairs (1-2, " in text
+    bars = any(isinstance(found, ErrorbarContainer) for axes in drawn[figure].axes for found in axes.containers)
+    assert bars == (drawing.BARS in text)
+
+
+@pytest.mark.parametrize("figure", [*registry.FIGURES, "of one pair"])
+def test_the_legend_lists_what_is_drawn_and_nothing_else(figure, drawn):
+    """A grey entry stands for lines or points of every colour: those have its width and marker."""
+
+    def look(line):
+        grey = line.get_color() in ("0.3", "0.4")
+        points = line.get_marker() if line.get_linestyle() == "None" else None
+        return line.get_linewidth() if grey else (to_rgb(line.get_color()), str(line.get_linestyle())), points
+
+    axes = drawn[figure].axes
+    if any(isinstance(found, PathCollection) for panel in axes for found in panel.collections):
+        return  # points of many colours
+    lines = [line for panel in axes for line in panel.get_lines()]
+    found = {look(line) for line in lines} | {(line.get_linewidth(), look(line)[1]) for line in lines}
+    for handle in head_of(drawn[figure])[1]:
+        assert look(handle) in found or handle.get_label() == boundaries.EQUAL["label"], handle.get_label()
+
+
+@pytest.mark.parametrize("figure", registry.FIGURES)
+def test_what_the_legend_lists_can_be_told_apart_in_grey(figure, drawn):
+    def lightness(colour):
+        return np.dot(to_rgb(colour), (0.299, 0.587, 0.114))
+
+    _, handles = head_of(drawn[figure])
+    for one, other in itertools.combinations(handles, 2):
+        shapes = [(h.get_marker(), h.get_linewidth(), str(h._unscaled_dash_pattern)) for h in (one, other)]
+        light = [lightness(h.get_color()) for h in (one, other)]
+        assert shapes[0] != shapes[1] or abs(light[0] - light[1]) > 0.1, (one.get_label(), other.get_label())
+    for axes in drawn[figure].axes:
+        for shown in [*axes.collections, *axes.images]:
+            if shown.get_array() is not None:
+                steps = np.diff([lightness(shown.cmap(level)[:3]) for level in np.linspace(0, 1, 64)])
+                assert (steps > -1e-2).all() or (steps < 1e-2).all(), shown.cmap.name
+
+
+def test_the_legend_has_as_many_columns_as_fit():
+    figure = Figure(figsize=(6, 3))  # room for 102 characters
+    assert [drawing.fitting(figure, [{"label": "x" * n}] * 6) for n in (24, 25, 40, 42)] == [3, 2, 2, 1]
+    wide = [{"label": "x" * n} for n in (9, 22, 26, 39)]  # in three columns the last two have one each
+    assert drawing.fitting(figure, wide) == 2
+    assert drawing.fitting(figure, []) == 3
+
+
+def test_scales_that_differ_between_panels_are_said():
+    for factor, said in ((1, False), (2, True)):
+        figure = Figure()
+        with drawing.look():
+            for axes, height in zip(figure.subplots(1, 2), (1, factor)):
+                axes.plot([0, 1], [0, height])
+            drawing.legend(figure, "title", [])
+        assert (drawing.OWN_SCALES in head_of(figure)[0]) == said
+
+
+def test_n_is_a_range_where_lines_have_different_numbers_of_pairs():
+    rows = synthetic_tables.evaluations().query("recipe == 'standard' and (alignment != 'pam' or pair == '1-2')")
+    assert drawing.counted(rows) == "n = 1 to 3 pairs (1-2, 3-4, 5-6)"
+    many = pd.DataFrame([{"pair": f"{a}-{b}"} for a, b in itertools.combinations(range(1, 51), 2)])
+    assert drawing.counted(many.assign(alignment="none")) == "n = 1,225 pairs of 50 networks"
+    assert drawing.counted(synthetic_tables.histories()) == (
+        "n = 6 networks (1, 2, 3, 4, 5, 6), 3 pairs (1-2, 3-4, 5-6)"
+    )
+
+
 def heavy(axes):
     """The thick lines of a panel: the means."""
     return [line for line in axes.get_lines() if line.get_linewidth() > 1]
@@ -99,7 +213,7 @@ assert "torch" not in sys.modules
 
 
 @pytest.fixture(scope="module")
-def drawn(study, tmp_path_factory):
+def written(study, tmp_path_factory):
     """Two folders of all figures: of two processes, one in the order of the registry and one in the opposite one."""
     folders = []
     for attempt, order in (("1", list(registry.FIGURES)), ("2", list(reversed(registry.FIGURES)))):
@@ -117,8 +231,8 @@ def drawn(study, tmp_path_factory):
 
 
 @pytest.mark.parametrize("figure", registry.FIGURES)
-def test_two_processes_write_the_same_bytes_and_never_load_torch(figure, drawn):
-    first, second = ([folder / f"{figure}.{kind}" for kind in ("svg", "pdf")] for folder in drawn)
+def test_two_processes_write_the_same_bytes_and_never_load_torch(figure, written):
+    first, second = ([folder / f"{figure}.{kind}" for kind in ("svg", "pdf")] for folder in written)
     svg, pdf = (path.read_bytes() for path in first)
     assert [svg, pdf] == [path.read_bytes() for path in second]
     assert b"<dc:date>" not in svg

@@ -1,4 +1,4 @@
-"""Folding changes the calls that are made, and nothing that comes out."""
+"""Folding changes the calls in a network, not its outputs."""
 
 import pytest
 import torch

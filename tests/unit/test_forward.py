@@ -1,4 +1,4 @@
-"""Networks as people write them: computed as they are, or refused in one line, by whatever takes a network."""
+"""Networks as users write them are computed unchanged or refused in one line."""
 
 import copy
 import warnings

@@ -1,4 +1,4 @@
-"""A network as a function of one vector: the same numbers as the plain module, and the module stays as it is."""
+"""A network as a function of one vector: the same numbers as the plain module, which is not changed."""
 
 import pytest
 import torch

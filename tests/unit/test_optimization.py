@@ -1,4 +1,4 @@
-"""The training loop: schedules and steps worked out by hand, lanes that do not feel each other, runs that repeat."""
+"""The training loop: schedules and steps worked by hand, lanes that do not depend on each other, runs that repeat."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""Optimizers: the same numbers as torch's classes, lane by lane, and state that goes on with the same bits."""
+"""Optimizers: the same numbers as torch's classes, lane by lane, and state that resumes with the same bits."""
 
 import pytest
 import torch

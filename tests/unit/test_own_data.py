@@ -1,4 +1,4 @@
-"""A digest of what lies behind a path: contents decide it, dates only whether they are read again."""
+"""The digest of the files at a path: contents decide it; dates decide only whether files are read again."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The paper's table beside a run's: which numbers meet, what is within its spread, and what says so."""
+"""The paper's table beside a run's: which numbers are compared, and which are within its spread."""
 
 from copy import deepcopy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Populations: read by slices, brought into a frame, their lines and averages measured, against loops by hand."""
+"""Populations: reading slices, matching to a frame, measuring lines and averages, against loops by hand."""
 
 from itertools import islice
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""What every program does alike: help, one line for a mistake, the cost file, names that hide no module."""
+"""The common parts of all programs: help, one line for a mistake, the cost file, names that hide no module."""
 
 import csv
 import importlib.metadata

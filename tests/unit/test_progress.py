@@ -1,4 +1,4 @@
-"""How far a run is, told from what lies there: outputs, manifests, costs, logs and the run lock."""
+"""The progress of a run, from outputs, manifests, costs, logs and the run lock."""
 
 import json
 import os

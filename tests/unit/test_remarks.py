@@ -1,4 +1,4 @@
-"""What is said of data before networks are trained on it, and what is refused."""
+"""Remarks on data before networks are trained on them, and data that are refused."""
 
 from pathlib import Path
 

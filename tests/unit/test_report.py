@@ -1,16 +1,20 @@
-"""The page of a run: it answers first, shows every figure and number, and loads nothing."""
+"""The page of a run: it begins with the answer, shows every figure and number, and loads no other file."""
 
+import base64
 import re
 import runpy
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import write_report
 from modeconn import web
 
 PROJECT = Path(__file__).parents[2]
 VOID = {"meta", "img", "input", "br", "link"}
+SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg" width="432pt" height="216pt"></svg>'
 OPTIONAL_ENDS = {"td", "th", "tr", "p", "li"}
 
 
@@ -24,11 +28,11 @@ class Checker(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         given = dict(attributes)
-        if tag == "img":
+        if given.get("role") == "img":
             self.images += 1
-            if not given.get("alt"):
+            if not given.get("aria-label"):
                 self.wrong.append("an image without alternative text")
-        if re.match(r"https?:|//", given.get("src") or "") or tag in ("script", "link"):
+        if re.match(r"https?:|//", given.get("src") or "") or tag in ("script", "link", "img"):
             self.wrong.append(f"{tag} loads something")
         if tag not in VOID | OPTIONAL_ENDS:
             self.open.append(tag)
@@ -43,7 +47,7 @@ def test_a_page_is_whole_and_escapes_what_it_is_given():
         web.paragraph("a < b & c"),
         web.items(["<script>"]),
         web.table([["name", "n"], ["<b>", "1"]], left=1),
-        web.switch("s", {"all": web.figure(b"<svg/>", 'say "x"', ["<p>c</p>"]), "one": web.figure(b"", "y", [])}),
+        web.switch("s", {"all": web.figure(SVG, 'say "x"', ["<p>c</p>"]), "one": web.figure(SVG, "y", [])}),
         web.opening("more <", web.rich("First **strong**.\n\nThen ``a_b`` and *em*.")),
     ]
     page = web.page("a & b", body)
@@ -53,6 +57,17 @@ def test_a_page_is_whole_and_escapes_what_it_is_given():
     assert "<p>First <strong>strong</strong>.</p><p>Then <code>a_b</code> and <em>em</em>.</p>" in page
     assert page.count(" checked>") == 1
     assert '<td class="number">1</td>' in page
+
+
+def test_a_figure_is_drawn_only_where_it_is_shown(one_line):
+    """An <img> of a data URI is decoded when the page opens, also in a closed part; a background is not."""
+    figure = web.figure(SVG, "x", [])
+    assert "<img" not in figure
+    data = base64.b64decode(re.search(r"background-image:url\(data:image/svg\+xml;base64,([^)]+)\)", figure)[1])
+    assert data == SVG
+    assert "width:432.0pt;aspect-ratio:432.0/216.0" in figure
+    with one_line(ValueError, "width and height"):
+        web.figure(b"<svg/>", "x", [])
 
 
 def test_a_switch_of_one_figure_is_the_figure():
@@ -76,3 +91,32 @@ def test_captions_use_only_the_marks_that_the_page_knows(caption):
 def test_every_figure_has_a_caption():
     registry = runpy.run_path(str(PROJECT / "scripts/modeconn/figures/registry.py"))
     assert [name for name in registry["FIGURES"] if not (PROJECT / f"workflow/report/{name}.rst").is_file()] == []
+
+
+@pytest.mark.parametrize("name", write_report.MAIN)
+def test_the_main_figure_is_that_on_test_images(name, monkeypatch):
+    """Labelled as `drawn` labels them: by the real figures of a config, without their files."""
+    studies = {
+        "curves": {"alignment": [{"dataset": "d", "network": "n", "recipe": "r", "alignments": ["none"]}]},
+        "barriers": {"averaging": [{"dataset": "d", "recipes": ["r"], "measures": []}]},
+        "trajectories": {
+            "simultaneous": [
+                {"dataset": "d", "recipes": ["r"], "alignments": ["weight"], "levels": [], "epochs": [1, 2]}
+            ]
+        },
+    }
+    entry = {"curves": ["linear"], "attack": None, "best": None, "measures": []}
+    config = {
+        "studies": {study: [entry | given for given in entries] for study, entries in studies[name].items()},
+        "curves": {"linear": {"kind": "linear"}},
+        "alignments": {"weight": {"method": "weight"}},
+        "recipes": {"r": {"epochs": 2, "keep": [1]}},
+        "barriers": {"splits": ["train", "test"], "corrections": []},
+        "grid": {"splits": ["train", "test"]},
+    }
+    monkeypatch.setattr(write_report, "caption_of", lambda *_: "said")
+    monkeypatch.setattr(write_report.manifests, "read_bytes", lambda _: SVG)
+    run = SimpleNamespace(config=config, folder=Path())
+    captions = dict.fromkeys(write_report.registry.FIGURES, "caption")
+    heading, figure = write_report.main_figure(write_report.drawn(run, captions))
+    assert "Main figure" in heading and "test images" in figure

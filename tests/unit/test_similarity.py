@@ -1,4 +1,4 @@
-"""How alike the networks of a curve are to its endpoints: the measure, and the program that takes it at each t."""
+"""The similarity of networks on a curve to its endpoints: the measure, and the program that takes it at each t."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Snakemake that waits for a lock of its own when it is told to end: its jobs are told, and then it ends."""
+"""Snakemake that deadlocks on its own lock at SIGTERM: its jobs are stopped, and then it ends."""
 
 import signal
 import subprocess

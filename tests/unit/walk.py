@@ -1,4 +1,4 @@
-"""Curves and planes as tests look at them, point by point."""
+"""Curves and planes, point by point, for tests."""
 
 from modeconn import connectivity, measuring
 

@@ -1,4 +1,4 @@
-"""A cache between checkouts: what one has made another links to, and nothing wrong is ever taken from it."""
+"""A cache between checkouts: one links to another's results, and a wrong result is never taken from it."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""What machines do to people: full disks, foreign locks, killed processes. Nothing is lost or half-written."""
+"""Faults of the machine: full disks, foreign locks, killed processes. Nothing is lost or half-written."""
 
 import copy
 import os
@@ -368,4 +368,4 @@ def test_a_path_that_snakemake_would_take_for_a_name_is_one_line(tmp_path):
     checkout = Checkout(tmp_path / "pro{x}ject")
     done = checkout.snakemake("--dry-run")
     assert done.returncode == 1 and "Traceback" not in done.stderr and "NameError" not in done.stderr
-    assert f"{checkout.path}: Snakemake takes braces in a path for a name's" in done.stderr
+    assert f"{checkout.path}: Snakemake reads braces in a path as wildcards" in done.stderr

@@ -1,4 +1,4 @@
-"""`make reproduce MINUTES=...`, piece by piece: the same bytes as in one go."""
+"""`make reproduce MINUTES=...`, in several pieces: the same bytes as in one run."""
 
 import copy
 import json

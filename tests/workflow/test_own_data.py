@@ -1,4 +1,4 @@
-"""Data of one's own: what there is to know about them reaches the screen, and what depends on them follows them."""
+"""Data of one's own: remarks reach the screen, and results are made again when the data change."""
 
 import copy
 import os

@@ -1,4 +1,4 @@
-"""Edit by edit: exactly these jobs run again. A dry run after a real run says which."""
+"""For each edit exactly the expected jobs run again, as a dry run after a real run says."""
 
 import copy
 import os

@@ -1,4 +1,4 @@
-"""What each job asks for, and what is promised and not there."""
+"""The resources of each job, and a required GPU that is absent."""
 
 import re
 
@@ -79,5 +79,5 @@ def test_a_gpu_that_is_promised_and_not_there_ends_before_the_first_job(tmp_path
         done = checkout.snakemake("--cores", "1", env={"CUDA_VISIBLE_DEVICES": ""})
     output = done.stdout + done.stderr
     assert done.returncode != 0
-    assert "config, device: cuda is promised, and no GPU is seen here" in output and "Traceback" not in output
+    assert "config, device: cuda needs a GPU, and none is found here" in output and "Traceback" not in output
     assert not list((checkout.path / "results").rglob("*.log"))

@@ -1,4 +1,4 @@
-"""Killed, stopped and started twice: a job ends with the bytes that it would have had in peace."""
+"""A job that is killed, stopped or started twice gives the bytes of an undisturbed one."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A whole run as a user sees it: what it leaves, that it can be repeated, and what a mistake says."""
+"""A whole run as a user sees it: its results, a second run, and messages for mistakes."""
 
 import copy
 import itertools
@@ -55,7 +55,7 @@ def test_a_run_leaves_report_tables_figures_and_a_summary(finished):
     assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="https?:', report)
     # Every figure with its words, the main one twice; every verdict and the numbers before them.
     figures = list((run / "figures").rglob("*.svg"))
-    assert report.count("<img ") == len(re.findall(r'<img [^>]*alt="[^"]+', report)) == len(figures) + 1
+    assert report.count('role="img"') == len(re.findall(r'role="img" aria-label="[^"]+', report)) == len(figures) + 1
     answer = report.partition('<h2 id="figures">')[0]
     verdicts = pd.read_csv(run / "tables/claims.csv", keep_default_na=False)
     assert all(statement in answer for statement in verdicts["statement"])

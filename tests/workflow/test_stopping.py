@@ -1,4 +1,4 @@
-"""Ctrl-C while Snakemake plans: one line, the exit code of a program that it ended, and nothing that stays locked."""
+"""Ctrl-C while Snakemake plans: one line, the exit code of an interrupted program, and no lock that stays."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""The config read and planned, and what rules ask of the plan (`scripts/modeconn/plan.py`, which explains wildcards)."""
+"""Read the config, make the plan (`scripts/modeconn/plan.py`, which explains wildcards), and helpers of the rules."""
 
 import csv
 import errno
@@ -13,9 +13,9 @@ from snakemake.utils import update_config
 
 
 def project():
-    """The folder of the project that this file belongs to, whatever workflow uses it.
+    """The folder of the project that this file belongs to, also if another workflow uses it as a module.
 
-    Of a module on a Git host (`github(...)`) Snakemake reads single files out of a bare clone. Programs and their
+    If it is a module on a Git host (`github(...)`), Snakemake reads single files from a bare clone. Programs and their
     library need a folder: they are copied from the clone to .snakemake/sources/<commit>.
     """
     here = workflow.current_basedir
@@ -38,14 +38,16 @@ def project():
             try:
                 os.rename(f"{temporary}/project", folder)
             except OSError:
-                if not folder.exists():  # where another process was faster it is there
+                if not folder.exists():  # it exists if another process was faster
                     raise
     return folder
 
 
 ROOT = project()
 if {"{", "}"} & set(str(ROOT)):
-    sys.exit(f"{ROOT}: Snakemake takes braces in a path for a name's: move the project to a path without")
+    sys.exit(
+        f"{ROOT}: Snakemake reads braces in a path as wildcards: move the project to a path without braces"
+    )
 sys.path.insert(0, str(ROOT / "scripts"))
 # Jobs run in the environment that Snakemake runs in, activated or not; --sdm conda puts its own before it.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
@@ -71,14 +73,14 @@ from modeconn.studies import STUDIES
 IS_MODULE = not workflow.modifier.is_main_snakefile()
 HAS_CONFIG = IS_MODULE and workflow.modifier.skip_configfile
 
-# Of jobs that Snakemake itself has started the plan is made already. Of a module's handlers, such as the one that ends
-# this, Snakemake calls none.
+# Only in the main process: Snakemake's jobs read this file too. Not in a module: Snakemake does not call its handlers,
+# and `onstart` would not end this.
 if workflow.is_main_process and not IS_MODULE:
     stopping.end_at_once()
 
 SCHEMA = configuration.schema()
-# Read again, since Snakemake reads numbers as YAML 1.1 and a key that stands twice as its last value; then, as it does,
-# later files and --config change what is there.
+# Configs are read again, since Snakemake reads numbers as in YAML 1.1 and accepts repeated keys; then, as in Snakemake,
+# later files and --config override earlier values.
 FILES = [os.path.relpath(path) for path in workflow.overwrite_configfiles] or [
     workflow.source_path("../../config/config.yaml")
 ]
@@ -93,18 +95,18 @@ try:
 except ValueError as error:
     sys.exit(str(error))
 
-# Told to end, a job saves its state first, and its shell waits: SLURM kills what is left when the shell has gone.
+# On SIGTERM a job saves its state, and its shell has to wait for it: SLURM kills all processes when the shell ends.
 shell.prefix(f"set -euo pipefail; trap : TERM; {bits.shell(config['instructions'])}")
 
 PLAN = plan.Plan(config, SCHEMA)
-# After a failure run_workflow asks for tables and figures of what is whole, in a folder of their own.
+# After a failure run_workflow asks for the tables and figures that can be made, in a folder of their own.
 PARTIAL = "MODECONN_PARTIAL" in os.environ
 RUN = os.path.join("results", config["name"], *(["partial"] if PARTIAL else []))
 SCRIPTS = ROOT / "scripts"
 
 
 def begin():
-    """What has to hold before the first job of a run starts: nobody else works here, and what is promised is there."""
+    """Check before the first job: no other run works here, folders can be written, and a required GPU is present."""
     stopping.answer()
     try:
         run_lock.hold(".snakemake/running")
@@ -119,12 +121,12 @@ def begin():
                 raise ValueError(f"{folder} cannot be written: {errors.ADVICE[errno.EACCES]}")
         if config["device"] == "cuda" and workflow.local_exec and not devices.present():
             raise ValueError(
-                "config, device: cuda is promised, and no GPU is seen here: set it to auto or cpu, or run where one is"
+                "config, device: cuda needs a GPU, and none is found here: set it to auto or cpu, or run on a machine with one"
             )
     except (ValueError, OSError) as error:
         sys.exit(str(error))
     if cache := workflow.output_file_cache:
-        # Snakemake would let everybody write there, and change the numbers of others.
+        # Snakemake would make the cache writable for everybody.
         cache.file_permissions &= ~files.umask()
         cache.dir_permissions &= ~files.umask()
     if late := files.date_now("results"):
@@ -136,7 +138,7 @@ def begin():
 
 
 def needed():
-    """The folders that jobs of this run write to, or in which they make them."""
+    """The existing folders in which jobs of this run create files or folders."""
     paths = {os.path.dirname(path) for job in workflow.dag.needrun_jobs() for path in (*job.output, *job.log)}
     return sorted(
         {next(str(path) for path in (Path(place), *Path(place).parents) if path.exists()) for place in paths}
@@ -158,7 +160,7 @@ wildcard_constraints:
 
 
 def inputs(rule):
-    """Name -> function of wildcards, what the jobs of a rule read."""
+    """Name -> function of wildcards: the inputs of a rule's jobs."""
 
     def of(name):
         def read(wildcards):
@@ -171,7 +173,7 @@ def inputs(rule):
 
 
 def asked(ask, rule, wildcards):
-    """What the plan says of a job, or an end in one line where it cannot say it."""
+    """Ask the plan about a job; end with one line where it raises an error."""
     try:
         return ask(rule, dict(wildcards.items()))
     except (ValueError, OSError) as error:
@@ -179,12 +181,12 @@ def asked(ask, rule, wildcards):
 
 
 def log(rule):
-    """Where the jobs of a rule write what they say."""
+    """The log files of a rule's jobs."""
     return f"<logs>/{rule}/{plan.RULES[rule].stem.partition('/')[2]}.log"
 
 
 def job_params(rule):
-    """The params that decide a job's result, and with them whether it has to run again.
+    """The params that decide a job's result, and so whether it has to run again.
 
     job: canonical JSON of its values and of the names of wildcards, for tables. code: fingerprint of the source.
     program, device: as its program takes them.
@@ -210,11 +212,10 @@ PROCESS_MB = 1000 if config["device"] == "cpu" else 3000
 
 
 def computing(minutes, gpu=config["device"] != "cpu"):
-    """What a computing job asks for; a scheduler that retries it gives it twice the memory and the time.
+    """The resources of a computing job; each retry doubles memory and time.
 
-    minutes: a slice of time. A job that is stopped at its end goes on in the next one, so it need not suffice.
-    gpu: whether it can use one.
-    Memory beside the process: the data, which is read as bytes and held again where it is worked on.
+    minutes: the time limit of an attempt. A job that is stopped at the limit resumes in the next attempt.
+    gpu: whether the job can use one. Memory is that of the process, and of the data as bytes and as copies.
     """
     return {
         "gpu": int(gpu),
@@ -235,7 +236,7 @@ def program(rule):
 
 
 def option(flag, item):
-    """A function that gives `flag` with the input `item`, or nothing where the job has no such input."""
+    """A function that returns `flag` with the input `item`, or an empty text where the job has no such input."""
 
     def of(wildcards, input):
         return f"{flag} {input[item]}" if input.get(item) else ""
@@ -259,7 +260,7 @@ def listed(study):
 
 
 def table(study, name):
-    """The path of a table, with a mark where the report shows it."""
+    """The path of a table, marked with `report` where Snakemake's report shows it."""
     path = f"{RUN}/tables/{name}.csv"
     category = STUDIES[study].shown.get(name)
     return report(path, caption=f"../report/{name}.rst", category=category) if category else path
@@ -271,7 +272,7 @@ def tables(study):
 
 
 def tables_of(study):
-    """The tables of a study as inputs, where the config asks for it."""
+    """The tables of a study as inputs, if the config has the study."""
     return {name: f"{RUN}/tables/{name}.csv" for name in STUDIES[study].tables if study in TABULATED}
 
 
@@ -295,7 +296,7 @@ def page(wildcards):
 
 
 def labels(wildcards):
-    """What names a figure on its page of the report."""
+    """The labels of a figure in Snakemake's report."""
     parts = registry.parts_of(wildcards.figure, wildcards.part)
     if (alignment := parts.pop("alignment", registry.ALL)) != registry.ALL:
         # Those of one alignment are of the test split.
@@ -318,9 +319,9 @@ def caption(wildcards):
 
 
 def deleted(*drawn):
-    """What a finished run of this name has made and is gone: Snakemake makes again only what somebody asks for.
+    """Deleted files of a finished run of this name, which Snakemake would not make again by itself.
 
-    drawn: figures, where they are asked for. Of a run that has come to no end the report asks for all.
+    drawn: figures, if they are asked for. Of an unfinished run the report needs all files anyway.
     """
     if not any(os.path.exists(f"{RUN}/{end}") for end in ("report.html", "summary.txt", "figures")):
         return []
@@ -334,24 +335,24 @@ def computed():
 
 
 def check_readable():
-    """End in one line where a result cannot be read: Snakemake, which compares contents, would with a traceback."""
+    """End with one line if a result cannot be read: Snakemake, which compares contents, would print a traceback."""
     for path in computed():
         if os.path.exists(path) and not os.access(path, os.R_OK):
             sys.exit(f"{path} cannot be read: {errors.ADVICE[errno.EACCES]}")
 
 
 def remember():
-    """Restore the records of outputs that Snakemake has lost: it would take them as they are, whatever was edited.
+    """Restore lost records of Snakemake, without which it would keep outputs even if their source was edited.
 
-    What was measured says in its manifest from which values and source; tables, figures and the report do not, and
-    take seconds: they are made again. What was made by hand, without `--code`, is taken as it is.
+    Manifests of measurements record values and source. Tables, figures and the report take seconds and are made again.
+    Files made by hand, without `--code`, are kept.
     """
     for manifest, path in {str(manifests.beside(path)): path for path in computed()}.items():
         if os.path.exists(path) and not records.is_known(path):
             try:
                 made = manifests.find(path)
             except (ValueError, OSError):
-                continue  # who reads it will say so
+                continue  # reported when it is read
             if made.get("code") is None:
                 continue
             params = [canonical(made["job"]), made["code"], program(made["rule"]), config["device"]]

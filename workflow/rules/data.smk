@@ -12,14 +12,14 @@ rule prepare_data:
     threads: config["threads"]
     resources:
         **computing(minutes=60, gpu=False),
-        # Not a param: where archives lie decides nothing, neither what reruns nor the key of a cache.
+        # Not a param: the folder of archives must not decide reruns or the key of a cache.
         downloads=config["downloads"],
     params:
         **job_params("prepare_data"),
     message:
         "prepare the data set {wildcards.dataset}"
     shell:
-        # Remarks lie beside the data, so that other words for the same data train nothing anew.
+        # Remarks are a file of their own, so that changed wording does not train networks again.
         "python {params.program:q} --job {params.job:q} --code {params.code:q} --device cpu"
         " --downloads {resources.downloads:q} --output {output.data:q} --remarks {output.remarks:q} > {log:q} 2>&1"
         # On the screen before anything is trained, and in the summary again.

@@ -1,6 +1,6 @@
 """Tables, verdicts, figures and the report of this config, under results/<name>/. Nothing here imports torch."""
 
-# How many cells there are; in a partial run those that are whole, and what there is to draw of them.
+# Number of cells; a partial run shows only those whose measurements are whole.
 ASKED = len(PLAN.cells)
 if PARTIAL:
     PLAN = PLAN.narrowed(PLAN.whole)
@@ -9,7 +9,7 @@ if PARTIAL:
 SHOWN = PLAN.shown
 TABULATED = ["runs", *PLAN.studies]
 PUBLISHED = ROOT / "config/published" / f"{config['name']}.csv"
-# Writes the params of a rule, one a line.
+# A template that writes the params of a rule, one per line.
 LISTING = f"{RUN}/tables/measurements-{{study}}.txt"
 LINES = os.path.relpath(ROOT / "workflow/templates/lines.txt")
 
@@ -37,7 +37,7 @@ for study in TABULATED:
             f"tabulate_{study}"
         input:
             **measured(study),
-            # By its path: beside a rule's output, Snakemake takes time quadratic in the number of all inputs.
+            # As a path: with a rule's output Snakemake takes time quadratic in the number of all inputs.
             measurements=LISTING.format(study=study),
         output:
             **tables(study),
@@ -84,8 +84,8 @@ if "alignment" in PLAN.studies:
     rule compare_paper:
         input:
             summary=f"{RUN}/tables/summary.csv",
-            # Of the config only what the comparison speaks of counts, which is in params. By its path: the output of
-            # a rule would be ancient to all who read it.
+            # Only the params hold the parts of the config that decide the comparison. As a path: `ancient` of a rule's
+            # output would hold for all its readers.
             config=ancient(f"{RUN}/config.json"),
             published=os.path.relpath(ROOT / "config/papers/tatro2020.csv"),
             paper=os.path.relpath(ROOT / "config/paper.yaml"),
@@ -153,7 +153,7 @@ if TARGETED:
             " --table {output.table:q} --text {output.text:q} > {log:q} 2>&1"
 
 
-# The tables that claims and the summary speak of.
+# The tables that claims and the summary use.
 JUDGED = {
     name: path
     for study, names in {
@@ -180,7 +180,7 @@ rule judge_claims:
         comparison=f"{RUN}/tables/published.csv",
         text=f"{RUN}/summary.txt",
         manifest=f"{RUN}/tables/judge_claims.manifest.json",
-        # What a finished run prints is checked too.
+        # The printed summary is checked too.
         text_manifest=f"{RUN}/judge_claims.manifest.json",
     log:
         f"<logs>/judge_claims/{config['name']}.log",
@@ -204,7 +204,7 @@ rule judge_claims:
 FIGURES = [
     f"{RUN}/figures/{path}.{kind}" for path in registry.of(SHOWN) for kind in ("svg", "pdf", "manifest.json")
 ]
-# Beside the name of a figure, what its file is named by: dataset-network-recipe, and -test-activation, say.
+# Parts of a figure's path besides its name: dataset-network-recipe, and for example -test-activation.
 STUDIED, PART = r"\w+-\w+-\w+", r"(-\w+)*"
 
 
@@ -234,7 +234,7 @@ rule draw:
         code=lambda wildcards: fingerprint("draw", [f"figures.{wildcards.figure}"]),
         figure="{figure}",
         options=figure_options,
-        # Of the report, which shows it as it was when the figure was drawn.
+        # For Snakemake's report, which shows the caption as it was when the figure was drawn.
         caption=caption,
     message:
         "draw {output.svg}"
@@ -243,7 +243,7 @@ rule draw:
         " --svg {output.svg:q} --pdf {output.pdf:q} > {log:q} 2>&1"
 
 
-# Tables, verdicts and text, which the report shows or lies beside.
+# Rules of the tables, verdicts and text in the report or beside it.
 SHOWING = [
     *(f"tabulate_{study}" for study in TABULATED),
     *(["compare_paper"] if "alignment" in PLAN.studies else []),

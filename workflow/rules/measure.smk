@@ -1,4 +1,4 @@
-"""What is measured besides curves: activations of aligned pairs and along paths, planes, barriers of many pairs."""
+"""Measurements besides curves: activations of aligned pairs and along paths, planes, barriers of many pairs."""
 
 
 rule evaluate_signature:

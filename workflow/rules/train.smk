@@ -14,7 +14,7 @@ rule train:
     log:
         log("train"),
     cache: True
-    # Long jobs first, or one of them ends alone.
+    # Long jobs first, so that none of them runs alone at the end.
     priority: 10
     conda:
         "../../envs/torch.yaml"

@@ -113,7 +113,7 @@ def prepare(source, downloads=DOWNLOADS):
 
 
 def read(source, downloads):
-    """What the module of the source reads: (train, test or None, statistics or None)."""
+    """The result of the source's module: (train, test or None, statistics or None)."""
     return import_module(f"modeconn.datasets.{SOURCES[source['source']]}").read(source, downloads)
 
 
@@ -125,7 +125,7 @@ def stratified(labels, fraction, rng):
 def stratified_count(labels, count, key, rng):
     """Sorted indices of `count` images, each class by its share; `key` of the config asks for them.
 
-    Shares are rounded down, and what is left goes to the classes with the largest remainders.
+    Shares are rounded down; the remaining images go to the classes with the largest remainders.
     Raises ValueError where there are no more than `count` images.
     """
     if count >= len(labels):
@@ -208,7 +208,7 @@ def to_float(images):
 def channels_last(images):
     """Images (..., C, H, W), the same but with the channels last in memory: convolutions are faster so on a CPU.
 
-    Grey images have the same memory either way, and only strides tell which is meant: those of the channel say 1.
+    Grey images have the same memory in both formats; only strides tell them apart: here the channel's stride is 1.
     """
     if images.shape[-3] == 1:
         return images.squeeze(-3).unsqueeze(-1).movedim(-1, -3)
@@ -220,8 +220,8 @@ def batches(dataset, seeds, epoch, first, size, augmentation):
 
     Yields images (L, N, C, H, W) as `to_float` gives them, labels (L, N) and generators, one a lane,
     for whatever else is drawn for the batch. A lane's order is drawn from (seeds[l], epoch), its
-    augmentation from (seeds[l], epoch, step) alone: it does not feel its neighbours, and an epoch can
-    be taken up at any step. augmentation: as `augmentation.augment` takes it.
+    augmentation from (seeds[l], epoch, step) alone: it does not depend on other lanes, and an epoch can
+    be resumed at any step. augmentation: as `augmentation.augment` takes it.
     """
     augment = _augment(augmentation)
     device = dataset.train_images.device
@@ -276,6 +276,6 @@ def _augment(augmentation):
     """`augmentation.augment` where it changes anything, else None."""
     if not augments(augmentation):
         return None
-    from modeconn.datasets.augmentation import augment  # here, so that its source decides only who augments
+    from modeconn.datasets.augmentation import augment  # in the fingerprint of jobs with augmentation only
 
     return augment

@@ -26,15 +26,15 @@ class Archive:
 def fetch(archive, folder):
     """The path of the archive in `folder`, downloaded if it is not there.
 
-    A file that is there is checked and used without network. Raises ValueError, one line, where it
-    is not what it should be (it is left as it is), and where no mirror gives it.
+    An existing file is checked and used without network. Raises ValueError, one line, where its checksum
+    is wrong (it is left unchanged), and where no mirror has it.
     """
     path = Path(folder) / archive.name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.part")
         with open(part, "ab") as file:
-            # Two data sets of one archive are prepared side by side: one downloads, the other waits.
+            # Two data sets of one archive may be prepared at once: one downloads, the other waits for its lock.
             fcntl.flock(file, fcntl.LOCK_EX)
             if not path.exists():
                 _from_mirrors(archive, file, path)
@@ -70,9 +70,9 @@ def _from_mirrors(archive, file, path):
 
 
 def _download(address, file):
-    """Append to `file`, opened for appending, what it lacks of the file at `address`; start over if the server does.
+    """Append the missing rest of the file at `address` to `file`; start over if the server does not resume.
 
-    Raises OSError where the connection fails or ends early: what has come is kept.
+    Raises OSError where the connection fails or ends early; the received part is kept.
     """
     done = file.seek(0, 2)
     request = urllib.request.Request(address, headers={"Range": f"bytes={done}-"} if done else {})

@@ -1,7 +1,7 @@
 """A folder of pictures, `path`: train/<class>/* and test/<class>/*, classes in alphabetical order.
 
-Files whose names begin with a dot, and those that a system leaves in folders, are left out; every other one has to be
-a picture.
+Files whose names begin with a dot, and those that operating systems create, are left out; every other file has to be a
+picture.
 """
 
 from pathlib import Path

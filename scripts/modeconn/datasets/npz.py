@@ -1,4 +1,4 @@
-"""Arrays of one's own in a NumPy file, `path`: x_train, y_train, x_test, y_test.
+"""A user's arrays in a NumPy file, `path`: x_train, y_train, x_test, y_test.
 
 Images (N, H, W) or (N, H, W, C), uint8 or floats in [0, 1], or features (N, F); labels are integers from 0.
 """
@@ -10,7 +10,7 @@ from modeconn import own_data
 from modeconn.datasets import remarks
 
 MOST_CLASSES = 10**6
-# Rounding to float32, in units of a feature's range, that is no longer small beside what float32 computes.
+# Rounding to float32, in units of a feature's range, from which on a warning is given.
 ROUNDING = 1e-5
 
 
@@ -25,7 +25,7 @@ def read(source, downloads):
             arrays = {name: file[name] for name in names if not missing}
     except MemoryError:
         raise
-    except Exception as error:  # whatever a damaged file lets the libraries that read it raise
+    except Exception as error:  # libraries may raise any exception on a damaged file
         raise ValueError(f"{path} is no .npz of plain arrays: {error}") from None
     if missing:
         raise ValueError(f"{path} has no array {missing[0]}: it needs {', '.join(names)}")

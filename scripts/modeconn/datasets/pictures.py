@@ -1,4 +1,4 @@
-"""Encoded pictures become one tensor."""
+"""Decode pictures into one tensor."""
 
 import io
 import re
@@ -37,7 +37,7 @@ def decoded(names, read, size=None, background=WHITE):
             raise
         except UnidentifiedImageError:
             raise ValueError(f"{name} is no image in a format that Pillow knows: replace or remove it") from None
-        except Exception as error:  # whatever a damaged file lets the libraries that read it raise
+        except Exception as error:  # libraries may raise any exception on a damaged file
             raise ValueError(f"{name} cannot be read as an image ({error}): replace or remove it") from None
         if image is None:
             raise ValueError(
@@ -64,13 +64,13 @@ def decoded(names, read, size=None, background=WHITE):
 
 
 def _rgb(content, background):
-    """The picture in `content`, upright, in colour, and what a user should know of it.
+    """The picture in `content`, upright, in colour, and remarks on it.
 
-    None in place of the picture where hardly anything of it can be seen on the background.
+    None in place of the picture if it can hardly be seen on the background.
     """
     image = Image.open(io.BytesIO(content))
     if image.mode[0] in "IF":
-        # Pillow would clip what does not fit into eight bits.
+        # Pillow would clip values of more than eight bits.
         raise ValueError("it has more than eight bits a channel")
     facts = []
     if getattr(image, "n_frames", 1) > 1:

@@ -6,9 +6,9 @@ from tqdm import tqdm
 
 
 def counter(total, what, unit, done=0):
-    """A function to call with what is done anew: a bar on a terminal, else a line for each tenth.
+    """A function to call with the amount of new progress: a bar on a terminal, else a line for each tenth.
 
-    total: how much there is in all, None where that is not known.
+    total: the whole amount, None if it is not known.
     """
     bar = tqdm(desc=what, total=total, initial=done, unit=unit, unit_scale=True, disable=not sys.stderr.isatty())
 

@@ -1,7 +1,7 @@
-"""What a user should know about a data set before networks are trained on it.
+"""Remarks on a data set before networks are trained on it.
 
-What is certainly useless is a ValueError; what only may be is a `Remark`, a warning that `prepare_data` collects and
-that the run shows when the data are made and again in its summary.
+Data that are certainly useless raise a ValueError; data that may be give a `Remark`, a warning that `prepare_data`
+collects and that the run shows when the data are made and again in its summary.
 """
 
 import warnings
@@ -13,7 +13,7 @@ FEW = 0.05  # share of coloured pixels below which colour may be an accident
 
 
 class Remark(UserWarning):
-    """Something about the data that may not be meant."""
+    """A property of the data that may be a mistake."""
 
 
 def remark(text):

@@ -25,6 +25,7 @@ def draw(rows, title):
         axis.set_xscale("log")
         axis.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
         axis.minorticks_off()
-    handles = [style | drawing.THICK for style in known.values()]
-    drawing.legend(figure, f"{title}; mean over choices of networks", [*handles, ENSEMBLE])
+    draws = rows.groupby(["network", "alignment", "size"])["draw"].nunique()
+    said = drawing.about(title, rows, f"means over n = {drawing.number(draws, 'choice')} of networks")
+    drawing.legend(figure, said, [*drawing.thick(known), ENSEMBLE])
     return figure

@@ -13,8 +13,6 @@ from modeconn import drawing, tables
 TABLES = [tables.BEST]
 BY: list[str] = []
 
-# The alignments' own markers, for who sees no colours.
-MARKERS = "osD^vP"
 MEAN = {"markersize": 4, "linestyle": ""}
 SINGLE = {"marker": ".", "markersize": 3, "alpha": 0.5, "linestyle": ""}
 # What is measured, from top to bottom; both ends of a curve share a row.
@@ -32,9 +30,10 @@ def draw(rows, title):
     rows = rows[rows["split"] == "test"]
     curves = drawing.in_order(rows["curve"], drawing.CURVES)
     attacks = drawing.in_order(rows["attack"], ["none"])
+    markers = drawing.markers(rows["alignment"])
     styles = {
-        alignment: {"label": style["label"], "color": style["color"], "marker": marker, **MEAN}
-        for (alignment, style), marker in zip(drawing.styles(rows["alignment"]).items(), itertools.cycle(MARKERS))
+        alignment: {"label": style["label"], "color": style["color"], "marker": markers[alignment], **MEAN}
+        for alignment, style in drawing.styles(rows["alignment"]).items()
     }
     labels = list(dict.fromkeys(ROWS.values()))
     figure = Figure(figsize=(max(drawing.LEAST_WIDTH, 1.8 + 2.2 * len(attacks)), 1.0 + 1.8 * len(curves)))
@@ -64,5 +63,6 @@ def draw(rows, title):
             panel.set_xlabel("test accuracy (%)")
         if column == 0:
             panel.set_ylabel(drawing.CURVES.get(curve, curve))
-    drawing.legend(figure, title, [*styles.values(), {"label": "a single pair", "color": "0.4", **SINGLE}])
+    said = drawing.about(title, rows, "lines start at the mean of both ends")
+    drawing.legend(figure, said, [*styles.values(), {"label": "a single pair", "color": "0.4", **SINGLE}])
     return figure

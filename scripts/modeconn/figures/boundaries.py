@@ -1,6 +1,5 @@
 """Draw what two networks and their average answer in the plane, a row of panels for each network (Kalaivanan 2023)."""
 
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from modeconn import drawing, tables
@@ -8,7 +7,14 @@ from modeconn import drawing, tables
 TABLES = [tables.BOUNDARIES]
 SCOPE = ["dataset", "recipe"]
 BY: list[str] = []
-CLASSES = ("#542788", "#b35806")  # the ends of the map of probabilities
+COLOURS = "cividis"  # from dark to light, so that classes differ in grey
+# Points of the data by their class.
+CLASSES = (
+    {"label": "data of class 0", "marker": "o", "color": "#00224e", "markeredgecolor": "white"},
+    {"label": "data of class 1", "marker": "^", "color": "#fee838", "markeredgecolor": "black"},
+)
+POINT = {"markersize": 2.8, "markeredgewidth": 0.4, "linestyle": ""}
+EQUAL = {"label": "both classes equally probable", "color": "black", "linewidth": 0.9}
 LEVELS = (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
 
 
@@ -26,20 +32,26 @@ def draw(rows, title):
         of_network = rows[rows["network"] == network]
         for axis, (alignment, mark, _) in zip(line, columns):
             shown = of_network[of_network["alignment"] == alignment]
-            answers(axis, shown[shown["mark"] == mark], shown[shown["mark"] == "data"])
+            filled = answers(axis, shown[shown["mark"] == mark], shown[shown["mark"] == "data"])
     for axis, (*_, label) in zip(axes[0], columns):
         axis.set_title(label)
-    drawing.legend(figure, f"{title}; colour: probability of a class, line: where both are equal", [])
+    bar = figure.colorbar(filled, ax=axes, label="probability of class 1")
+    bar.outline.set_linewidth(0.6)
+    said = drawing.about(title, rows, "networks 1 and 2 of each width")
+    drawing.legend(figure, said, [*(kind | POINT for kind in CLASSES), EQUAL])
     return figure
 
 
 def answers(axis, grid, data):
-    """The probabilities on a grid, the line where both classes have the same, and points of the data."""
+    """Draw the probabilities on a grid, the line where both classes have the same, and points of the data."""
     values = grid.pivot(index="y", columns="x", values="probability")
-    axis.contourf(values.columns, values.index, values, levels=LEVELS, cmap="PuOr_r", alpha=0.85)
+    filled = axis.contourf(values.columns, values.index, values, levels=LEVELS, cmap=COLOURS)
     if values.min(axis=None) < 0.5 < values.max(axis=None):
-        axis.contour(values.columns, values.index, values, levels=[0.5], colors="black", linewidths=0.9)
-    colours = ListedColormap(CLASSES)
-    axis.scatter(data["x"], data["y"], c=data["probability"], cmap=colours, s=5, edgecolors="white", linewidths=0.3)
+        width = EQUAL["linewidth"]
+        axis.contour(values.columns, values.index, values, levels=[0.5], colors=EQUAL["color"], linewidths=width)
+    for number, kind in enumerate(CLASSES):
+        points = data[data["probability"] == number]
+        axis.plot(points["x"], points["y"], **kind | POINT)
     axis.set(xticks=[], yticks=[], aspect="equal")
     axis.grid(visible=False)
+    return filled

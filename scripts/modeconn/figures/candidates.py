@@ -30,8 +30,10 @@ def draw(rows, title):
         panel.set_xticks(range(len(pairs)), [pair for pair, _ in pairs])
         panel.set(title=drawing.LABELS.get(alignment, alignment), xlabel="pair", xlim=(-0.6, len(pairs) - 0.4))
     panels[0].set_ylabel("loss on the line (nats)")
-    styles = [*(style for _, style in SHOWN.values()), CHOSEN]
-    drawing.legend(figure, title, [{"linestyle": "", **style} for style in styles])
+    kinds = set(rows["candidate"].str.split().str[0])
+    styles = [*(style for kind, (_, style) in SHOWN.items() if kind in kinds), CHOSEN]
+    said = drawing.about(title, rows, drawing.SPLITS["train"])
+    drawing.legend(figure, said, [{"linestyle": "", **style} for style in styles])
     return figure
 
 

@@ -3,6 +3,7 @@
 The same cells as the heat map, of whose rows the lines are, and the pairs without a permutation.
 """
 
+import numpy as np
 from matplotlib import colormaps
 
 from modeconn import drawing, tables
@@ -11,6 +12,7 @@ TABLES = [tables.SIMULTANEOUS]
 SCOPE = ["dataset", "recipe"]
 BY = ["split"]
 STACKED = {"color": "black", "linestyle": (0, (3, 1.5))}
+LIGHTEST = 0.85  # of the map of colours: lighter lines cannot be seen on white
 
 
 def draw(rows, title):
@@ -18,11 +20,11 @@ def draw(rows, title):
     rows = rows[rows["along"] == "epochs"]
     several = drawing.origins(rows["permutation"])
     found = [name for name in several if "+" not in name]
-    colours = colormaps["viridis"].resampled(max(2, len(found)))
-    styles = {"none": drawing.STYLES["none"] | {"label": drawing.LABELS["none"]}}
-    styles |= {epoch: {"label": f"permutation of epoch {epoch}", "color": colours(n)} for n, epoch in enumerate(found)}
+    colours = map(tuple, colormaps["viridis"](np.linspace(0, LIGHTEST, len(found))))
+    styles = drawing.styles({"none"} & set(rows["permutation"]))
+    styles |= {epoch: {"label": f"permutation of epoch {epoch}", "color": next(colours)} for epoch in found}
     labels = {name: f"permutation of epochs {drawing.origin_label(name)} at once" for name in several[len(found) :]}
     styles |= {name: STACKED | {"label": label} for name, label in labels.items()}
     figure = drawing.over_moments(rows, styles, "epoch of the networks", singles=("none", *found[-1:]))
-    drawing.legend(figure, f"{title}, n = {rows['pair'].nunique()} pairs", drawing.thick(styles))
+    drawing.legend(figure, drawing.about(title, rows), [*drawing.thick(styles), *drawing.single(figure)])
     return figure

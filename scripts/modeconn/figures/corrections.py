@@ -38,6 +38,6 @@ def draw(rows, title):
         axis.set_ylabel(label)
         axis.set_ylim(bottom=0)
     figure.supxlabel("units of the first layer", fontsize=8)
-    handles = [style | drawing.THICK for style in known.values()]
-    drawing.legend(figure, f"{title}; line: median over pairs, band: quartiles", handles)
+    said = drawing.about(title, rows, "line: median over pairs; band: quartiles")
+    drawing.legend(figure, said, drawing.thick(known))
     return figure

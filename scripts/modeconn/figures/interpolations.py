@@ -18,7 +18,6 @@ def draw(rows, title):
             axis.plot(line["t"], line["median"], **style | drawing.THICK)
             axis.fill_between(line["t"], line["lower"], line["upper"], color=style["color"], **drawing.SHADE)
         axis.set_xlim(0, 1)
-    counted = {f"n = {number:.0f} pairs" for number in rows["n"]}
-    handles = [style | drawing.THICK for style in known.values()]
-    drawing.legend(figure, f"{title}, {', '.join(sorted(counted))}; line: median, band: quartiles", handles)
+    said = drawing.about(title, rows, "line: median over pairs; band: quartiles")
+    drawing.legend(figure, said, drawing.thick(known))
     return figure

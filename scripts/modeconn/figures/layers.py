@@ -32,5 +32,5 @@ def draw(rows, title):
     figure.supxlabel("position $t$ on the curve", fontsize="medium")
     bar = figure.colorbar(drawn, ax=axes, label="mean correlation of channels")
     bar.outline.set_linewidth(0.6)
-    drawing.legend(figure, title, [])
+    drawing.legend(figure, drawing.about(title, rows, "means over pairs"), [])
     return figure

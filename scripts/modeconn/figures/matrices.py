@@ -31,9 +31,7 @@ def draw(rows, title):
     for axis, network, width in zip(axes[0], networks["network"], networks["width"]):
         axis.set_title(f"{network}: {width:.0f} units")
     figure.colorbar(shown, ax=axes, label="loss barrier (nats)", extend="max")
-    sizes = {len(matrix(pairs)) for _, pairs in rows.groupby(["network", "alignment"])}
-    counted = ", ".join(f"{size} networks" for size in sorted(sizes))
-    drawing.legend(figure, f"{title}, {counted}; rows and columns ordered by clustering", [])
+    drawing.legend(figure, drawing.about(title, rows, "rows and columns: networks, ordered by clustering"), [])
     return figure
 
 

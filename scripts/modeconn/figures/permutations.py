@@ -31,5 +31,5 @@ def draw(rows, title):
     drawing.name_groups(panel.xaxis, rows)
     panel.set_ylim(-3, 103)
     panel.set_ylabel(f"neurons placed unlike\n“{drawing.LABELS.get(reference, reference)}” (%)")
-    drawing.legend(figure, title, [style | drawing.THICK for style in styles.values()])
+    drawing.legend(figure, drawing.about(title, rows, drawing.BARS), drawing.thick(styles))
     return figure

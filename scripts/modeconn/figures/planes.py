@@ -59,7 +59,8 @@ def draw(rows, title, marks):
     figure.supylabel("away from it, in units of the third network's distance", fontsize="medium")
     present = set(marks["mark"])
     handles = [MARK | mark for name, mark in MARKS.items() if name in present]
-    drawing.legend(figure, title, handles + ([CURVE] if "curve" in present else []))
+    said = drawing.about(title, rows, "means over pairs")
+    drawing.legend(figure, said, handles + ([CURVE] if "curve" in present else []))
     return figure
 
 

@@ -42,5 +42,5 @@ def draw(rows, title):
         panels[0].set_ylabel(f"{network}\n{drawing.LABELS.get(alignment, alignment)}")
     bar = figure.colorbar(drawn, ax=axes, label="neurons placed alike (%)")
     bar.outline.set_linewidth(0.6)
-    drawing.legend(figure, f"{title}, n = {rows['pair'].nunique()} pairs", [])
+    drawing.legend(figure, drawing.about(title, rows, "means over pairs"), [])
     return figure

@@ -11,13 +11,11 @@ from modeconn import drawing, tables
 TABLES = [tables.SIGNATURE]
 BY: list[str] = []
 
-SPLITS = {"alignment": "images of the alignment", "train": "training images", "test": "test images"}
-
 
 def draw(rows, title):
     """A figure from the signatures of one study (`tables.SIGNATURE`), with a panel for each split."""
     rows = rows[(rows["site"] == "post") & (rows["images"] == "clean")]
-    splits = drawing.in_order(rows["split"], SPLITS)
+    splits = drawing.in_order(rows["split"], drawing.SPLITS)
     styles = drawing.styles(["none", *rows["alignment"]])
     figure = Figure(figsize=(max(drawing.LEAST_WIDTH, 1.2 + 3.2 * len(splits)), 3.2))
     panels = figure.subplots(1, len(splits), sharey=True, squeeze=False)[0]
@@ -28,9 +26,9 @@ def draw(rows, title):
         for alignment, style in styles.items():
             _draw_layers(panel, here[here["alignment"] == alignment], "after", style)
         drawing.name_groups(panel.xaxis, here)
-        panel.set_title(SPLITS.get(split, split))
+        panel.set_title(drawing.SPLITS.get(split, split))
     panels[0].set_ylabel("mean correlation")
-    drawing.legend(figure, title, [style | drawing.THICK for style in styles.values()])
+    drawing.legend(figure, drawing.about(title, rows, drawing.BARS), drawing.thick(styles))
     return figure
 
 

@@ -13,14 +13,18 @@ QUANTITIES = (
     ("post", "before", "after", "mean correlation"),
     ("pre", "distance_before", "distance_after", "L2 distance"),
 )
-ALIGNED = {"marker": "o", "markersize": 3, "markerfacecolor": "none", "linestyle": "", "linewidth": 0}
+ALIGNED = {"markersize": 4, "markerfacecolor": "none", "linestyle": "", "linewidth": 0}
 
 
 def draw(rows, title):
     """A figure from the activations of one study and curve (`tables.ACTIVATIONS`), a column for each endpoint."""
     # The logits are no channels that could be aligned.
     rows = rows[rows["group"] != "logits"]
-    styles = drawing.styles(rows["alignment"])
+    styles, markers = drawing.styles(rows["alignment"]), drawing.markers(rows["alignment"])
+    aligned = {
+        name: style | ALIGNED | {"marker": markers[name], "label": f"{style['label']}, if aligned at t"}
+        for name, style in styles.items()
+    }
     figure, axes = drawing.panels(len(drawing.ENDS))
     for (end, name), column in zip(drawing.ENDS.items(), axes.T):
         column[0].set_title(f"to the {name}")
@@ -30,11 +34,11 @@ def draw(rows, title):
             for alignment, style in styles.items():
                 layers = here[here["alignment"] == alignment].groupby(["t", "pair"])[[before, after]].mean()
                 drawing.draw_lines(panel, layers[before].unstack(), style)
-                panel.plot(layers[after].groupby("t").mean(), **style | ALIGNED)
+                panel.plot(layers[after].groupby("t").mean(), **aligned[alignment])
             panel.margins(x=0.03)
     for row, (*_, label) in zip(axes, QUANTITIES):
         row[0].set_ylabel(label)
         row[1].sharey(row[0])
-    aligned = {"label": "if aligned at t", "color": "0.4", **ALIGNED}
-    drawing.legend(figure, title, [*(style | drawing.THICK for style in styles.values()), drawing.SINGLE, aligned])
+    said = drawing.about(title, rows, "means over layers")
+    drawing.legend(figure, said, [*drawing.thick(styles), *aligned.values(), *drawing.single(figure)])
     return figure

@@ -26,7 +26,8 @@ def draw(rows, title):
     own = rows[(origin == "none") | (origin == rows["moment"])]
     own = own.assign(permutation=own["permutation"].where(own["permutation"] == "none", "own"))
     rows = pd.concat([own, rows[origin == first].assign(permutation="first")])
-    styles = {line: drawing.STYLES[colour] | {"label": label} for line, (colour, label) in LINES.items()}
+    drawn = {line: look for line, look in LINES.items() if line in set(rows["permutation"])}
+    styles = {line: drawing.STYLES[colour] | {"label": label} for line, (colour, label) in drawn.items()}
     figure = drawing.over_moments(rows, styles, "level of pruning", singles=tuple(styles))
-    drawing.legend(figure, f"{title}, n = {own['pair'].nunique()} pairs", [*drawing.thick(styles), drawing.SINGLE])
+    drawing.legend(figure, drawing.about(title, rows), [*drawing.thick(styles), *drawing.single(figure)])
     return figure

@@ -23,5 +23,5 @@ def draw(rows, title):
         panel.set(title=drawing.CURVES.get(curve, curve), xlabel="wave number", xticks=sorted(set(here["wave"])))
     panels[0].set_ylim(bottom=0)
     panels[0].set_ylabel("share of the loss's norm")
-    drawing.legend(figure, title, [*(style | drawing.THICK for style in styles.values()), drawing.SINGLE])
+    drawing.legend(figure, drawing.about(title, rows), [*drawing.thick(styles), *drawing.single(figure)])
     return figure

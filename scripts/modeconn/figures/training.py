@@ -32,5 +32,6 @@ def draw(rows, title):
                 one = histories[histories["alignment"] == alignment]
                 drawing.draw_lines(panel, scale * one.pivot(index="epoch", columns="seeds", values=quantity), style)
             panel.margins(x=0)
-    drawing.legend(figure, title, [*(style | drawing.THICK for style in styles.values()), SINGLE])
+    said = drawing.about(title, rows, drawing.SPLITS["train"])
+    drawing.legend(figure, said, [*drawing.thick(styles), *drawing.single(figure, SINGLE)])
     return figure

@@ -39,7 +39,7 @@ def draw(rows, title):
         panel.set_xlabel("epoch of the networks")
     bar = figure.colorbar(drawn, ax=axes, label="error barrier (points)")
     bar.outline.set_linewidth(0.6)
-    drawing.legend(figure, f"{title}, n = {rows['pair'].nunique()} pairs", [])
+    drawing.legend(figure, drawing.about(title, rows, "means over pairs"), [])
     return figure
 
 

@@ -11,7 +11,7 @@ SCOPE = ["dataset", "recipe"]
 BY: list[str] = []
 NETWORKS = {
     "first": {"marker": "o", "s": 14, "linewidths": 0.4, "edgecolors": "0.2"},
-    "second": {"marker": "x", "s": 12, "linewidths": 0.8},
+    "second": {"marker": "s", "s": 12, "linewidths": 0.4, "edgecolors": "0.2"},
 }
 
 
@@ -35,8 +35,8 @@ def draw(rows, title):
             largest = units["outgoing"].abs().max() or 1
             for mark, look in NETWORKS.items():
                 of_mark = points[mark]
-                shade = {"c": of_mark["outgoing"] / largest, "cmap": "coolwarm", "vmin": -1, "vmax": 1}
-                axis.scatter(of_mark["angle"], of_mark["offset"], zorder=2, **look, **shade)
+                shade = {"c": of_mark["outgoing"] / largest, "cmap": "cividis", "vmin": -1, "vmax": 1}
+                drawn = axis.scatter(of_mark["angle"], of_mark["offset"], zorder=2, **look, **shade)
     for axis, style in zip(axes[0], known.values()):
         axis.set_title(style["label"])
     figure.supxlabel("angle of the incoming weights (radians)", fontsize=8)
@@ -45,5 +45,7 @@ def draw(rows, title):
         for mark, look in NETWORKS.items()
     ]
     matched = {"label": "averaged with each other", "color": "0.6", "linewidth": 0.8}
-    drawing.legend(figure, f"{title}; colour: outgoing weight", [*handles, matched])
+    bar = figure.colorbar(drawn, ax=axes, label="outgoing weight / largest of the panel")
+    bar.outline.set_linewidth(0.6)
+    drawing.legend(figure, drawing.about(title, rows, "networks 1 and 2 of each width"), [*handles, matched])
     return figure

@@ -13,7 +13,7 @@ from torch import nn
 
 from modeconn.dispatch import FAMILIES
 
-# Keys of a network that say how it is computed, not what.
+# Keys of a network that say how it is computed, not which function it is.
 COMPUTING = ("precision", "compile", "exact")
 
 # Draws of He et al. 2015 (arXiv 1502.01852) for ReLU, with variance 2 / inputs.
@@ -23,7 +23,7 @@ INITIALIZATIONS = {"kaiming_normal": nn.init.kaiming_normal_, "kaiming_uniform":
 class Normalized(nn.Module):
     """`network` applied to (images - mean) / std; `mean` and `std` are per channel, in pixel units of [0, 1].
 
-    They are data, not weights: kept out of the state dict, moved with the module. `precision`, float32 or bfloat16,
+    They are data, not weights: not in the state dict, but moved with the module. `precision`, float32 or bfloat16,
     `compiled` and `exact` say how it is to be computed (`functional`).
     """
 
@@ -71,7 +71,7 @@ def build(network, *, shape, classes, mean, std, seed=0, initialization="default
             f"network family {network['family']}: images have {shape[0]} channels, it takes {channels}, or grey ones"
         )
     mean, std = (list(values) * (channels // shape[0]) for values in (mean, std))
-    # Each family is told what it asks for.
+    # Each family gets the arguments that it names.
     image = {"channels": shape[0], "inputs": math.prod(shape), "shape": shape}
     arguments |= {key: value for key, value in image.items() if key in inspect.signature(family).parameters}
     with torch.random.fork_rng(devices=[]):
@@ -91,6 +91,6 @@ def of(network, dataset, seed=0, initialization="default"):
 
 
 def description(network, dataset):
-    """What `build` has to know of a network and its images, as JSON values: enough to build it without the data."""
+    """The arguments of `build` as JSON values, enough to build the network without the data."""
     facts = {key: getattr(dataset, key) for key in ("classes", "mean", "std")}
     return {"network": network, "shape": list(dataset.shape), **facts}

@@ -93,7 +93,7 @@ class GoogLeNet(nn.Module):
             if isinstance(module, NORMS["batch"]):
                 module.eps = 1e-3
             elif isinstance(module, (nn.Conv2d, nn.Linear)):
-                if norm == "none":  # twenty layers of weights this small would let nothing through
+                if norm == "none":  # the signal would vanish in twenty layers of weights this small
                     nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 else:
                     nn.init.trunc_normal_(module.weight, std=0.01)

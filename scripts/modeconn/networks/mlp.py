@@ -10,7 +10,7 @@ from modeconn.networks.layers import VECTOR_NORMS, scaled
 class MLP(nn.Module):
     """Fully connected network with ReLU; `hidden` units a layer, times `width` (Kalaivanan 2023).
 
-    fused: says nothing of this class. Once trained, batch normalization becomes part of the linear layers (`fusing`).
+    fused: not used by this class. Once trained, batch normalization becomes part of the linear layers (`fusing`).
     """
 
     def __init__(self, inputs, classes=10, hidden=(512, 512, 512), width=1, norm="none", fused=False):

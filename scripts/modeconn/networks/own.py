@@ -1,4 +1,4 @@
-"""Networks of one's own: what a function in a file of one's own builds."""
+"""Networks that a function in a user's file builds."""
 
 import torch
 from torch import nn
@@ -7,10 +7,10 @@ from modeconn import forward, own_code
 
 
 def network(path, content, classes, channels, inputs, shape):
-    """What `path`, file.py:function, returns, given what it asks for of classes, channels, inputs and shape (C, H, W).
+    """The network of `path`, file.py:function, called with those of classes, channels, inputs and shape that it names.
 
-    content: the digest of the file that the job was planned with. Raises ValueError, one line, where the file is
-    another one now, cannot be run, or returns no network for such images.
+    content: the digest of the file that the job was planned with. Raises ValueError, one line, where the file
+    was edited since, cannot be run, or returns no network for such images.
     """
     if own_code.digest(path) != content:
         raise ValueError(f"{own_code.parts(path)[0]} was edited after this job was planned: run again")
@@ -39,7 +39,7 @@ def check(built: nn.Module, path: str, images: torch.Tensor, classes: int) -> No
 
 
 def build(function, path, **facts) -> nn.Module:
-    """What the function returns, which has to be a network. The weight of auxiliary heads, if it has any, is 0.3."""
+    """The network that the function returns; ValueError for anything else. Auxiliary heads count 0.3 by default."""
     built = own_code.call(function, path, **facts)
     if not isinstance(built, nn.Module):
         raise ValueError(f"network {path}: it returns a {type(built).__name__}: let it return a torch.nn.Module")

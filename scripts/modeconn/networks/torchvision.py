@@ -21,7 +21,7 @@ def classifier(model, shape, classes):
         raise ValueError(f"network family torchvision: there is no model {model!r}: did you mean {near}?")
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # that initializations may change some day
+        warnings.simplefilter("ignore", FutureWarning)  # that the default initialization may change
         network = models.get_model(model, weights=None, num_classes=classes)
     try:  # without computing anything; in train mode, since auxiliary heads need more pixels than the rest
         copy.deepcopy(network).to("meta").train()(torch.empty(2, classifier.CHANNELS, *shape[1:], device="meta"))

@@ -11,7 +11,7 @@ class VGG16(nn.Module):
     """Thirteen 3x3 convolutions in five stages, pooled by 2 in between, and one linear layer (Sharma et al. 2024).
 
     14.7 M parameters at width 1, which they call cifar_vgg_16_64. Images need at least 16 pixels a
-    side: four poolings leave nothing of less.
+    side, since there are four poolings.
     """
 
     LEAST_SIZE = 16

@@ -1,7 +1,7 @@
-"""Optimizers: one module a method, imported where the config names it: editing one retrains only what it trains.
+"""Optimizers: one module per method, imported if the config names it, so that editing one reruns only its own jobs.
 
-Each has two functions. `state(variables)` gives what the optimizer remembers, name -> one tensor a variable; it is
-saved and loaded with the work, which then resumes bit for bit. `step(variables, gradients, state, rate, momentum,
+Each has two functions. `state(variables)` returns the optimizer's state, name -> one tensor per variable; it is part of
+the checkpoint, so that training resumes bit for bit. `step(variables, gradients, state, rate, momentum,
 settings)` changes variables and state in place by torch's own update. torch's optimizer classes are not used: making
 one imports the compiler, which takes longer than a small network trains.
 """

@@ -1,7 +1,7 @@
 """Permutations of hidden neurons: `discover` finds where a network has them, `apply` renumbers.
 
-`capture` hands out activations on the way. That a spec is right is shown by `permutation.proof`, which is imported by
-who proves and pins what cannot be shown.
+`capture` returns activations inside the network. `permutation.proof` proves that a spec is right, and pins groups for
+which it cannot; only programs that prove import it.
 """
 
 from modeconn.permutation.discovery import discover
@@ -51,7 +51,7 @@ __all__ = [
 
 
 def verify(network, spec, example, generator):
-    """`proof.verify`, imported here, so that its source decides only what proves."""
+    """`proof.verify`, imported here, so that its source is in the fingerprint of jobs that prove only."""
     from modeconn.permutation import proof
 
     return proof.verify(network, spec, example, generator)

@@ -1,4 +1,4 @@
-"""A network's torch.fx graphs, in eval and in train mode, and the activations on their way."""
+"""A network's torch.fx graphs, in eval and in train mode, and the activations inside them."""
 
 from itertools import chain
 
@@ -13,12 +13,12 @@ def words(text):
     return frozenset(text.split())
 
 
-ALIKE = 1e-4  # of the largest logit: other kernels, not other operations
+ALIKE = 1e-4  # as a fraction of the largest logit: allows other kernels, not other operations
 DROPOUT = words("dropout dropout1d dropout2d dropout3d alphadropout featurealphadropout stochasticdepth")
 
 
 def kind_of(target):
-    """An operation's name in lower case without underscores; empty for what is not torch's own, whatever its name.
+    """An operation's name in lower case without underscores; empty for functions outside torch, whatever their name.
 
     target: a node's function, method's name or module. nn.ReLU, F.relu and Tensor.relu_ are all "relu".
     """
@@ -51,7 +51,7 @@ def trace(network, training, example=None):
         elif "dropout_p" in node.kwargs:
             node.update_kwarg("dropout_p", 0.0)
             graph.recompile()
-    # A GraphModule keeps what its graph uses; functional_call with a whole state dict wants every name.
+    # A GraphModule keeps only tensors that its graph uses; functional_call with a whole state dict needs every name.
     for table in ("_modules", "_parameters", "_buffers"):
         getattr(graph, table).update(getattr(network, table))
     return graph.eval()
@@ -62,7 +62,7 @@ def _compare(network, graph, example):
     before = [buffer.clone() for buffer in buffers]
     computed = []
     for module in (network, graph):
-        with torch.random.fork_rng([example.device] if example.is_cuda else []):  # for the same dropout in both
+        with torch.random.fork_rng([example.device] if example.is_cuda else []):  # so that dropout is the same in both
             torch.manual_seed(0)
             output = attempt(module, example.contiguous(), type(network).__name__)
         computed.append(torch.cat(forward.logits_of(output, network.training)))

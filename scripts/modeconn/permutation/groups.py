@@ -1,4 +1,4 @@
-"""Groups of channels while they are still being tied, cut and divided into blocks."""
+"""Groups of channels during discovery, while they are tied, cut and divided into blocks."""
 
 from itertools import chain, pairwise
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class Run(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """What an axis of a tensor carries; order and blocks as in `spec.Axis`."""
+    """The channels of an axis of a tensor; order and blocks as in `spec.Axis`."""
 
     runs: tuple[Run, ...]
     output: bool
@@ -43,8 +43,8 @@ def ids_of(runs):
 class Groups:
     """Union-find over groups, their cuts and blocks, and the axes that carry them.
 
-    Group 0 is the identity: what must not move is merged into it. The oldest member stands for its set,
-    which therefore has the name of its first opener. A set that is cut stands for its pieces, each a group of its own.
+    Group 0 is the identity: channels that must not move are merged into it. The oldest member represents its set,
+    which has the name of its first opener. A set that is cut represents its pieces, each a group of its own.
     A set with blocks permutes them, as the group of its blocks says, and the channels within each.
     """
 
@@ -55,7 +55,7 @@ class Groups:
         self.cuts, self.blocks = {}, {}  # oldest member -> its pieces; -> the group of its blocks
         self.axes = {}  # (id of a tensor, dim) -> Bound
         self.reached = set()  # ids of tensors
-        self.reason = ""  # why what is pinned now is pinned; empty for the network's output
+        self.reason = ""  # the reason for what is being pinned; empty for the network's output
         self.pinned, self.fixed = {}, {}  # name of an opener, or id of a tensor -> the reason
 
     def open(self, name, size):
@@ -78,7 +78,7 @@ class Groups:
         return group
 
     def roots(self):
-        """The groups that are left, in the order of their openers."""
+        """The remaining groups, in the order of their openers."""
         roots = {self.find(group) for group in range(1, len(self.names))} - {0} - self.cuts.keys()
         return sorted(roots, key=self.places.__getitem__)
 
@@ -99,7 +99,7 @@ class Groups:
         return counted
 
     def resolve(self, runs):
-        """The runs with the groups that stand for theirs by now."""
+        """The runs with the present representatives of their groups."""
         resolved = []
         for run in runs:
             group = self.find(run.group)
@@ -128,7 +128,7 @@ class Groups:
             self.blocks[oldest] = of_other
         elif oldest and self.sizes[of_oldest] == self.sizes[of_other]:
             self.union(of_oldest, of_other)
-        else:  # The blocks of what is pinned are, and so is what has blocks of two sizes.
+        else:  # Blocks of pinned channels are pinned, and so are channels with blocks of two sizes.
             for group in (oldest, of_other):
                 self.pin([Run(group, self.sizes[group])])
 
@@ -241,7 +241,7 @@ class Groups:
                 self.axes[place] = bound._replace(runs=found)
 
     def fix(self, tensors):
-        """No axis of the tensors may be permuted."""
+        """Pin all axes of the tensors."""
         for tensor in tensors:
             self.reached.add(id(tensor))
             self.fixed.setdefault(id(tensor), self.reason)

@@ -1,4 +1,4 @@
-"""Permutations and networks in part: narrow in wide ones, fixed points, some groups of one permutation in another."""
+"""Narrow networks in wide ones, fixed points of permutations, and some groups of one permutation in another."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 
@@ -63,7 +63,7 @@ def embed(
 
 
 def _entries(name: str, size: int, wide_size: int, axis: Axis | None, wide_axis: Axis | None) -> torch.Tensor:
-    """Where in an axis of the wide network the narrow one's `size` entries go."""
+    """The positions of the narrow network's `size` entries in an axis of the wide one."""
     if axis is None and wide_axis is None and size == wide_size:
         return torch.arange(size)
     mine, theirs = (() if each is None else each.segments for each in (axis, wide_axis))
@@ -87,7 +87,7 @@ def _fits(segment: Segment, wider: Segment) -> bool:
 def fixed_points(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> dict[str, float]:
     """Group -> the share of its channels that both permutations send to the same place (Sharma et al. 2024).
 
-    Two permutations drawn at random share one channel, 1/n, in the mean.
+    Two random permutations share one channel, 1/n, in the mean.
     Raises ValueError where the two are not of one network.
     """
     _check(first, second)

@@ -1,4 +1,4 @@
-"""The proof that a permutation spec leaves what its network computes unchanged, and could have failed."""
+"""Prove that a permutation spec does not change its network's function, by a test that could have failed."""
 
 from dataclasses import dataclass, replace
 
@@ -12,7 +12,7 @@ from modeconn.permutation.discovery import LAYERS
 from modeconn.permutation.graphs import graphs_of
 from modeconn.permutation.spec import apply, draw, only, pin
 
-# Decides which groups `prove` pins. It is a thousand times what (a) tolerates, which decides no result and is in
+# Decides which groups `prove` pins. It is a thousand times the tolerance of (a), which decides no result and is in
 # `verdict`. Queries and keys reach the outputs through attention's weights alone, and move them by 1e-4 to 1e-2.
 LEAST_REACTION = 1e-4
 # In networks of many residual blocks rounding may grow with every block, to as much as the outputs. Weights are drawn
@@ -30,9 +30,9 @@ class Proof:
 
 
 def prove(network, spec, example, generator):
-    """(the spec, its Proof) once the spec is proved, with groups to which no output reacts pinned.
+    """(the proved spec, its Proof); groups to which no output reacts are pinned.
 
-    Arguments and errors as of `verify`, but that what cannot be shown of a group is said in the spec's `pinned`.
+    Arguments and errors as of `verify`, except that groups which cannot be proved are listed in the spec's `pinned`.
     Raises ValueError, with the reasons, where no group is left.
     """
     proof = _measure(network, spec, example, generator) if spec.groups else Proof(0.0, {})
@@ -45,7 +45,7 @@ def prove(network, spec, example, generator):
 
 
 def verify(network, spec, example, generator):
-    """Prove that a spec leaves what the network computes unchanged, and that this proof could have failed.
+    """Prove that a spec does not change the network's function, and that this proof could have failed.
 
     (a) Permuting every group changes no output by `verdict.LARGEST_CHANGE` of its largest value, (b) permuting the
     output axes of any one group alone changes some output by more than LEAST_REACTION. Outputs are those of eval mode
@@ -117,7 +117,7 @@ def _measure(network, spec, example, generator):
             axes = tuple(_written(axis) for axis in carrying.axes if axis.output)
             # What is written and read by the same tensor, as where an encoder's weight decodes: all but one of them.
             half = replace(carrying, axes=axes if len(axes) < len(carrying.axes) else axes[1:])
-            # Whatever eval mode has must move what eval mode computes.
+            # Groups of the eval graph must change outputs of eval mode.
             evaluated = any(not site.training for site in spec.sites.get(group, ()))
             reactions[group] = change(half, [group], modules[:1] if evaluated else modules)
     return Proof(invariance, reactions)
@@ -147,7 +147,7 @@ def images_like(example):
 
 
 def _carrying(spec, group):
-    """The spec with only those axes that carry `group`, or what it permutes the blocks of."""
+    """The spec with only those axes that carry `group`, or channels whose blocks it permutes."""
     moved = {group} | {member for member, blocks in spec.blocks.items() if blocks == group}
     axes = (axis for axis in spec.axes if moved & {segment.group for segment in axis.segments})
     return replace(spec, axes=tuple(axes))

@@ -1,4 +1,4 @@
-"""Which entries of which tensors move together when the hidden neurons of a network are renumbered.
+"""Permutation specs: the entries of tensors that move together when hidden neurons of a network are renumbered.
 
 A group is a set of neurons or channels that share one permutation. A permutation maps each group's name
 to int64 indices, with w_new[i] = w[permutation[i]] along every axis that carries the group.
@@ -16,7 +16,7 @@ class Segment:
     group: str | None  # None: pinned to the identity
     size: int
     repeat: int = 1
-    # Although layers write them, a product with others of their group reads them: keys, by the queries.
+    # True for keys of attention: layers write them, but the product with the queries reads them.
     read: bool = False
 
 
@@ -51,7 +51,7 @@ class Site:
 
 @dataclass(frozen=True)
 class PermutationSpec:
-    """The groups of a network, name -> size, and where they are.
+    """The groups of a network, name -> size, and the axes that carry them.
 
     A group has the name of the first layer that opens it; the order is the eval graph's, then that of what
     only the train graph has (auxiliary heads). `sites` are a group's activations after a nonlinearity, in graph order,
@@ -60,8 +60,8 @@ class PermutationSpec:
     returns or, on a residual stream, the sum.
     A group in `blocks` permutes blocks of its channels (attention's heads, a convolution's groups) and the channels
     within each block: its permutation takes block i from where that of the group `blocks` names takes channel i.
-    `pinned` holds what might be permuted and is not: a layer whose outputs must keep their order, or a parameter, ->
-    why. Inputs and logits of the network, which have an order of their own, are not named.
+    `pinned` holds layers whose outputs must keep their order, and parameters that are not permuted -> the reason.
+    Inputs and logits of the network, whose order is fixed anyway, are not in it.
     `channels` has how many hidden channels layers write for each group, and each of these layers; for a weight that no
     rule knows its outputs are taken.
     `scales` holds the groups whose channels may be multiplied too, where `permutation.scales` was asked for them, ->
@@ -80,7 +80,7 @@ class PermutationSpec:
 
 
 def apply(spec, permutation, tensors):
-    """A dict like `tensors` (name -> tensor: weights, buffers, masks ...) with each axis of the spec gathered.
+    """Permute `tensors` (name -> tensor: weights, buffers, masks ...): a dict with each axis of the spec gathered.
 
     Tensors that the spec does not name pass through unchanged, and not all that it names need to be there.
     Raises ValueError, with group and tensor, where a group has no permutation of its size or an axis another length,
@@ -162,7 +162,7 @@ def draw(spec, permutation_of):
 
 
 def only(spec, permutation, groups):
-    """The permutation of these groups alone: others keep their order, but for blocks that these move."""
+    """The permutation of these groups alone: others keep their order, except for blocks that these move."""
     chosen = identity(spec) | {group: permutation[group] for group in groups if group not in spec.blocks}
     for group, blocks in spec.blocks.items():
         within = chosen[group].view(spec.groups[blocks], -1)
@@ -187,10 +187,10 @@ def blockwise(order, within):
 
 
 def straightened(spec, tensors):
-    """(spec, tensors) that say the same with axes in the order of their segments and without axes of single blocks.
+    """Equivalent (spec, tensors) with axes in the order of their segments and without axes of single blocks.
 
-    So the weight of a grouped convolution becomes that of a whole one, with zeros between its blocks. What needs no
-    change is handed on as it is.
+    So the weight of a grouped convolution becomes that of a whole one, with zeros between its blocks. Other
+    tensors are returned unchanged.
     """
     straight, axes = dict(tensors), []
     for axis in spec.axes:

@@ -1,6 +1,6 @@
-"""What is said of a proof: that a spec is wrong, and how much of its network one that is right leaves free.
+"""Messages on a proof: that a spec is wrong, or how much of its network a right one can permute.
 
-It decides whether a job fails and what it prints, never what it makes: what pins a group is in `proof`.
+This module decides whether a job fails and what it prints, never its result: `proof` decides which groups are pinned.
 """
 
 from modeconn.permutation.spec import freedom, hidden
@@ -12,10 +12,10 @@ LEAST_FREEDOM = 0.5
 def check(name, change, declared, worst):
     """Raises ValueError where permuting all groups of the network `name` changes an output by LARGEST_CHANGE.
 
-    change: by how much it does, as a fraction of the output's largest value. declared: modules that were taken at their
-    word. worst: a function that returns the group which changes it most.
+    change: the change as a fraction of the output's largest value. declared: modules whose declaration was taken.
+    worst: a function that returns the group which changes it most.
     """
-    if not change < LARGEST_CHANGE:  # nor NaN
+    if not change < LARGEST_CHANGE:  # also true for NaN
         raise ValueError(
             f"{name}: the permutation spec is wrong: permuting all groups changes an output by {change:.1e} "
             f"of its largest value, most of all group {worst()}"
@@ -24,7 +24,7 @@ def check(name, change, declared, worst):
 
 
 def report(spec, network):
-    """What of a network is free, and what is pinned and why, as text; a warning where it is below LEAST_FREEDOM."""
+    """The permutable share of a network, and what is pinned and why, as text; a warning below LEAST_FREEDOM."""
     free = freedom(spec, network)
     text = f"{len(spec.groups)} groups of neurons may be permuted, {channels(spec)}, with {free:.1%} of the parameters"
     if free < LEAST_FREEDOM:
@@ -39,7 +39,7 @@ def channels(spec):
 
 
 def pinned(spec):
-    """For each reason a line: what is pinned, and the reason."""
+    """A line for each reason: what is pinned, and the reason."""
     names = {}
     for name, reason in spec.pinned.items():
         names.setdefault(reason, []).append(name)

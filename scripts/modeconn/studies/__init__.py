@@ -1,8 +1,8 @@
-"""What each study is shown by: its tables and the measurements that they are made from. Free of pandas.
+"""The tables of each study, and the measurements that they are made from. Does not import pandas.
 
-A study is a module in this package, whose function `tabulate(measured)` makes its tables (name -> frame) from the files
-that were measured (name -> paths), and its entry in STUDIES; `runs` is what all studies share. To add a table is: its
-rows in the module, its name here, and a caption, `workflow/report/<name>.rst`, if the report shows it.
+A study is a module in this package, whose function `tabulate(measured)` makes tables (name -> frame) from files of
+measurements (name -> paths), and an entry in STUDIES; `runs` has the tables that all studies share. To add a table, add
+its rows in the module, its name here, and a caption, `workflow/report/<name>.rst`, if the report shows it.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class Study(NamedTuple):
 
 
 def _all(outputs):
-    """The files of these outputs, of whichever rule has them."""
+    """The files of these outputs of all rules that have them."""
 
     def of(plan):
         found = [(rule, output) for rule, about in RULES.items() for output in about.outputs if output in outputs]

@@ -8,8 +8,8 @@ from modeconn import permutation_tables, tables
 def tabulate(measured: dict[str, list[str]]) -> dict[str, pd.DataFrame]:
     """Each point of each curve, each curve with its averages and barriers, and their mean and deviation over pairs.
 
-    Further the spectrum of the loss along each curve, how far the permutations of a pair agree, and the rest as it was
-    measured, in one order.
+    Also the spectrum of the loss along each curve, the agreement of permutations of a pair, and the other measurements
+    in a fixed order.
     """
     curves = tables.joined(measured["evaluations"], tables.EVALUATION)
     pairs = tables.pair_table(curves)

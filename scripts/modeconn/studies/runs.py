@@ -1,4 +1,4 @@
-"""What all studies share: how everything was trained, and in which environments it was computed."""
+"""The tables that all studies share: training histories, and the environments of the artifacts."""
 
 import pandas as pd
 
