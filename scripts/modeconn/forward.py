@@ -78,7 +78,7 @@ INSTEAD = {
     "autocast or without gradients": "write x.detach() for what no gradient should pass",
     "": "keep to operations of torch on tensors (x.new_zeros(...) for torch.zeros(...))",
 }
-_FOREIGN = (str(Path(torch.__file__).parent), __file__)  # files that are not the network's own
+_PACKAGE = Path(__file__).parent
 
 
 def place(error):
@@ -91,14 +91,18 @@ def place(error):
 
 
 def _is_own(filename):
-    return not filename.startswith((*_FOREIGN, "<")) and Path(__file__).parent / "permutation" != Path(filename).parent
+    """Whether a file is the network's: none of torch's, and of this package one of its families."""
+    path = Path(filename)
+    if path.is_relative_to(_PACKAGE):
+        return path.parent.name == "networks" and path.name not in ("__init__.py", "own.py")
+    return not filename.startswith((str(Path(torch.__file__).parent), "<"))
 
 
 def _line():
     """Where in the network's own source the caller is, as "net.py, line 7"; empty where nowhere."""
     frame = sys._getframe(1)
     while frame and not _is_own(frame.f_code.co_filename):
-        frame = frame.f_back
+        frame = frame.f_back if frame.f_code is not trace.__code__ else None
     return f"{Path(frame.f_code.co_filename).name}, line {frame.f_lineno}" if frame else ""
 
 
@@ -278,9 +282,11 @@ def views(graph):
 def takes_channels_last(network):
     """Whether `network` computes on images that have the channels last in memory.
 
-    False where a `view` in its forward pass needs contiguous images, and where it cannot be traced.
+    False where a `view` in its forward pass needs contiguous images, and where it, or a part, cannot be traced.
     """
     training = network.training
+    if any(hasattr(module, "permutable") for module in network.modules()):
+        return False
     try:
         return not any(views(_Tracer().trace(network.train(mode))) for mode in (False, True))
     except Exception:  # a forward pass may raise any exception with torch.fx's proxies

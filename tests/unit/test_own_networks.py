@@ -203,6 +203,11 @@ FOUND = {
         {"a": nn.Linear(3, 8), "attention": attention(), "mask": CAUSAL, "head": nn.Linear(8, 4)},
         HEADS,
     ),
+    "attention by own weights": (
+        lambda m, x: (m.a(y := tokens(x)) + ((y @ m.q) @ (y @ m.k).mT).softmax(-1) @ (y @ m.v) @ m.w).mean(1),
+        {"a": nn.Linear(3, 8), "q": own(3, 6), "k": own(3, 6), "v": own(3, 5), "w": own(5, 8), "head": nn.Linear(8, 4)},
+        {"a": 8, "q": 6, "v": 5},
+    ),
     "attention with a mask that forward makes": (
         lambda m, x: ((y := m.a(tokens(x))) + m.attention(y, y, y, attn_mask=CAUSAL.clone())[0]).mean(1),
         {"a": nn.Linear(3, 8), "attention": attention(), "head": nn.Linear(8, 4)},

@@ -140,7 +140,7 @@ class _Several(NamedTuple):
 class _Own(NamedTuple):
     """A value that is made of parameters alone, which no layer holds, such as a weight that is standardized.
 
-    parts: (parameter, for each axis of the value the parameter's, or None). name: of the first one.
+    parts: (parameter, for each axis of the value the parameter's, or None). name: of the one that layers are named by.
     """
 
     name: str
@@ -382,11 +382,8 @@ class _Walk(fx.Interpreter):
     def _unfolded(self, node, shape, label, value):
         """Patches: of a tensor along another axis than that of channels; of images, with channels first."""
         if node.op == "call_method":
-            return (
-                label
-                if self._given(node, 1, "dimension") % len(shape) != label.dim
-                else self._unknown(node, [(shape, label)])
-            )
+            other = self._given(node, 1, "dimension") % len(shape) != label.dim
+            return label if other else self._unknown(node, [(shape, label)])
         if label.dim != 1 or label.order or len(shape) != 4:
             return self._unknown(node, [(shape, label)])
         entries = value.shape[1] // shape[1]
@@ -441,8 +438,9 @@ class _Walk(fx.Interpreter):
             self.groups.reached.add(id(tensor))
             if axes[axis] is None:
                 continue
-            if repeat > 1 and order is not None:
+            if (repeat > 1 and order is not None) or (blocks > 1 and axes[0] is None):
                 self.groups.pin(runs)
+                continue
             repeated = tuple(run._replace(repeat=run.repeat * repeat) for run in runs)
             self.groups.bind(tensor, axes[axis], repeated, output, order if repeat == 1 else None, blocks)
 
@@ -459,8 +457,10 @@ class _Walk(fx.Interpreter):
             self.groups.fix(tensors.values())
             return self._pin(inputs)
         label = self._elementwise(inputs, value.ndim)
-        carried = isinstance(label, _Label) and value.ndim > label.dim
-        if not carried or value.shape[label.dim] != sum(run.size * run.repeat for run in label.runs):
+        if not isinstance(label, _Label):
+            self.groups.fix(tensors.values())
+            return self._pin(inputs)
+        if value.shape[label.dim : label.dim + 1] != (sum(run.size * run.repeat for run in label.runs),):
             raise Refused(f"{self._named(node)} is permutable, and does not return the channels that it is given")
         for name, axis in said.items():
             self.groups.bind(tensors[name], axis, label.runs, output=True, order=label.order)
@@ -578,6 +578,11 @@ class _Walk(fx.Interpreter):
         if kind in ("prelu", "groupnorm", "instancenorm") and first not in self.own and self.own.keys() >= {*others}:
             groups = self._given(node, 1, "num_groups", 1) if kind == "groupnorm" else 1
             return self._channel_norm(self._tensors(others), *self._inputs([first])[0], groups)
+        if kind in ("to", "typeas"):  # what follows gives a type or a device
+            self.own |= {node: self.own[first]} if first in self.own else {}
+            return None if first in self.own else self._inputs([first])[0][1]
+        if kind == "expandas" and first in self.own:
+            return self._own_alone(node, kind, self.env[first], value)
         if kind in _NONLINEAR | _CARRYING and self.own.keys() >= {*tensors}:
             return self._own_together(node, tensors, value.ndim)
         if kind in _NONLINEAR | _CARRYING:

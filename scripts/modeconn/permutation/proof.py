@@ -116,7 +116,7 @@ def _measure(network, spec, example, generator):
             carrying = _carrying(spec, group)
             axes = tuple(_written(axis) for axis in carrying.axes if axis.output)
             # What is written and read by the same tensor, as where an encoder's weight decodes: all but one of them.
-            half = replace(carrying, axes=axes if len(axes) < len(carrying.axes) else axes[1:])
+            half = replace(carrying, axes=axes[1:] if axes == carrying.axes else axes)
             # Groups of the eval graph must change outputs of eval mode.
             evaluated = any(not site.training for site in spec.sites.get(group, ()))
             reactions[group] = change(half, [group], modules[:1] if evaluated else modules)
