@@ -18,6 +18,8 @@ DESCRIPTION = """Are two networks connected by a line of low loss, as they are o
 
 Nothing of a checkpoint is executed. A file.py that --network or --data names is your own code, and is run."""
 
+IMAGES = ("PIL", "torchvision", "tqdm")  # of the extra `images`: for folders of images, and torchvision's networks
+
 
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="modeconn", description=DESCRIPTION.split("\n")[0])
@@ -103,7 +105,12 @@ def main(given: Sequence[str] | None = None) -> None:
     """The console command; a mistake of the user's ends it with one line."""
     arguments = parser().parse_args(given)
     with errors.in_one_line():
-        _connect(arguments)
+        try:
+            _connect(arguments)
+        except ModuleNotFoundError as error:
+            if error.name not in IMAGES:
+                raise
+            raise ValueError(f"{error.name} is not installed: pip install 'modeconn[images]' brings it") from error
 
 
 def _connect(arguments):

@@ -62,6 +62,16 @@ def test_kernel_and_site_decide_the_permutation_and_the_signature_says_so(align,
     assert len(rows) == (3 if site == "pre" else 2) * 9
 
 
+def test_a_log_says_by_which_symmetry_weights_were_matched(align, capsys):
+    """Channels that batches normalize keep their scales, so that none are divided out: the permutation stays."""
+    plain, _ = align({"method": "weight", "seed": 0})
+    assert "symmetry" not in capsys.readouterr().out
+    found, _ = align({"method": "weight", "seed": 0, "symmetry": "scale"})
+    assert all(torch.equal(found[group], order) for group, order in plain.items())
+    log = capsys.readouterr().out
+    assert "symmetry: scales are divided out of 0 of " in log and "BatchNorm2d" in log
+
+
 def test_under_attack_each_network_is_matched_on_its_own_adversarial_examples(align, tiny_dataset, tiny_network):
     found, rows = align(ACTIVATION | {"attack": PGD})
     network = tiny_network(0)

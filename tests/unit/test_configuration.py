@@ -353,6 +353,11 @@ MISTAKES = {
     ),
     "model of another family": ("networks.tinyten.model", "resnet18", ["networks.tinyten", "'model'", "width"]),
     "no family": ("networks.tinyten", {}, ["networks.tinyten", "'family'", "required"]),
+    "symmetry in a frame of many": (
+        "alignments.weight",
+        {"method": "weight", "frame": "mean", "symmetry": "scale"},
+        ["alignments.weight.symmetry", "frame mean", "take the frame first"],
+    ),
     "wrong value of a key of one kind": ("curves.bezier.bends", 0, ["curves.bezier.bends", "0", "minimum"]),
     "wrong value of a key of one family": ("networks.mlp.hidden", [], ["networks.mlp.hidden", "[]"]),
 }

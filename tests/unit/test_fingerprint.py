@@ -117,6 +117,9 @@ def test_the_values_of_a_job_name_its_modules():
     assert dispatch.modules({"attack": attack, "attacks": {"strong": suite}}) == ["attacks", "autoattack"]
     assert "autoattack" in names("select_network", ["autoattack"]) and "autoattack" not in names("select_network")
     assert dispatch.modules({"alignment": {"method": "weight"}}) == ["matching.weight"]
+    scaled = {"method": "weight", "symmetry": "scale"}
+    assert dispatch.modules({"alignment": scaled}) == ["matching.weight", "matching.scaled"]
+    assert "permutation.scales" in names("align", ["matching.scaled"]) - names("align", ["matching.weight"])
     assert dispatch.modules({"alignment": {"method": "activation"}}) == ["matching.activation"]
 
 

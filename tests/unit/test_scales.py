@@ -164,7 +164,7 @@ def test_an_alignment_says_by_which_symmetry_it_matched(capsys):
     assert matching.symmetric(network, spec, example, {"method": "weight"}) is spec and not capsys.readouterr().out
     found = matching.symmetric(network, spec, example, {"method": "weight", "symmetry": "scale"})
     assert list(found.scales) == list(spec.groups)
-    assert capsys.readouterr().out == "symmetry: scales of 3 groups of 3 are divided out, signs of 0\n"
+    assert capsys.readouterr().out == "symmetry: scales are divided out of 3 of 3 groups, signs of 0\n"
 
 
 def test_connect_recognizes_a_rescaled_network(images):
@@ -176,6 +176,6 @@ def test_connect_recognizes_a_rescaled_network(images):
     split = images.float(), labels
     found = modeconn.connect(network, network.state_dict(), b, split, split, points=3, symmetry="scale")
     assert found.profiles[connecting.BY_SCALED_WEIGHTS].length[-1] < 1e-3 < found.profiles["as they are"].length[-1]
-    assert found.symmetry == ["scales of 3 groups of 3 are divided out, signs of 0"]
+    assert found.symmetry == ["scales are divided out of 3 of 3 groups, signs of 0"]
     with pytest.raises(ValueError, match="symmetry 'scales' is unknown"):
         modeconn.connect(network, network.state_dict(), b, split, split, symmetry="scales")

@@ -192,7 +192,7 @@ def report(spec: PermutationSpec) -> str:
     reasons: dict[str, list[str]] = {}
     for group, reason in spec.unscaled.items():
         reasons.setdefault(reason, []).append(group)
-    free = f"scales of {len(kinds)} groups of {len(spec.groups)} are divided out, signs of {kinds.count(SIGNS)}"
+    free = f"scales are divided out of {len(kinds)} of {len(spec.groups)} groups, signs of {kinds.count(SIGNS)}"
     return "\n".join([free, *(f"  keeps its scales: {', '.join(those)} ({why})" for why, those in reasons.items())])
 
 
