@@ -312,7 +312,7 @@ class Plan:
                         moments += f"+{'-'.join(map(str, entry['stacked']))}"
                     between = {"alignment": self.identity("alignment", alignment), "moments": moments}
                     masks = (moved if alignment != NONE else set(entry["masks"]) - moved) if kind == "levels" else ()
-                    yield {**scope, "population": named(pair), **between, "masks": "+".join(sorted(masks))}
+                    yield {**scope, "population": named(pair), **between, "masks": sorted(masks)}
 
     def of(self, study: str) -> list[dict]:
         """The cells of a study."""
@@ -584,8 +584,9 @@ class Plan:
                 cell = cell | {"moments": named_moments("epochs", [*recipe.get("keep", []), recipe["epochs"]])}
             return [made(rule, "points", cell) for rule in rules]
         if cell["study"] == "simultaneous":
-            levels = [level for level in self.moments_of(cell)["at"] if level and cell["masks"]]
-            masked = [made("train_masked", "points", cell | {"level": str(level)}) for level in levels]
+            levels = [{"level": str(level)} for level in self.moments_of(cell)["at"] if level]
+            places = product(levels, self._together(cell["masks"], cell["recipe"]))
+            masked = [made("train_masked", "points", cell | level | {"masks": masks}) for level, masks in places]
             return [made("evaluate_grid", "points", cell), *masked]
         found = [self.evaluation(cell)]
         if cell["alignment"] != NONE:
@@ -595,6 +596,11 @@ class Plan:
         if "activations" in cell["measures"]:
             found.append(made("evaluate_activations", "activations", cell))
         return found + [made("evaluate_plane", "points", plane) for plane in self.planes(cell)]
+
+    def _together(self, masks, recipe):
+        """The wildcards {masks} of these: trained at once are as many as the recipe's population, of dropout one."""
+        size = self.values[recipe]["population"]
+        return ["+".join(masks[first : first + size]) for first in range(0, len(masks), size)]
 
     def evaluation(self, cell: dict) -> Made:
         """The evaluation of a cell's curve, clean and under the attacks of all entries."""

@@ -559,6 +559,12 @@ def test_masks_are_trained_where_they_are_moved_and_where_nothing_moves_them():
     masked = {tuple(dict(job.wildcards).values())[3:]: job for job in plan.jobs if job.rule == "train_masked"}
     job = masked["3-4", plan.identity("alignment", "weight"), "2", "transported"]
     assert ("3-4", "none", "1", "own+untransported") in masked
+
+    def one_by_one(config):
+        masks("untransported", "transported", "own")(config)
+        config["recipes"]["pruned"]["population"] = 1  # as dropout asks for
+
+    assert rules_of(edited(one_by_one))["train_masked"] == 2 * 2 * 3
     read = {name: [one.path.rpartition("/")[2] for one in made] for name, made in plan.jobs[job].items()}
     assert read["networks"] == ["seeds3-4.safetensors"] and read["sparse"] == ["seeds3-4-level2.safetensors"]
     assert [one.job.rule for one in plan.jobs[job]["permutation"]] == ["align"]
