@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
@@ -366,8 +367,17 @@ def test_the_example_of_an_own_network_is_compared(tmp_path, monkeypatch, capsys
 
 
 def test_the_example_of_fine_tuned_networks_is_compared(tmp_path, monkeypatch, capsys):
-    """As its first lines say, but for the steps; the command reads its folder as the example itself does."""
+    """As its first lines say, with a tiny network in resnet18's place, and one step of training.
+
+    The command reads the folder as the example itself does.
+    """
     monkeypatch.chdir(ROOT)
+
+    def tiny(name, weights=None, num_classes=5):
+        assert name == "resnet18"
+        return torchvision.models.ShuffleNetV2([1, 1, 1], [8, 8, 16, 16, 32], num_classes)
+
+    monkeypatch.setattr(torchvision.models, "get_model", tiny)
     name = "config/examples/fine_tuned.py"
     main, read = (own_code.load(f"{name}:{function}") for function in ("main", "read_images"))
     main(tmp_path, epochs=1, steps=1)
