@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
 import modeconn
-from modeconn import checkpoints, command, connecting, own_code, permutation
+from modeconn import checkpoints, command, connecting, datasets, own_code, permutation
 from modeconn.functional import Functional
 from modeconn.page import DASHES
 from modeconn.permutation import proof
@@ -362,6 +363,12 @@ def test_a_mistake_is_one_line_before_anything_is_written(given, old, new, words
     assert "\n" not in str(raised.value) and not Path("connected").exists()
 
 
+def test_what_the_package_alone_does_not_bring_is_said(given, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(SystemExit, match=r"torchvision is not installed: pip install 'modeconn\[images\]' brings it"):
+        command.main(["resnet18" if word == "own.py:build" else word for word in given])
+
+
 # --- the examples ---
 
 
@@ -383,6 +390,33 @@ def test_the_example_of_an_own_network_is_compared(tmp_path, monkeypatch, capsys
         "2.first",
         "logits",
     }
+
+
+def test_the_example_of_fine_tuned_networks_is_compared(tmp_path, monkeypatch, capsys):
+    """As its first lines say, with a tiny network in resnet18's place, and one step of training.
+
+    The command reads the folder as the example itself does.
+    """
+    monkeypatch.chdir(ROOT)
+
+    def tiny(name, weights=None, num_classes=5):
+        assert name == "resnet18"
+        return torchvision.models.ShuffleNetV2([1, 1, 1], [8, 8, 16, 16, 32], num_classes)
+
+    monkeypatch.setattr(torchvision.models, "get_model", tiny)
+    name = "config/examples/fine_tuned.py"
+    main, read = (own_code.load(f"{name}:{function}") for function in ("main", "read_images"))
+    main(tmp_path, epochs=1, steps=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pt", "b.pt", "c.pt", "images"]
+    images, labels = read(tmp_path / "images/train")
+    source = {"source": "image_folder", "path": str(tmp_path / "images"), "alignment_fraction": 1, "seed": 0}
+    found, metadata = datasets.prepare(source)
+    assert metadata["classes"] == 5 and torch.equal(found["train_labels"], labels)
+    assert torch.equal(datasets.to_float(found["train_images"]).expand_as(images), images)
+    given = [f"{tmp_path}/a.pt", f"{tmp_path}/b.pt", "--network", "resnet18", "--data", f"{tmp_path}/images"]
+    few = ["--images", "32", "--test-images", "64", "--points", "3"]
+    command.main(["connect", *given, *few, "--output", str(tmp_path / "out")])
+    assert "barrier" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_heads_and_units_of_the_example_of_a_transformer_are_permuted():

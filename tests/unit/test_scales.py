@@ -179,3 +179,20 @@ def test_connect_recognizes_a_rescaled_network(images):
     assert found.symmetry == ["scales are divided out of 3 of 3 groups, signs of 0"]
     with pytest.raises(ValueError, match="symmetry 'scales' is unknown"):
         modeconn.connect(network, network.state_dict(), b, split, split, symmetry="scales")
+
+
+def test_what_only_the_proof_sees_keeps_its_scale(images):
+    """A mean over channels reads them; every operation on the way is linear."""
+
+    class Averaging(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convs, self.dense = nn.ModuleList([nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 1)]), nn.Linear(64, 3)
+
+        def forward(self, x):
+            x = torch.relu(self.convs[1](torch.relu(self.convs[0](x))))
+            return self.dense(x.mean(1).flatten(1))
+
+    spec = modeconn.discover(Averaging(), images.float(), symmetry="scale")
+    assert spec.scales == {"convs.0": SCALES}
+    assert spec.unscaled == {"convs.1": "multiplying it changes an output"}

@@ -1,9 +1,9 @@
 """Scales and signs of channels that leave what a network computes unchanged: more symmetry than permutation.
 
 A channel may be multiplied by a factor where it is written and divided by it where it is read, if what lies between
-passes the factor on: by a positive one through ReLU, LeakyReLU and pooling (Neyshabur et al. 2015, path-SGD, section
-2), by a negative one too where all of it is linear, as between queries and keys, and between values and the layer after
-attention. Normalization, GELU or tanh lie between elsewhere; such groups keep their scales, with the reason.
+passes the factor on: by a positive one through ReLU, LeakyReLU and pooling (Neyshabur et al. 2015, Path-SGD), by a
+negative one too where all of it is linear, as between queries and keys, and between values and the layer after
+attention. Where anything else lies between, as normalization, GELU or tanh, a group keeps its scales, with the reason.
 """
 
 from collections.abc import Iterable, Mapping
@@ -70,10 +70,12 @@ def discover(
             del kinds[group]
     measured = _changes(network, example, generator)
     if not measured(replace(spec, scales=kinds)) < verdict.LARGEST_CHANGE:
-        for group in list(kinds):
-            if not measured(replace(spec, scales={group: kinds[group]})) < verdict.LARGEST_CHANGE:
+        known, kinds = kinds, {}
+        for group, kind in known.items():
+            if measured(replace(spec, scales=kinds | {group: kind})) < verdict.LARGEST_CHANGE:
+                kinds[group] = kind
+            else:
                 reasons[group] = "multiplying it changes an output"
-                del kinds[group]
     return replace(spec, scales=kinds, unscaled={group: reasons[group] for group in spec.groups if group in reasons})
 
 
