@@ -12,6 +12,7 @@ import pandas as pd
 import psutil
 import pytest
 
+import preloaded
 from modeconn.studies import STUDIES
 from workflow.checkout import PROJECT, TINY, Checkout
 
@@ -82,7 +83,7 @@ def test_what_is_whole_is_tabled_and_drawn_where_other_jobs_fail(checkout):
     """In a folder of its own, until a run is whole: what that shows is left alone."""
     before = checkout.artifacts()
     wild = {"kind": "bezier", "epochs": 1, "optimizer": {"learning_rate": 10000}}
-    command = [sys.executable, "scripts/run_workflow.py", "--config", "tiny.yaml", "--", "--cores", "2"]
+    command = [preloaded.python(), "scripts/run_workflow.py", "--config", "tiny.yaml", "--", "--cores", "2"]
     options = {"cwd": checkout.path, "env": checkout.environment, "capture_output": True, "text": True}
 
     def also_wild(config):
