@@ -59,7 +59,8 @@ HEAD = """\
 Written by `tests/tabulate_networks.py`: the smallest member of each family of classifiers, with the weights that it
 is initialized with. Groups share a permutation; those in blocks are heads of attention or groups of a convolution, in
 each of which channels are permuted too. Of all hidden channels and of all parameters, the share that some permutation
-moves; what is pinned, and why. Every row is proved: with all groups permuted the logits change by no more than the
+moves; what is pinned, and why (a channel that is alone in its part of a shuffle is not named).
+Every row is proved: with all groups permuted the logits change by no more than the
 number in the last column, as a fraction of the largest.
 
 | network | groups | in blocks | hidden channels | parameters | pinned | change |
