@@ -247,8 +247,14 @@ def number(numbers, unit):
 
 def _listed(names):
     """ " (1-2, 3-4)", or nothing where there are too many to read."""
-    ordered = sorted(set(names), key=lambda name: [int(seed) for seed in name.split("-")])
+    ordered = sorted(set(names), key=_places)
     return f" ({', '.join(ordered)})" if len(ordered) <= MOST_PAIRS else ""
+
+
+def _places(name):
+    """What pairs and networks are sorted by, whose seeds are numbers, of several recipes as <recipe>:<seed>."""
+    ends = (end.rpartition(":") for end in name.split("-"))
+    return [(recipe, int(seed)) for recipe, _, seed in ends]
 
 
 def counted(rows):
@@ -262,6 +268,9 @@ def counted(rows):
         pairs = {seeds for seeds in rows["seeds"] if "-" in seeds}
         kinds = {"network": {*rows["seeds"]} - pairs, "pair": pairs}
         return "n = " + ", ".join(number([len(names)], unit) + _listed(names) for unit, names in kinds.items() if names)
+    for column, unit in (("member", "network"), ("triangle", "triangle")):
+        if column in rows:
+            return f"n = {number([rows[column].nunique()], unit)}"
     for column, unit in (("networks", "network"), ("n", "pair")):
         if column in rows:
             return f"n = {number(rows[column].astype(float).unique(), unit)}"

@@ -226,7 +226,11 @@ def test_iterates_are_the_kept_epochs_and_the_last_one_whatever_the_alignment():
             {"evaluation": {"recalibration": {"attacked": True}}},
             ["across", "together, robust differ in attack", "recalibration.attacked"],
         ),
-        ({"measures": ["iterates"]}, {}, ["studies.averaging.1.measures", "recipe together keeps none: give it keep"]),
+        (
+            {"measures": ["iterates"], "recipes": ["standard"]},
+            {},
+            ["studies.averaging.1.measures", "recipe standard keeps none: give it keep"],
+        ),
         (
             {"measures": ["iterates"], "recipes": ["kept", "again"], "across": "both"},
             {},

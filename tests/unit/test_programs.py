@@ -165,7 +165,7 @@ def test_every_artifact_that_a_program_reads_is_among_its_inputs():
             continue
         parser = runpy.run_path(str(path))["parser"]
         files = {action.dest for action in parser._actions if action.type is artifacts.Input}
-        read = {"data", "networks", "permutation", "curve"} & {action.dest for action in parser._actions}
+        read = {"data", "networks", "sparse", "permutation", "curve"} & {action.dest for action in parser._actions}
         if "statistics" in {action.dest for action in parser._actions} and path.stem != "evaluate_curve":
             read.add("statistics")
         assert files == read

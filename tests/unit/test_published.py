@@ -52,14 +52,16 @@ def test_the_published_numbers_are_those_of_eight_pairs_of_the_default_config():
         yaml.safe_load((PROJECT / "config" / name).read_text(encoding="utf-8"))
         for name in ("config.yaml", "published/mnist.yaml")
     )
-    assert default.pop("name") == "mnist"
-    assert published.pop("name") == "mnist_8"
+    assert (default["name"], published.pop("name")) == ("mnist", "mnist_8")
     for entry, of_eight in zip(default["studies"]["alignment"], published["studies"]["alignment"], strict=True):
         pairs = entry.pop("pairs"), of_eight.pop("pairs")
         assert pairs[1][: len(pairs[0])] == pairs[0]
         seeds = [seed for pair in pairs[1] for seed in pair]
         assert "planes" in entry.get("measures", []) or seeds == list(range(1, 17))
-    assert default == published
+    # Of the default config's studies that on one permutation for many moments has no published numbers.
+    for section, named in published.items():
+        there = {name: default[section].get(name) for name in named} if isinstance(named, dict) else default[section]
+        assert there == named, section
     numbers = pd.read_csv(PROJECT / "config/published/mnist.csv", keep_default_na=False)
     assert set(numbers["n"]) == {8}
 

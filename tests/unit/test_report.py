@@ -105,7 +105,7 @@ def test_the_main_figure_is_that_on_test_images(name, monkeypatch):
             ]
         },
     }
-    entry = {"curves": ["linear"], "attack": None, "best": None, "measures": []}
+    entry = {"curves": ["linear"], "attack": None, "best": None, "measures": [], "masks": []}
     config = {
         "studies": {study: [entry | given for given in entries] for study, entries in studies[name].items()},
         "curves": {"linear": {"kind": "linear"}},

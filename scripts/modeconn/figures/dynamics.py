@@ -40,8 +40,7 @@ def draw(rows, title, disagreements):
     fill(axes[-1], networks["network"], disagreements, "percent", disagreements["percent"].quantile(0.95))
     for axis, network, width in zip(axes[0], networks["network"], networks["width"]):
         axis.set_title(f"{network}: {width:.0f} units")
-    counted = f"{len(members(rows))} networks"
-    drawing.legend(figure, f"{title}, {counted}, recipe by recipe, seeds in order", [])
+    drawing.legend(figure, drawing.about(title, rows, "networks recipe by recipe, seeds in order"), [])
     return figure
 
 

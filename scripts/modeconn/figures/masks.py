@@ -42,6 +42,5 @@ def draw(rows, title):
         panel.set_xlim(1.1 * shares[-1], shares[0] / 1.1)
         panel.set_xticks(shares, [f"{share:.3g}" for share in shares])
         panel.minorticks_off()
-    head = f"{title}, n = {rows['pair'].nunique()} pairs, mean ± standard deviation"
-    drawing.legend(figure, head, lines.values())
+    drawing.legend(figure, drawing.about(title, rows, drawing.BARS), lines.values())
     return figure

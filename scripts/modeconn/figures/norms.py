@@ -31,5 +31,5 @@ def draw(rows, title):
     for axis, network, width in zip(axes[0], networks["network"], networks["width"]):
         axis.set_title(f"{network}: {width:.0f} units")
     handles = [POINT | {"label": "a single network"}, MEAN | {"label": "mean"}]
-    drawing.legend(figure, f"{title}, {rows['member'].nunique()} networks", handles)
+    drawing.legend(figure, drawing.about(title, rows), handles)
     return figure

@@ -41,7 +41,7 @@ def draw(rows, title):
         panel.set_title(style["label"])
     bar = figure.colorbar(drawn, ax=axes, label="loss (nats)", ticks=levels[::3], format="{x:.2g}")
     bar.outline.set_linewidth(0.6)
-    drawing.legend(figure, f"{title}, n = {rows['triangle'].nunique()} triangles of three networks", [])
+    drawing.legend(figure, drawing.about(title, rows, "a triangle has three networks"), [])
     return figure
 
 
