@@ -23,9 +23,10 @@ LIBRARIES = (
     *("pandas", "matplotlib.figure", "matplotlib.backends.backend_pdf", "matplotlib.backends.backend_svg"),
     *("jsonschema", "psutil", "snakemake.cli", "snakemake.workflow", "snakemake.executors.local"),
 )
-# Starts of the names of variables that are read early, and one that is not: text is UTF-8 here anyway.
+# Starts of the names of variables that are read early, and those that change nothing here: text is UTF-8 anyway, and
+# scikit-learn, once it is imported, sets two for an OpenMP that torch does not have.
 EARLY = ("PYTHON", "LD_", "OMP_", "GOMP_", "KMP_", "MKL_", "ONEDNN_", "DNNL_", "ATEN_", "TORCH_", "PYTORCH_")
-LATE = ("PYTHONUTF8",)
+LATE = ("PYTHONUTF8", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")
 # As Snakemake sets them for a job of one thread, and as the server has them. Programs set the threads of torch anew.
 THREADS = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")}
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
