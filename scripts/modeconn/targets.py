@@ -49,8 +49,8 @@ def compare(published, barriers, simultaneous, ours, theirs):
 def _by_way(barriers):
     """The barriers of networks as they are, and whether a pair is matched directly or by way of the first network."""
     first, second = (barriers["pair"].str.split("-").str[end] for end in (0, -1))
-    numbers = pd.to_numeric(pd.concat([first, second]))
-    reference = str(numbers.min()) if len(numbers) else ""
+    numbers = pd.to_numeric(pd.concat([first, second]), errors="coerce")  # names of several recipes are none
+    reference = f"{numbers.min():.0f}"
     pairs = np.where((first == reference) | (second == reference), "direct", "reference")
     return barriers.assign(pairs=pairs)[barriers["correction"] == "none"]
 

@@ -335,6 +335,12 @@ def test_the_command_answers_on_a_page_and_in_a_line(given, capsys):
     ]
 
 
+def test_the_command_divides_out_scales_where_it_is_asked_to(given):
+    command.main([*given, "--output", "out", "--points", "3", "--symmetry", "scale"])
+    said, *_ = json.loads(Path("out/numbers.json").read_text(encoding="utf-8"))["symmetry"]
+    assert "scales are divided out of" in said and said in Path("out/report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

@@ -16,7 +16,9 @@ from modeconn import configuration
 from workflow.checkout import PROJECT, Checkout
 
 PAGES = sorted(PROJECT.glob("*.md")) + sorted(
-    page for folder in ("config", "envs", "results", "tests", "workflow") for page in (PROJECT / folder).rglob("*.md")
+    page
+    for folder in ("config", "envs", "results", "scripts", "tests", "workflow")
+    for page in (PROJECT / folder).rglob("*.md")
 )
 # What a command in the text begins with; a name alone, such as `make`, is none.
 COMMAND = re.compile(
@@ -40,6 +42,7 @@ ELSEWHERE = {
     ),
     "make connect": ("tests/unit/test_connecting.py", "--data"),
     "modeconn connect": ("tests/unit/test_connecting.py", "--data"),
+    "modeconn connect --symmetry scale": ("tests/unit/test_connecting.py", "--symmetry"),
     "make archive CONFIG=...": ("tests/workflow/test_archive.py", "scripts/archive.py"),
     "make archive": ("tests/workflow/test_archive.py", "scripts/archive.py"),
     "make bench": ("tests/unit/test_benchmarks.py", "run"),
@@ -54,6 +57,7 @@ ELSEWHERE = {
     ".venv/bin/python -m pytest tests/unit/test_curves.py": ("tests/unit/test_curves.py", "def test_"),
 }
 NOT_RUN = {
+    "python tests/benchmarks/weights.py --widths 1 4": "matches whole networks for minutes",
     ".ci/run": "it runs these tests",
     "make lock": "asks a package index",
     "make clean": "removes the environment that the tests run in",

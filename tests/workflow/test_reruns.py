@@ -127,8 +127,8 @@ ASKED_CONFIG = (
 SHOWN_EDITS = {
     "one figure": (
         ROOM + "figures/signatures.py",
-        '"training images"',
-        '"images of training"',
+        '"mean correlation"',
+        '"correlation"',
         {"draw": 2} | REPORT,
     ),
     "a label of a figure in the report": (

@@ -10,23 +10,12 @@ from workflow.checkout import PROJECT, Checkout
 
 
 def with_every_rule(config):
-    """Two threads, and what the small config does not measure: boundaries, triangles, one permutation for many."""
+    """Two threads, and what the small config does not measure of populations."""
     config["threads"] = 2
     config["datasets"]["moons"] = {"source": "moons"}
     entry = config["studies"]["averaging"][0]
-    config["studies"]["averaging"].append({**entry, "dataset": "moons", "measures": ["boundaries", "triangles"]})
-    config["recipes"]["pruned"] = {"epochs": 2, "keep": [1], "pruning": {"rewind": 1}}
-    config["studies"]["simultaneous"] = [
-        {
-            "dataset": "digits",
-            "networks": ["mlp"],
-            "recipes": ["pruned"],
-            "pairs": [[1, 2]],
-            "alignments": ["weight"],
-            "levels": [0, 1],
-            "masks": ["transported"],
-        }
-    ]
+    measures = ["boundaries", "triangles", "disagreement", "iterates"]
+    config["studies"]["averaging"].append({**entry, "dataset": "moons", "measures": measures})
 
 
 @pytest.fixture(scope="module")

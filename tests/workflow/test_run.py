@@ -1,6 +1,7 @@
 """A whole run as a user sees it: its results, a second run, and messages for mistakes."""
 
 import copy
+import html
 import itertools
 import re
 import subprocess
@@ -56,7 +57,7 @@ def test_a_run_leaves_report_tables_figures_and_a_summary(finished):
     # Every figure with its words, the main one twice; every verdict and the numbers before them.
     figures = list((run / "figures").rglob("*.svg"))
     assert report.count('role="img"') == len(re.findall(r'role="img" aria-label="[^"]+', report)) == len(figures) + 1
-    answer = report.partition('<h2 id="figures">')[0]
+    answer = html.unescape(report.partition('<h2 id="figures">')[0])
     verdicts = pd.read_csv(run / "tables/claims.csv", keep_default_na=False)
     assert all(statement in answer for statement in verdicts["statement"])
     summary = pd.read_csv(run / "tables/summary.csv", keep_default_na=False)
