@@ -15,11 +15,8 @@ import run_workflow
 from modeconn import configuration
 from workflow.checkout import PROJECT, Checkout
 
-PAGES = sorted(PROJECT.glob("*.md")) + sorted(
-    page
-    for folder in ("config", "envs", "results", "scripts", "tests", "workflow")
-    for page in (PROJECT / folder).rglob("*.md")
-)
+FOLDERS = ("config", "envs", "results", "scripts", "tests", "workflow")
+PAGES = sorted(PROJECT.glob("*.md")) + sorted(page for folder in FOLDERS for page in (PROJECT / folder).rglob("*.md"))
 # What a command in the text begins with; a name alone, such as `make`, is none.
 COMMAND = re.compile(
     r"`((?:[A-Z_]+=\S+ )*(?:make|python|pip|snakemake|snakedeploy|pre-commit|apt-get|git|uv|modeconn) [^`]+"
@@ -51,6 +48,7 @@ ELSEWHERE = {
         "tests/workflow/test_module.py",
         "As snakedeploy writes it",
     ),
+    "python tests/write_reference.py": ("tests/unit/test_write_reference.py", "page()"),
     "make lint": (".ci/run", "make lint"),
     "make test": (".ci/run", "make test"),
     "make test-cluster": (".ci/run", "make test-cluster"),
