@@ -21,6 +21,7 @@ TABLES = {
     "summary": tables.SUMMARY,
     "signatures": tables.SIGNATURE,
     "barriers": tables.BARRIERS,
+    "interpolations": tables.INTERPOLATIONS,
     "simultaneous": tables.SIMULTANEOUS,
     "masks": tables.MASKS,
 }
@@ -64,14 +65,15 @@ def main():
 
     given = {name: getattr(arguments, f"{name}_table") for name in TABLES}
     found = {name: tables.read([path] if path else [], TABLES[name]) for name, path in given.items()}
-    pairs, best, summary, signatures, barriers, simultaneous, masks = found.values()
+    pairs, best, summary, signatures, barriers, interpolations, simultaneous, masks = found.values()
     # The name of a data set is that of its file, without the hash of its values.
     splits = {Path(path).stem.rpartition("-")[0]: provenance.splits(path) for path in arguments.data}
     rows = tables.read([arguments.claims], tables.CLAIMS)
     verdicts = claims.judge(rows, pairs, best, signatures, splits)
-    of_populations = population_claims.judge(rows, barriers)
+    guessing = population_claims.at_chance(interpolations, splits)
+    of_populations = population_claims.judge(rows, barriers, guessing)
     of_moments = simultaneous_claims.judge(rows, simultaneous, masks)
-    of_widths = simultaneous_claims.judge_widths(rows, barriers)
+    of_widths = simultaneous_claims.judge_widths(rows, barriers, guessing)
     of_moments = pd.concat([v for v in (of_moments, of_widths) if len(v)] or [of_moments])
     published = tables.read([arguments.published] if arguments.published else [], tables.SUMMARY)
     comparison = claims.compare(published, summary)

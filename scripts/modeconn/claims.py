@@ -185,11 +185,13 @@ def _clean(pairs, study, claim):
 
 def _at_chance(rows, images, classes):
     """Whether the endpoints of these paths are no better than guessing; False if there are no paths."""
-    if rows.empty or not classes:
-        return False
+    return bool(len(rows) and classes) and guesses(rows["endpoint_accuracy"].mean(), images, classes)
+
+
+def guesses(accuracy: float, images: int, classes: int) -> bool:
+    """Whether an accuracy on so many images of so many classes is no better than chance."""
     chance = 1 / classes
-    spread = RESOLUTION * np.sqrt(chance * (1 - chance) / images)
-    return bool(rows["endpoint_accuracy"].mean() <= chance + spread)
+    return bool(accuracy <= chance + RESOLUTION * np.sqrt(chance * (1 - chance) / images))
 
 
 def _verdict(claim, study, margin, missing, resolution=0.0, void=""):

@@ -10,13 +10,13 @@ far below zero, and is too close to say otherwise.
 """
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from modeconn import tables
-from modeconn.claims import RESOLUTION, STUDY, VERDICT_COLUMNS, WIDTH, names_of, verdict_row
+from modeconn import provenance, tables
+from modeconn.claims import RESOLUTION, STUDY, VERDICT_COLUMNS, WIDTH, guesses, names_of, verdict_row
 from modeconn.text import aligned, number
 
 QUANTITIES = tuple(name for name in tables.BARRIERS.columns if "barrier" in name)
@@ -28,9 +28,23 @@ NUMBERS = (
 )
 
 
-def judge(claims: pd.DataFrame, barriers: pd.DataFrame) -> pd.DataFrame:
+def at_chance(interpolations: pd.DataFrame, splits: Mapping[str, provenance.Splits]) -> set[tuple]:
+    """The values of STUDY of populations that are no better than guessing on test images, in the median over pairs.
+
+    interpolations: `tables.INTERPOLATIONS`; splits: data set -> how many images and classes it has.
+    """
+    ends = interpolations[interpolations["t"].isin([0, 1]) & (interpolations["quantity"] == "accuracy")]
+    return {
+        group
+        for group, rows in ends[ends["split"] == "test"].groupby(STUDY)
+        if (size := splits.get(group[0])) and size.classes and guesses(rows["median"].mean(), size.test, size.classes)
+    }
+
+
+def judge(claims: pd.DataFrame, barriers: pd.DataFrame, guessing: Collection[tuple] = ()) -> pd.DataFrame:
     """The verdict on each claim on `barriers` (`tables.BARRIERS`) for each network and recipe, with VERDICT_COLUMNS.
 
+    guessing: of `at_chance`, of which nothing is judged: whatever they are permuted by, they stay connected.
     `std` is the standard error, `n` the number of networks. Raises ValueError naming the claim whose formula is wrong.
     """
     verdicts = []
@@ -45,7 +59,8 @@ def judge(claims: pd.DataFrame, barriers: pd.DataFrame) -> pd.DataFrame:
             missing = [name for name in names if name not in wide]
             margin = wide.reindex(columns=names).eval(claim["formula"], engine="python").dropna()
             error, n = standard_error(margin)
-            verdicts.append(by_error(claim, group, margin, missing, error, n, error))
+            row = by_error(claim, group, margin, missing, error, n, error)
+            verdicts.append(row | ({"verdict": "at chance"} if n and group in guessing else {}))
         if rows.empty and len(barriers):
             nothing = pd.Series(dtype=np.float64)
             verdicts.append(by_error(claim, ("", "", "", ""), nothing, names, np.nan, 0, np.nan))

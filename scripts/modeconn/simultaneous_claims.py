@@ -21,6 +21,7 @@ moments, and of widths the jackknife's over networks (`population_claims`).
 """
 
 import textwrap
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
@@ -75,14 +76,15 @@ def judge(claims: pd.DataFrame, found: pd.DataFrame, masks: pd.DataFrame) -> pd.
     return pd.DataFrame(verdicts, columns=VERDICT_COLUMNS)
 
 
-def judge_widths(claims: pd.DataFrame, barriers: pd.DataFrame) -> pd.DataFrame:
+def judge_widths(claims: pd.DataFrame, barriers: pd.DataFrame, guessing: Collection[tuple] = ()) -> pd.DataFrame:
     """The verdict on each claim on widths, from `barriers` (`tables.BARRIERS`), by data set and recipe.
 
     `std` is the jackknife standard error, `n` the number of networks of a width, the first among them. Where all have
-    one width, or several architectures share one, nothing is judged. Raises ValueError naming the claim whose formula
-    is wrong.
+    one width, or several architectures share one, nothing is judged. guessing: of `population_claims.at_chance`, which
+    do not count. Raises ValueError naming the claim whose formula is wrong.
     """
     verdicts = []
+    barriers = barriers[[group not in guessing for group in barriers[STUDY].itertuples(index=False, name=None)]]
     for claim in claims[claims["table"] == "widths"].to_dict("records"):
         pattern = rf"(narrowest|widest)_\w+_({'|'.join(QUANTITIES)})"
         names = names_of(claim, pattern, f"<narrowest or widest>_<alignment>_<quantity>, with {', '.join(QUANTITIES)}")

@@ -18,6 +18,8 @@ from modeconn import (
     moments,
     networks,
     permutation,
+    population_claims,
+    provenance,
     pruning,
     resume,
     simultaneous_claims,
@@ -477,6 +479,26 @@ def test_a_claim_on_masks_is_the_mean_over_levels():
     assert (dense[0], sparse[0], sparse[3], sparse[4]) == ("80.0 %", "64.0 %", "71.0 ± 1.4", "2")
 
 
+def test_nothing_is_judged_of_networks_that_guess():
+    """Whatever permutes them, the line between two of them stays at chance: no barrier."""
+    of = {"dataset": "d", "recipe": "r", "split": "test", "attack": "none", "correction": "none", "alignment": "weight"}
+    pairs = [f"{i}-{j}" for i in range(1, 5) for j in range(i + 1, 5)]
+    barriers = pd.DataFrame(
+        of | {"network": network, "width": 4, "pair": pair} | dict.fromkeys(population_claims.QUANTITIES, 0.001 * n)
+        for network in ("guesses", "learns")
+        for n, pair in enumerate(pairs)
+    )
+    medians = {("guesses", 0): 0.11, ("guesses", 0.5): 0.9, ("guesses", 1): 0.1, ("learns", 0): 0.5, ("learns", 1): 0.5}
+    interpolations = pd.DataFrame(
+        of | {"network": network, "t": t, "quantity": "accuracy", "median": median}
+        for (network, t), median in medians.items()
+    )
+    guessing = population_claims.at_chance(interpolations, {"d": provenance.Splits(100, 1000, 10)})
+    connected = claim("0.02 - weight_error_barrier_linear", "barriers")
+    verdicts = population_claims.judge(connected, barriers, guessing)
+    assert dict(zip(verdicts["network"], verdicts["verdict"])) == {"guesses": "at chance", "learns": "shows"}
+
+
 def test_a_claim_on_widths_takes_pairs_that_are_matched_by_way_of_the_first_network():
     rows = []
     for width, rise in ((4, 0.5), (16, 0.1)):
@@ -495,6 +517,11 @@ def test_a_claim_on_widths_takes_pairs_that_are_matched_by_way_of_the_first_netw
     assert row["network"] == "4 to 16 units"
     (row,) = simultaneous_claims.judge_widths(claim(f"0.02 - {wide}", "widths"), pd.DataFrame(rows)).to_dict("records")
     assert row["measured"] == pytest.approx(0.02 - 0.1 - 0.07 / 3) and row["verdict"] == "does not show"
+
+    # What only guesses has no width that counts: one is left, and nothing is compared.
+    guessing = {("d", "mlp4", "r", "none")}
+    known = claim(f"{narrow} - {wide}", "widths"), pd.DataFrame(rows)
+    assert simultaneous_claims.judge_widths(*known, guessing).empty
 
     # Two architectures of one width are not averaged: what they differ in is not width.
     twice = pd.DataFrame([*rows, *({**row, "network": "deeper"} for row in rows if row["width"] == 16)])

@@ -158,7 +158,7 @@ JUDGED = {
     name: path
     for study, names in {
         "alignment": ("pairs", "best", "summary", "signatures"),
-        "averaging": ("barriers",),
+        "averaging": ("barriers", "interpolations"),
         "simultaneous": ("simultaneous", "masks"),
     }.items()
     for name, path in tables_of(study).items()
