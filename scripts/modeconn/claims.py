@@ -87,7 +87,7 @@ def judge(claims, pairs, best, signatures, splits=None):
             images = size and getattr(size, claim["split"])
             resolution = _resolution(claim["formula"], values.loc[margin.index], images) if images else 0.0
             void = "identical" if len(found) and margin.empty else ""
-            if size and len(margin) and _at_chance(_clean(pairs, study, claim), images, size.classes):
+            if size and len(margin) and _at_chance(_clean(pairs, study, claim), images, size.chance):
                 void = "at chance"
             verdicts.append(_verdict(claim, study, margin, missing, resolution, void))
         if rows.empty:
@@ -183,14 +183,13 @@ def _clean(pairs, study, claim):
     return pairs[same & (pairs["split"] == claim["split"]) & (pairs["attack"] == "none")]
 
 
-def _at_chance(rows, images, classes):
+def _at_chance(rows, images, chance):
     """Whether the endpoints of these paths are no better than guessing; False if there are no paths."""
-    return bool(len(rows) and classes) and guesses(rows["endpoint_accuracy"].mean(), images, classes)
+    return bool(len(rows)) and guesses(rows["endpoint_accuracy"].mean(), images, chance)
 
 
-def guesses(accuracy: float, images: int, classes: int) -> bool:
-    """Whether an accuracy on so many images of so many classes is no better than chance."""
-    chance = 1 / classes
+def guesses(accuracy: float, images: int, chance: float) -> bool:
+    """Whether an accuracy on so many images is no better than `chance`, that of guessing."""
     return bool(accuracy <= chance + RESOLUTION * np.sqrt(chance * (1 - chance) / images))
 
 

@@ -31,13 +31,13 @@ NUMBERS = (
 def at_chance(interpolations: pd.DataFrame, splits: Mapping[str, provenance.Splits]) -> set[tuple]:
     """The values of STUDY of populations that are no better than guessing on test images, in the median over pairs.
 
-    interpolations: `tables.INTERPOLATIONS`; splits: data set -> how many images and classes it has.
+    interpolations: `tables.INTERPOLATIONS`; splits: data set -> how many images it has, and what guessing gives.
     """
     ends = interpolations[interpolations["t"].isin([0, 1]) & (interpolations["quantity"] == "accuracy")]
     return {
         group
         for group, rows in ends[ends["split"] == "test"].groupby(STUDY)
-        if (size := splits.get(group[0])) and size.classes and guesses(rows["median"].mean(), size.test, size.classes)
+        if (size := splits.get(str(group[0]))) and guesses(rows["median"].mean(), size.test, size.chance)
     }
 
 

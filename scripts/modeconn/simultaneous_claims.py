@@ -84,7 +84,8 @@ def judge_widths(claims: pd.DataFrame, barriers: pd.DataFrame, guessing: Collect
     do not count. Raises ValueError naming the claim whose formula is wrong.
     """
     verdicts = []
-    barriers = barriers[[group not in guessing for group in barriers[STUDY].itertuples(index=False, name=None)]]
+    counts = [group not in guessing for group in barriers[STUDY].itertuples(index=False, name=None)]
+    barriers = barriers[np.array(counts, dtype=bool)]
     for claim in claims[claims["table"] == "widths"].to_dict("records"):
         pattern = rf"(narrowest|widest)_\w+_({'|'.join(QUANTITIES)})"
         names = names_of(claim, pattern, f"<narrowest or widest>_<alignment>_<quantity>, with {', '.join(QUANTITIES)}")

@@ -86,7 +86,7 @@ def test_no_difference_at_all_is_too_close_to_say():
 )
 def test_a_verdict_knows_how_far_test_images_resolve_it(none, activation, expected):
     table = pairs(none=none, activation=activation).assign(endpoint_accuracy=0.9)
-    row = verdict(claim(), table, splits={"d": Splits(100, 400, 10)})
+    row = verdict(claim(), table, splits={"d": Splits(100, 400, 0.1)})
     assert row["verdict"] == expected
     mean = sum(activation) / 2
     assert row["resolution"] == pytest.approx(2 * ((0.25 + mean * (1 - mean)) / 400) ** 0.5, rel=1e-4)
@@ -95,9 +95,9 @@ def test_a_verdict_knows_how_far_test_images_resolve_it(none, activation, expect
 def test_less_than_an_image_is_too_close_to_say():
     """At 100 % a binomial count has no variance: one image is the least that can be told."""
     table = pairs(none=[0.999] * 2, activation=[1.0] * 2).assign(endpoint_accuracy=1.0)
-    found = verdict(claim(), table, splits={"d": Splits(100, 500, 10)})
+    found = verdict(claim(), table, splits={"d": Splits(100, 500, 0.1)})
     assert (found["verdict"], found["resolution"]) == ("too close to say", pytest.approx(0.00283, abs=1e-5))
-    found = verdict(claim(), table.assign(minimum_accuracy=1.0), splits={"d": Splits(100, 500, 10)})
+    found = verdict(claim(), table.assign(minimum_accuracy=1.0), splits={"d": Splits(100, 500, 0.1)})
     assert (found["verdict"], found["resolution"]) == ("too close to say", 1 / 500)
 
 
@@ -105,19 +105,19 @@ def test_a_formula_of_losses_has_no_resolution_and_each_pair_has_to_support_it()
     formula = "none_linear_loss_barrier_linear - activation_linear_loss_barrier_linear"
     table = pairs(none=[0.5, 0.5], activation=[0.6, 0.6])
     table = table.assign(loss_barrier_linear=[1.0, 1.0, 0.9, 0.9], endpoint_accuracy=0.9)
-    row = verdict(claim(formula, unit="nats"), table, splits={"d": Splits(100, 400, 10)})
+    row = verdict(claim(formula, unit="nats"), table, splits={"d": Splits(100, 400, 0.1)})
     assert (row["verdict"], row["resolution"]) == ("shows", 0)
 
 
 def test_nothing_is_judged_where_the_endpoints_guess():
     table = pairs(none=[0.1, 0.1], activation=[0.3, 0.3])
     for accuracy, expected in ((0.12, "at chance"), (0.2, "shows")):
-        row = verdict(claim(), table.assign(endpoint_accuracy=accuracy), splits={"d": Splits(100, 400, 10)})
+        row = verdict(claim(), table.assign(endpoint_accuracy=accuracy), splits={"d": Splits(100, 400, 0.1)})
         assert row["verdict"] == expected
         # Under attack right answers may well be fewer than by chance: what counts is what the networks have learned.
         attacked = table.assign(attack="pgd", endpoint_accuracy=0.05)
         both = pd.concat([table.assign(endpoint_accuracy=accuracy), attacked])
-        assert verdict(claim(attack="any"), both, splits={"d": Splits(100, 400, 10)})["verdict"] == expected
+        assert verdict(claim(attack="any"), both, splits={"d": Splits(100, 400, 0.1)})["verdict"] == expected
 
 
 def test_nothing_is_judged_of_a_pair_of_the_same_network():

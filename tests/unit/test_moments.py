@@ -493,7 +493,7 @@ def test_nothing_is_judged_of_networks_that_guess():
         of | {"network": network, "t": t, "quantity": "accuracy", "median": median}
         for (network, t), median in medians.items()
     )
-    guessing = population_claims.at_chance(interpolations, {"d": provenance.Splits(100, 1000, 10)})
+    guessing = population_claims.at_chance(interpolations, {"d": provenance.Splits(100, 1000, 0.1)})
     connected = claim("0.02 - weight_error_barrier_linear", "barriers")
     verdicts = population_claims.judge(connected, barriers, guessing)
     assert dict(zip(verdicts["network"], verdicts["verdict"])) == {"guesses": "at chance", "learns": "shows"}
