@@ -331,9 +331,8 @@ def _check_fused(config):
 def _check_statistics(config, entry, where):
     """Some measurements need fully connected networks without statistics to re-estimate."""
     for name in entry["networks"]:
-        network = config["networks"].get(
-            name, {"family": "mlp", "norm": "none"}
-        )  # undefined names are reported elsewhere
+        # Undefined names are reported elsewhere.
+        network = config["networks"].get(name, {"family": "mlp", "norm": "none"})
         if network["family"] != "mlp" or (network["norm"] == "batch" and not network["fused"]):
             raise ValueError(
                 f"config, {where}: {name} is no fully connected network, or one whose statistics are re-estimated: "
@@ -501,6 +500,11 @@ def _check_moments(config, entry, where):
         stacked = entry["stacked"]
         if stacked != sorted(stacked) or not set(stacked) <= set(found):
             raise ValueError(f"config, {where}.stacked: {stacked} have to ascend, and be among the epochs, {found}")
+        if len(stacked) == 1:
+            raise ValueError(
+                f"config, {where}.stacked: networks are matched at epoch {stacked[0]} by itself anyway: give several "
+                "epochs, or []"
+            )
         for alignment in entry["alignments"] if stacked else []:
             if config["alignments"].get(alignment, {}).get("symmetry", "none") != "none":
                 raise ValueError(

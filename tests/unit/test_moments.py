@@ -682,6 +682,8 @@ def test_recipes_without_kept_epochs_keep_their_identity():
             lambda c: c["studies"]["simultaneous"][0].update(stacked=[1, 3]),
             "stacked: [1, 3] have to ascend, and be among",
         ),
+        # Its rows would be those of the epoch a second time.
+        (lambda c: c["studies"]["simultaneous"][0].update(stacked=[2]), "stacked: networks are matched at epoch 2 by"),
         (lambda c: c["recipes"]["pruned"].update(pruning=None), "recipe pruned does not prune"),
         (lambda c: c["alignments"].update(weight={"method": "pam"}), "take a method that matches"),
         (lambda c: c["recipes"].update(other={"epochs": 1, "pruning": {"rewind": 0}}), "add it to keep, []"),
