@@ -5,11 +5,9 @@ that differs is listed beside its number.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from modeconn import configuration, cost, errors, manifests, paper, tables
-from modeconn.identity import digest
 
 # isort: split
 import yaml  # after ours, which installs the handler of Ctrl-C
@@ -51,13 +49,8 @@ def main():
 
 def cells(path, schema, expected):
     """`configuration.cells` of the run's config at `path`. Raises ValueError where `expected` is not their digest."""
-    try:
-        found = configuration.cells(json.loads(Path(path).read_text(encoding="utf-8")), schema)
-    except (ValueError, LookupError, TypeError, AttributeError):
-        found = None
-    if found is None or expected not in (None, digest(sorted(found.items()))):
-        raise ValueError(f"{path} is damaged, or of another config: delete it and run rule write_config again")
-    return found
+    found = configuration.of_run(path, lambda config: sorted(configuration.cells(config, schema).items()), expected)
+    return dict(found)
 
 
 if __name__ == "__main__":

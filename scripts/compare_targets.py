@@ -4,14 +4,12 @@ Where a run's data, network, recipe or alignment of a name are not the paper's, 
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from modeconn import configuration, cost, errors, manifests, tables, targets
-from modeconn.identity import digest
 
 # isort: split
-import yaml  # after ours, which answers Ctrl-C
+import yaml  # after ours, which installs the handler of Ctrl-C
 
 
 def main():
@@ -30,9 +28,7 @@ def main():
     arguments = parser.parse_args()
 
     schema = yaml.safe_load(Path(arguments.schema).read_text(encoding="utf-8"))
-    config = json.loads(Path(arguments.config).read_text(encoding="utf-8"))
-    if arguments.planned not in (None, digest(config)):
-        raise ValueError(f"{arguments.config} is of another config: delete it and run rule write_config again")
+    config = configuration.of_run(arguments.config, lambda config: config, arguments.planned)
     theirs = configuration.read(arguments.paper_config)
     configuration.complete(theirs, schema)
     measured = {"barriers": arguments.barriers_table, "simultaneous": arguments.simultaneous_table}

@@ -29,11 +29,7 @@ def main(arguments, job):
         corrections=populations.corrections(population, vectors, settings),
         ensembles=True,
     )
-    for row in rows:
-        for name in ("population", "pair"):  # any network: a row stands for a choice of several
-            row.pop(name, None)
-        row["width"] = population.functional.width
-    artifacts.write_rows(arguments.output, rows)
+    artifacts.write_rows(arguments.output, populations.of_choices(rows, population.functional.width))
 
 
 if __name__ == "__main__":

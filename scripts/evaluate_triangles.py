@@ -26,11 +26,7 @@ def main(arguments, job):
         total=triangles.number_of_looks(len(seeds), settings["points"]),
         together=functional.together(settings["batch"]),
     )
-    for row in rows:
-        for name in ("population", "pair"):  # a row is of three of its members
-            row.pop(name, None)
-        row["width"] = functional.width
-    artifacts.write_rows(arguments.output, rows)
+    artifacts.write_rows(arguments.output, populations.of_choices(rows, functional.width))
 
 
 if __name__ == "__main__":

@@ -207,6 +207,20 @@ def completed(path):
     return config
 
 
+def of_run(path, meaning, expected):
+    """`meaning(config)` of a run's complete config at `path`, its config.json.
+
+    expected: the digest that this has to have, or None. Raises ValueError where it is another, or the file is damaged.
+    """
+    try:
+        found = meaning(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        found = None
+    if found is None or expected not in (None, digest(found)):
+        raise ValueError(f"{path} is damaged, or of another config: delete it and run rule write_config again")
+    return found
+
+
 def _is_own(error, unclear):
     """Whether the error is no mere consequence: a known key with a wrong value also counts as unevaluated."""
     if error.validator != "unevaluatedProperties":

@@ -40,7 +40,7 @@ def _check_job(path, maker, argument, made, wanted):
     # The start of PAM is another alignment than its result.
     starts = argument == "permutation" and wanted.get("alignment", {}).get("method") == "pam"
     # Members across recipes are named <recipe>:<seed>.
-    recipes = {str(member).partition(":")[0] for member in wanted.get("members", [])}
+    recipes = {member.partition(":")[0] for member in wanted.get("members", []) if isinstance(member, str)}
     for kind in sorted(names.keys() & here.keys() - ({"alignment"} if starts else set())):
         if kind == "recipe" and argument == "networks" and names[kind] in recipes:
             continue

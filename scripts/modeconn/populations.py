@@ -113,6 +113,11 @@ def corrections(population: Population, vectors: torch.Tensor, settings: dict) -
     return corrections.of(settings["corrections"], population.functional, vectors, population.dataset, images)
 
 
+def of_choices(rows: list[dict], width: int) -> list[dict]:
+    """What was measured of choices of members, as rows of tables: without the population's name, with the width."""
+    return [{k: v for k, v in row.items() if k not in ("population", "pair")} | {"width": width} for row in rows]
+
+
 def curve_points(arguments, pair: Population, device) -> torch.Tensor:
     """Control points (k + 2, D) of the curve in `arguments.curve`, or of the straight line where it is not given."""
     if arguments.curve is None:

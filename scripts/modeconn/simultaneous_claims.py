@@ -1,12 +1,11 @@
 """Judge the claims of Sharma et al. 2024: one permutation for many moments, and for several networks, by width.
 
 Claims on the table simultaneous are judged pair by pair. A name in their formula is
-<alignment>_<along>_<origin>_<quantity>, weight_epochs_last_error_barrier_linear, say: the mean
-over moments (the levels of pruning, the epochs of training) of a barrier under the permutation that was found at the
-first of them, at the last, at each moment itself (own), or at several at once (stacked). Without an alignment, none, it
-is always own. What the
-permutation was found at does not count among the moments: there every origin is own. Of levels level 0, the dense
-networks, is no level of pruning, and does not count.
+<alignment>_<along>_<origin>_<quantity>, weight_epochs_last_error_barrier_linear for example: the mean over moments (the
+levels of pruning, the epochs of training) of a barrier under the permutation that was found at the first of them, at
+the last, at each moment itself (own), or at several at once (stacked). Without an alignment, none, it is always own.
+The last epoch does not count among the moments, since there last and own are the same; nor does level 0, the dense
+networks.
 
 A name of a claim on the table masks is <alignment>_<mask>_accuracy, weight_transported_accuracy or none_own_accuracy,
 say: of a pair's second network, trained under that mask, the mean over levels of pruning.

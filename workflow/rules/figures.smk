@@ -127,7 +127,7 @@ if TARGETED:
     rule compare_targets:
         input:
             **COMPARED,
-            # As of compare_paper.
+            # As a path, as in compare_paper.
             config=ancient(f"{RUN}/config.json"),
             published=os.path.relpath(TARGETS),
             paper=os.path.relpath(ROOT / "config/simultaneous.yaml"),
