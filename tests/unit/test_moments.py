@@ -282,6 +282,39 @@ def test_a_mask_that_moves_with_the_neurons_is_that_of_the_same_network_in_anoth
         assert same(found, expected)
 
 
+@pytest.fixture
+def apart(permuted, tmp_path, work):
+    """The two networks in a file each, and pruned by two levels."""
+    tensors, _ = artifacts.load(permuted[0])
+
+    def files(name="apart", factor=1.0):
+        trained, pruned = [], []
+        for lane, seed in enumerate(SEEDS):
+            trained.append(tmp_path / f"{name}{seed}.safetensors")
+            own = {key: factor * tensor[lane :: len(SEEDS)] for key, tensor in tensors.items()}
+            artifacts.save(trained[-1], own, {"rule": "train", "job": {"seeds": [seed], "recipe": RECIPE}}, lanes=True)
+            first = work("prune", f"{name}{seed}first", job(level=1, seeds=[seed]), networks=trained[-1])
+            before = [trained[-1], first]
+            pruned.append(work("prune", f"{name}{seed}second", job(level=2, seeds=[seed]), networks=before))
+        return trained, pruned
+
+    return files
+
+
+def test_masks_of_a_later_level_and_of_networks_in_a_file_each(apart, work):
+    (trained, pruned), values = apart(), masked_job(["own", "untransported"]) | {"level": 2}
+    made = work("train_masked", "masked", values, networks=trained, sparse=pruned)
+    for lane, (file, seed) in enumerate(zip(reversed(pruned), reversed(SEEDS), strict=True)):
+        (expected,) = moments.read([file], [("levels", 2, seed)])
+        found = moments.masks(artifacts.load_lane(made, lane, rule="train_masked"))
+        assert same(found, moments.masks(expected)) and sum(int(kept.sum()) for kept in found.values()) == 675
+    # Pruned from other networks than those that are given.
+    _, others = apart("other", 2.0)
+    with pytest.raises(SystemExit) as caught:
+        work("train_masked", "wrong", values, networks=trained, sparse=others)
+    assert "was made from other networks than" in caught.value.code
+
+
 def test_each_mask_keeps_its_share_and_what_it_prunes_stays_zero(moved, permuted, tiny_dataset):
     moved, _, (first, _) = moved
     lanes, masks, rows = moved(FREE)
