@@ -21,6 +21,7 @@ TABLES = {
     "summary": tables.SUMMARY,
     "signatures": tables.SIGNATURE,
     "barriers": tables.BARRIERS,
+    "barrier_summary": tables.BARRIER_SUMMARY,
     "interpolations": tables.INTERPOLATIONS,
     "simultaneous": tables.SIMULTANEOUS,
     "masks": tables.MASKS,
@@ -51,7 +52,8 @@ def main():
         inputs.add_argument(f"--{name}-table", metavar="CSV", help="from make_tables.py (default: no rows)")
     inputs.add_argument("--claims", required=True, metavar="CSV", help="claims and their formulas (config/claims.csv)")
     inputs.add_argument("--data", nargs="*", default=[], metavar="FILE", help="data sets, from prepare_data")
-    inputs.add_argument("--published", metavar="CSV", help="rows of a summary table to compare with")
+    inputs.add_argument("--published", metavar="CSV", help="rows of the table summary to compare with")
+    inputs.add_argument("--published-barriers", metavar="CSV", help="rows of the table barrier_summary, likewise")
     inputs.add_argument(
         "--paper", nargs="*", default=[], metavar="TXT", help="from compare_paper.py, compare_targets.py: how it ends"
     )
@@ -60,12 +62,13 @@ def main():
     made = parser.add_argument_group("outputs")
     made.add_argument("--verdicts-table", required=True, metavar="CSV", help="one row a claim and recipe")
     made.add_argument("--comparison-table", required=True, metavar="CSV", help="one row a published number")
+    made.add_argument("--barrier-comparison-table", required=True, metavar="CSV", help="likewise, of populations")
     made.add_argument("--text", required=True, metavar="TXT", help="the result for a terminal, 100 columns")
     arguments = parser.parse_args()
 
     given = {name: getattr(arguments, f"{name}_table") for name in TABLES}
     found = {name: tables.read([path] if path else [], TABLES[name]) for name, path in given.items()}
-    pairs, best, summary, signatures, barriers, interpolations, simultaneous, masks = found.values()
+    pairs, best, summary, signatures, barriers, barrier_summary, interpolations, simultaneous, masks = found.values()
     # The name of a data set is that of its file, without the hash of its values.
     splits = {Path(path).stem.rpartition("-")[0]: provenance.splits(path) for path in arguments.data}
     rows = tables.read([arguments.claims], tables.CLAIMS)
@@ -75,15 +78,21 @@ def main():
     of_moments = simultaneous_claims.judge(rows, simultaneous, masks)
     of_widths = simultaneous_claims.judge_widths(rows, barriers, guessing)
     of_moments = pd.concat([v for v in (of_moments, of_widths) if len(v)] or [of_moments])
-    published = tables.read([arguments.published] if arguments.published else [], tables.SUMMARY)
-    comparison = claims.compare(published, summary)
+    comparisons = [
+        claims.compare(tables.read([path] if path else [], table), measured, table)
+        for path, measured, table in (
+            (arguments.published, summary, tables.SUMMARY),
+            (arguments.published_barriers, barrier_summary, tables.BARRIER_SUMMARY),
+        )
+    ]
     parts = [
         population_claims.text(barriers, of_populations),
         simultaneous_claims.text(simultaneous, masks, of_moments),
     ]
+    parts += [claims.text(summary, verdicts)] if len(pairs) or not any(parts) else []
+    if len(pairs) or any(map(len, comparisons)):
+        parts.append(claims.comparison_text(*comparisons) + "\n")
     text = "\n".join(part for part in parts if part)
-    if len(pairs) or not text:
-        text += claims.text(summary, verdicts, comparison)
     if arguments.partial is not None:
         text = f"PARTIAL: {arguments.partial} curves are whole, since jobs failed.\n\n{text}"
     for path in arguments.paper:
@@ -95,10 +104,12 @@ def main():
         arguments.verdicts_table: tables.csv(
             pd.concat([v for v in (verdicts, of_populations, of_moments) if len(v)] or [verdicts])
         ),
-        arguments.comparison_table: tables.csv(comparison),
+        arguments.comparison_table: tables.csv(comparisons[0]),
+        arguments.barrier_comparison_table: tables.csv(comparisons[1]),
         arguments.text: text.encode(),
     }
-    names = (*(f"{name}_table" for name in TABLES), "data", "remarks", "paper", "claims", "published")
+    names = [*(f"{name}_table" for name in TABLES), "data", "remarks", "paper", "claims"]
+    names += ["published", "published_barriers"]
     manifests.write_all("judge_claims", outputs, {name: getattr(arguments, name) for name in names})
     cost.write(arguments.verdicts_table)
 

@@ -78,7 +78,7 @@ class Run:
         self.config = json.loads(config.read_text(encoding="utf-8"))
         self.studies = [study for study, entries in self.config["studies"].items() if entries]
         self.names = {name for study in ("runs", *self.studies) for name in STUDIES[study].tables}
-        self.names |= {"claims", "published", *(["paper"] if "alignment" in self.studies else [])}
+        self.names |= {"claims", "published", "published_barriers", *(["paper"] if "alignment" in self.studies else [])}
         self._tables: dict[str, pd.DataFrame] = {}
 
     def table(self, name: str) -> pd.DataFrame:
@@ -171,7 +171,8 @@ def beside_paper(run: Run) -> list[str]:
         body.append(web.paragraph(paper.TITLE + ("." if found else ": no cell of it is in this config.")))
         body += [web.table(block, left=2) for block in found]
         body += [web.items(notes)] if found and notes else []
-    body.append(web.paragraph(claims.comparison_text(run.numbers("published", ("comparison",)))))
+    comparisons = (run.numbers(name, ("comparison",)) for name in ("published", "published_barriers"))
+    body.append(web.paragraph(claims.comparison_text(*comparisons)))
     return body
 
 
@@ -233,7 +234,8 @@ def main_figure(figures: dict[str, dict[str, dict[str, str]]]) -> list[str]:
 
 def all_tables(run: Run) -> list[str]:
     """Small tables, each behind its name, and links to the others, which are files beside this page."""
-    shown = {"claims": "a claim and recipe", "published": "a published number", "paper": "a number of the paper"}
+    shown = {"claims": "a claim and recipe", "paper": "a number of the paper"}
+    shown |= dict.fromkeys(["published", "published_barriers"], "a published number")
     others = []
     for study in ("runs", *run.studies):
         for name, row in STUDIES[study].tables.items():

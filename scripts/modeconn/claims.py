@@ -23,6 +23,7 @@ Nothing is judged where the endpoints are no better than guessing, or where both
 import ast
 import re
 import textwrap
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -224,13 +225,15 @@ def verdict_row(claim, study, margin, missing):
     }
 
 
-def compare(published, summary):
-    """Each published row (`tables.SUMMARY`) beside this run's, with `comparison`:
+def compare(published, measured, table=tables.SUMMARY):
+    """Each published row (of `table`, which is SUMMARY or BARRIER_SUMMARY) beside this run's, with `comparison`:
 
     - "equal": the means agree to six digits;
-    - "inside", "outside" their interval, in which LEVEL of the means of n new pairs lie: published mean m, standard
-      deviation s of N pairs, m ± t(N - 1) s √(1/N + 1/n) with Student's t (the prediction interval for a mean of normal
-      values; Hahn and Meeker 1991, 4.8), n this run's pairs. Pairs are treated as independent;
+    - "inside", "outside" their interval, in which LEVEL of the means of n new pairs lie: published mean m with the
+      standard error e of N pairs, m ± t(N - 1) e √(1 + N/n) with Student's t (the prediction interval for a mean of
+      normal values; Hahn and Meeker 1991, 4.8), n this run's pairs. In SUMMARY pairs are independent, and e is s / √N
+      for the standard deviation s; in BARRIER_SUMMARY they share networks, so networks are counted, and e is the
+      jackknife's over them;
     - "far outside": outside also at the Bonferroni level, at which one of all numbers together lies outside by chance
       in 1 - LEVEL of the runs;
     - "no interval": one pair is published, which has no standard deviation, or several that agree, whose standard
@@ -239,11 +242,16 @@ def compare(published, summary):
 
     `low` and `high` are the interval at LEVEL.
     """
-    rows = published.merge(summary, on=tables.SUMMARY.key, how="left", suffixes=("_published", ""))
+    rows = published.merge(measured, on=table.key, how="left", suffixes=("_published", ""))
     equal = np.isclose(rows["mean"], rows["mean_published"], rtol=1e-6, atol=1e-9)
-    known = (rows["std_published"] > 0) & rows["mean"].notna()
-    error = rows["std_published"] * np.sqrt(1 / rows["n_published"] + 1 / rows["n"])
-    freedom = (rows["n_published"] - 1).clip(lower=1)
+    if "networks" in table.columns:
+        there, here, error = rows["networks_published"], rows["networks"], rows["standard_error_published"]
+    else:
+        there, here = rows["n_published"], rows["n"]
+        error = rows["std_published"] / np.sqrt(there)
+    known = (error > 0) & rows["mean"].notna()
+    error = error * np.sqrt(1 + there / here)
+    freedom = (there - 1).clip(lower=1)
     away = (rows["mean"] - rows["mean_published"]).abs()
     inside = stdtrit(freedom, (1 + LEVEL) / 2) * error
     together = stdtrit(freedom, 1 - (1 - LEVEL) / 2 / max(int((known & ~equal).sum()), 1)) * error
@@ -256,10 +264,10 @@ def compare(published, summary):
     return rows.assign(low=low, high=high, comparison=comparison)
 
 
-def text(summary, verdicts, comparison):
-    """The result for a plain terminal: each recipe's numbers on the test split and claims, then the comparison."""
+def text(summary, verdicts):
+    """The result for a plain terminal: each recipe's numbers on the test split, and claims."""
     summary = summary[summary["split"] == "test"]
-    blocks = []
+    blocks: list[str] = []
     studies = {*summary[STUDY].itertuples(index=False, name=None), *verdicts[STUDY].itertuples(index=False, name=None)}
     # Claims that no study measures come last.
     for study in sorted(studies, key=lambda study: (not _title(study), study)):
@@ -268,7 +276,7 @@ def text(summary, verdicts, comparison):
         numbers, judged = (rows[(rows[STUDY] == list(study)).all(axis=1)] for rows in (summary, verdicts))
         blocks += [_numbers(numbers)] if len(numbers) else []
         blocks += [_claims(judged)] if len(judged) else []
-    return "\n\n".join([*blocks, comparison_text(comparison)]) + "\n"
+    return "\n\n".join(blocks) + "\n" if blocks else ""
 
 
 def _title(study):
@@ -328,11 +336,12 @@ def _judged(verdicts):
     return "\n".join(f"{line}  {statement}" for line, statement in zip(lines, wrapped))
 
 
-def comparison_text(comparison):
+def comparison_text(*comparisons):
     """How many of a run's numbers agree with published ones, and which are far outside, from the rows of `compare`."""
-    if comparison.empty:
+    rows = [row for comparison in comparisons for row in comparison.to_dict("records")]
+    if not rows:
         return "Published numbers: none for this config."
-    counts = comparison["comparison"].value_counts()
+    counts = Counter(row["comparison"] for row in rows)
     parts = []
     if equal := counts.get("equal", 0):
         parts.append(f"{equal} equal")
@@ -344,12 +353,14 @@ def comparison_text(comparison):
             f"{(1 - LEVEL) * judged:.0f} are expected outside by chance"
         )
     if unknown := counts.get("no interval", 0):
-        parts.append(f"{unknown}{others} without an interval (one pair published, or pairs without a spread)")
+        parts.append(f"{unknown}{others} without an interval (one pair published, or values without a spread)")
     if absent := counts.get("not run", 0):
         parts.append(f"{absent} not run")
     lines = textwrap.wrap(f"Published numbers: {'; '.join(parts)}.", WIDTH)
-    for row in comparison[comparison["comparison"] == "far outside"].to_dict("records"):
-        name = " ".join(row[name] for name in tables.SUMMARY.key)
+    for row in rows:
+        if row["comparison"] != "far outside":
+            continue
+        name = " ".join(row[name] for name in dict.fromkeys([*tables.GROUP, "correction", "quantity"]) if name in row)
         line = f"far outside: {name}: {row['mean']:.4f}, published {row['low']:.4f} to {row['high']:.4f}"
         lines += textwrap.wrap(line, WIDTH, initial_indent="  ", subsequent_indent="      ")
     return "\n".join(lines)

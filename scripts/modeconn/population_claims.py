@@ -74,13 +74,15 @@ def standard_error(values: pd.Series) -> tuple[float, int]:
     """
     if values.empty:
         return float("nan"), 0
-    first, second = (values.index.str.split("-").str[end] for end in (0, 1))
-    networks = sorted({*first, *second})
-    if len(networks) < 3:
-        return float("nan"), len(networks)
-    left_out = [values[(first != network) & (second != network)].mean() for network in networks]
-    n = len(networks)
-    return float(np.sqrt((n - 1) / n * np.square(left_out - np.mean(left_out)).sum())), n
+    ends = values.index.str.split("-", n=1)
+    networks, names = pd.factorize(np.concatenate([ends.str[0], ends.str[1]]))
+    n = len(names)
+    if n < 3:
+        return float("nan"), n
+    pairs, sums = (np.bincount(networks, weights, n) for weights in (None, np.tile(values, 2)))
+    with np.errstate(invalid="ignore"):  # without one network no pair may be left
+        left_out = (values.sum() - sums) / (len(values) - pairs)
+    return float(np.sqrt((n - 1) / n * np.square(left_out - left_out.mean()).sum())), n
 
 
 def by_error(

@@ -25,8 +25,8 @@ WORDS = frozenset(
 )
 # Columns that a file need not have, and their value then: measurements without a correction have no such column.
 LEFT_OUT = {"correction": "none"}
-# Columns that may be empty: a standard deviation needs two values.
-OPTIONAL = frozenset(["std"])
+# Columns that may be empty: a standard deviation needs two values, the jackknife three networks.
+OPTIONAL = frozenset(["std", "standard_error"])
 # The range of values in a column of this name. Correlations are rounded, and so may exceed 1 by a little.
 RANGES = {
     **dict.fromkeys(["t", "differ", "share", "left", "second", "third", "disagreement"], (0, 1)),
@@ -106,7 +106,7 @@ BARRIERS = Table(
 BARRIER_SUMMARY = Table(
     columns=[
         *[*STUDY, "width", "alignment", "correction", "split", "attack", "quantity"],
-        *["mean", "std", "least", "lower", "median", "upper", "most", "n"],
+        *["mean", "std", "least", "lower", "median", "upper", "most", "n", "standard_error", "networks"],
     ],
     key=[*_OF_POPULATION, "quantity"],
 )

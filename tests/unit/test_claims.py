@@ -129,8 +129,8 @@ def test_nothing_is_judged_of_a_pair_of_the_same_network():
     assert (row["verdict"], row["n"]) == ("shows", 2)
     row = verdict(claim(), table.assign(length=0.0))
     assert (row["verdict"], row["n"]) == ("identical", 0)
-    text = claims.text(pd.DataFrame(columns=[*claims.STUDY, "split"]), row.to_frame().T, pd.DataFrame())
-    assert "\n\nNot judged, since both networks of each pair are the same: better.\n\n" in text
+    text = claims.text(pd.DataFrame(columns=[*claims.STUDY, "split"]), row.to_frame().T)
+    assert "\n\nNot judged, since both networks of each pair are the same: better.\n" in text
 
 
 def test_the_text_says_which_pairs_are_of_the_same_network(study, tmp_path):
@@ -295,8 +295,33 @@ def test_a_published_number_that_was_not_measured_here_is_not_run():
     assert claims.compare(summary(there=(1, 1)), summary(here=(1, 1)))["comparison"].tolist() == ["not run"]
 
 
+@pytest.mark.parametrize(
+    ("error", "mean", "networks", "expected"),
+    [
+        # Student's t for 2 degrees of freedom is 4.3027; 4.3027 · 0.01 · √(1 + 3/12) = 0.04811 for twelve networks.
+        (0.01, 0.548, 12, "inside"),
+        (0.01, 0.5482, 12, "far outside"),
+        # The same for three: 4.3027 · 0.01 · √2 = 0.06085.
+        (0.01, 0.5608, 3, "inside"),
+        (0.01, 0.561, 3, "far outside"),
+        (None, 0.51, 12, "no interval"),  # published for two networks
+    ],
+)
+def test_barriers_are_compared_by_the_number_of_networks(error, mean, networks, expected):
+    """Not by that of pairs, 3 and 66, which share networks."""
+    key = dict.fromkeys(tables.BARRIER_SUMMARY.columns, 1.0) | STUDY | {"alignment": "none", "correction": "none"}
+    key = {name: key[name] for name in tables.BARRIER_SUMMARY.columns} | {"quantity": "loss_barrier_linear"}
+    published = pd.DataFrame([key | {"mean": 0.5, "std": 5.0, "n": 3, "standard_error": error, "networks": 3}])
+    published["standard_error"] = published["standard_error"].astype(float)
+    measured = pd.DataFrame([key | {"mean": mean, "n": networks * (networks - 1) // 2, "networks": networks}])
+    rows = claims.compare(published, measured, tables.BARRIER_SUMMARY)
+    assert rows["comparison"].tolist() == [expected]
+    line = claims.comparison_text(pd.DataFrame(), rows)
+    assert ("r none test none none loss_barrier_linear: " in line) == (expected == "far outside"), line
+
+
 def judge(folder, outputs, *options):
-    made = {name: folder / name for name in ("verdicts-table", "comparison-table", "text")}
+    made = {name: folder / name for name in ("verdicts-table", "comparison-table", "barrier-comparison-table", "text")}
     options += tuple(
         part
         for name in ("pairs", "best", "summary", "signatures", "barriers", "simultaneous", "masks")
@@ -363,10 +388,10 @@ def test_what_no_study_measures_comes_last_and_under_no_table():
     empty = pd.DataFrame(columns=[*claims.STUDY, "split", "verdict"])
     studies = [("", "", "", ""), ("digits", "tinyten", "standard", "none")]
     verdicts = pd.DataFrame([dict(zip(claims.STUDY, study)) | {"verdict": "not run"} for study in studies])
-    text = claims.text(empty, verdicts.assign(claim=["never", "elsewhere"]), empty)
+    text = claims.text(empty, verdicts.assign(claim=["never", "elsewhere"]))
     title = "Claims on what no study here measures"
     assert text.startswith("digits / tinyten / standard\n===========================\n\nNot run here: elsewhere.\n\n")
-    assert f"\n\n{title}\n{'=' * len(title)}\n\nNot run here: never.\n\n" in text
+    assert f"\n\n{title}\n{'=' * len(title)}\n\nNot run here: never.\n" in text
 
 
 def test_a_bad_claims_file_is_one_line_and_leaves_nothing(study, tmp_path):

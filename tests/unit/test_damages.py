@@ -113,7 +113,7 @@ class Run:
     def judge(self, out):
         read = {f"{name}_table": self.tables[name] for name in ("pairs", "best", "summary", "signatures", "barriers")}
         read |= {"data": self.data, "remarks": self.remarks, "paper": self.paper, "claims": CONFIG / "claims.csv"}
-        made = {name: out / name for name in ("verdicts_table", "comparison_table", "text")}
+        made = {name: out / name for name in ("verdicts_table", "comparison_table", "barrier_comparison_table", "text")}
         run_program("judge_claims", *options(read | made))
 
     def compare(self, out):

@@ -8,7 +8,12 @@ if PARTIAL:
         sys.exit("nothing is whole")
 SHOWN = PLAN.shown
 TABULATED = ["runs", *PLAN.studies]
-PUBLISHED = ROOT / "config/published" / f"{config['name']}.csv"
+# Numbers that were published for the config of this name: inputs of judge_claims.
+PUBLISHED = {
+    name: path
+    for name, kind in {"published": "", "published_barriers": ".barriers"}.items()
+    if (path := ROOT / "config/published" / f"{config['name']}{kind}.csv").exists()
+}
 # A template that writes the params of a rule, one per line.
 LISTING = f"{RUN}/tables/measurements-{{study}}.txt"
 LINES = os.path.relpath(ROOT / "workflow/templates/lines.txt")
@@ -158,7 +163,7 @@ JUDGED = {
     name: path
     for study, names in {
         "alignment": ("pairs", "best", "summary", "signatures"),
-        "averaging": ("barriers", "interpolations"),
+        "averaging": ("barriers", "barrier_summary", "interpolations"),
         "simultaneous": ("simultaneous", "masks"),
     }.items()
     for name, path in tables_of(study).items()
@@ -174,10 +179,11 @@ rule judge_claims:
         data=PLAN.outputs("prepare_data", "data"),
         remarks=PLAN.outputs("prepare_data", "remarks"),
         claims=os.path.relpath(ROOT / "config/claims.csv"),
-        published=[os.path.relpath(PUBLISHED)] if PUBLISHED.exists() else [],
+        **{name: os.path.relpath(path) for name, path in PUBLISHED.items()},
     output:
         verdicts=report(f"{RUN}/tables/claims.csv", caption="../report/verdicts.rst", category="Claims"),
         comparison=f"{RUN}/tables/published.csv",
+        barrier_comparison=f"{RUN}/tables/published_barriers.csv",
         text=f"{RUN}/summary.txt",
         manifest=f"{RUN}/tables/judge_claims.manifest.json",
         # The printed summary is checked too.
@@ -191,14 +197,17 @@ rule judge_claims:
         code=fingerprint("judge_claims"),
         tables=" ".join(f"--{name}-table '{path}'" for name, path in JUDGED.items()),
         paper=option("--paper", "paper"),
-        published=option("--published", "published"),
+        published=" ".join(
+            f"--{name.replace('_', '-')} '{os.path.relpath(path)}'" for name, path in PUBLISHED.items()
+        ),
         partial=f"--partial '{len(PLAN.cells)} of {ASKED}'" if PARTIAL else "",
     message:
         "judge the claims"
     shell:
         "python {params.program:q} {params.tables} {params.paper} --data {input.data:q} --remarks {input.remarks:q}"
         " --claims {input.claims:q} {params.published} {params.partial} --verdicts-table {output.verdicts:q}"
-        " --comparison-table {output.comparison:q} --text {output.text:q} > {log:q} 2>&1"
+        " --comparison-table {output.comparison:q} --barrier-comparison-table {output.barrier_comparison:q}"
+        " --text {output.text:q} > {log:q} 2>&1"
 
 
 FIGURES = [

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from modeconn import barriers, tables, topology
+from modeconn.population_claims import standard_error
 
 THRESHOLDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0)  # nats, as in the thesis
 QUARTILES = {"lower": 0.25, "median": 0.5, "upper": 0.75}
@@ -100,13 +101,18 @@ def pair_table(points: pd.DataFrame, table: tables.Table = tables.BARRIERS) -> p
 
 
 def summary_table(found: pd.DataFrame) -> pd.DataFrame:
-    """Mean, standard deviation, extremes and quartiles over pairs of each barrier (`tables.BARRIER_SUMMARY`)."""
+    """Mean, standard deviation, extremes and quartiles over pairs of each barrier (`tables.BARRIER_SUMMARY`).
+
+    standard_error: of the mean over all pairs, by the jackknife over networks, since pairs share networks.
+    """
     names = [name for name in tables.BARRIER_SUMMARY.key if name != "quantity"]
     long = found.melt([*names, "width", "pair"], ["distance", *QUANTITIES], "quantity", "value")
-    groups = long.groupby([*names, "width", "quantity"])["value"]
+    groups = long.set_index("pair").groupby([*names, "width", "quantity"])["value"]
     statistics = {"mean": "mean", "std": "std", "least": "min", "most": "max", "n": "count"}
     columns = {name: groups.agg(function) for name, function in statistics.items()}
     columns |= {name: groups.quantile(share) for name, share in QUARTILES.items()}
+    errors = groups.agg(standard_error)
+    columns |= {"standard_error": errors.str[0].astype(float), "networks": errors.str[1]}
     table = pd.DataFrame(columns).reset_index()
     return tables.ordered(table, tables.BARRIER_SUMMARY)[tables.BARRIER_SUMMARY.columns]
 
