@@ -150,16 +150,26 @@ JOBS = {
         "align_moments": 4 * 2,
         "evaluate_grid": 4 * 3,
     },
-    # Two networks in two blocks by fourteen levels, and six widths, of which one is among the two.
+    # Two networks in two blocks, one of them pruned by fourteen levels, and six widths, of which one is among the two.
     "simultaneous_mnist": {
         "prepare_data": 1,
         "train": 2 * (1 + 6),
-        "prune": 2 * 2 * 14,
-        "align_moments": 2 * 4 * 2 * 2,
-        "evaluate_grid": 2 * 4 * 2 * 3,
-        "train_masked": 2 * 4 * 4 * 3,
-        "align": 2 * 6 + 2 * 4 * 2,
+        "prune": 2 * 14,
+        "align_moments": 4 * 2 * (2 + 1),
+        "evaluate_grid": 4 * 3 * (2 + 1),
+        "train_masked": 4 * 4 * 3,
+        "align": 2 * 6 + 4 * 2,
         "evaluate_barriers": 3 * 6,
+    },
+    # One network of four seeds along training and four levels of pruning, and two more widths.
+    "simultaneous_slice": {
+        "prepare_data": 1,
+        "train": 3 * 4,
+        "prune": 4 * 4,
+        "align_moments": 2 * 2 * 2,
+        "evaluate_grid": 2 * 2 * 3,
+        "align": 2 * 3,
+        "evaluate_barriers": 3 * 3,
     },
     # Two networks of ten seeds, of which four are pruned by twenty levels; five more widths of each, of four seeds.
     "simultaneous": {
