@@ -150,14 +150,14 @@ JOBS = {
         "align_moments": 4 * 2,
         "evaluate_grid": 4 * 3,
     },
-    # Two networks in two blocks, one of them pruned by fourteen levels, and six widths, of which one is among the two.
+    # Two networks in two blocks, one of them pruned by ten levels, and six widths, of which one is among the two.
     "simultaneous_mnist": {
         "prepare_data": 1,
         "train": 2 * (1 + 6),
-        "prune": 2 * 14,
+        "prune": 2 * 10,
         "align_moments": 4 * 2 * (2 + 1),
         "evaluate_grid": 4 * 3 * (2 + 1),
-        "train_masked": 4 * 4 * 3,
+        "train_masked": 4 * 3 * 3,
         "align": 2 * 6 + 4 * 2,
         "evaluate_barriers": 3 * 6,
     },
