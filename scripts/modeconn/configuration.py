@@ -296,7 +296,7 @@ def _check_values(config):
         if least > most:
             raise ValueError(f"config, recipes.{name}.augmentation.scale: [{least}, {most}] has to ascend")
     for name, alignment in config["alignments"].items():
-        for key, value in (("kernel", "linear"), ("order", "random")):
+        for key, value in (("kernel", "linear"), ("order", "random"), ("restarts", 1)):
             if alignment.get("frame", "first") != "first" and alignment[key] != value:
                 raise ValueError(
                     f"config, alignments.{name}.{key}: frame {alignment['frame']} matches by {key} {value} only: leave "

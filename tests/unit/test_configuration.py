@@ -254,6 +254,11 @@ MISTAKES = {
         {"method": "weight", "frame": "mean", "kernel": "cosine"},
         ["alignments.weight.kernel", "frame mean matches by kernel linear only"],
     ),
+    "restarts in a frame of many": (
+        "alignments.weight",
+        {"method": "weight", "frame": "cycle", "restarts": 8},
+        ["alignments.weight.restarts", "frame cycle matches by restarts 1 only", "leave restarts out"],
+    ),
     "unknown site": ("alignments.activation.site", "both", ["alignments.activation.site", "'both'", "pre"]),
     "unknown statistic": (
         "alignments.activation.statistic",
