@@ -6,6 +6,7 @@ the verdicts, and the differences from the published numbers. A claim that does 
 """
 
 import argparse
+import json
 import textwrap
 from pathlib import Path
 
@@ -50,6 +51,9 @@ def main():
     for name in TABLES:
         inputs.add_argument(f"--{name}-table", metavar="CSV", help="from make_tables.py (default: no rows)")
     inputs.add_argument("--claims", required=True, metavar="CSV", help="claims and their formulas (config/claims.csv)")
+    inputs.add_argument(
+        "--networks", type=json.loads, metavar="JSON", help="the values of the config's networks, by name"
+    )
     inputs.add_argument("--data", nargs="*", default=[], metavar="FILE", help="data sets, from prepare_data")
     inputs.add_argument("--published", metavar="CSV", help="rows of a summary table to compare with")
     inputs.add_argument(
@@ -73,7 +77,7 @@ def main():
     guessing = population_claims.at_chance(interpolations, splits)
     of_populations = population_claims.judge(rows, barriers, guessing)
     of_moments = simultaneous_claims.judge(rows, simultaneous, masks)
-    of_widths = simultaneous_claims.judge_widths(rows, barriers, guessing)
+    of_widths = simultaneous_claims.judge_widths(rows, barriers, guessing, arguments.networks)
     of_moments = pd.concat([v for v in (of_moments, of_widths) if len(v)] or [of_moments])
     published = tables.read([arguments.published] if arguments.published else [], tables.SUMMARY)
     comparison = claims.compare(published, summary)

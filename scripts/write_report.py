@@ -10,6 +10,7 @@ import io
 import json
 import re
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from modeconn import (
@@ -22,6 +23,7 @@ from modeconn import (
     population_claims,
     simultaneous_claims,
     tables,
+    targets,
     web,
 )
 from modeconn.figures import registry
@@ -73,12 +75,13 @@ MAIN = ("curves", "barriers", "trajectories")
 class Run:
     """The results of a run, in the folder of its complete config."""
 
-    def __init__(self, config: Path):
+    def __init__(self, config: Path, further: Collection[str] = ()):
+        """further: names of tables besides those that every run of these studies has."""
         self.folder = config.parent
         self.config = json.loads(config.read_text(encoding="utf-8"))
         self.studies = [study for study, entries in self.config["studies"].items() if entries]
         self.names = {name for study in ("runs", *self.studies) for name in STUDIES[study].tables}
-        self.names |= {"claims", "published", *(["paper"] if "alignment" in self.studies else [])}
+        self.names |= {"claims", "published", *(["paper"] if "alignment" in self.studies else []), *further}
         self._tables: dict[str, pd.DataFrame] = {}
 
     def table(self, name: str) -> pd.DataFrame:
@@ -115,7 +118,7 @@ def verdicts(run: Run) -> list[str]:
     if rows.empty:
         return []
     rows = rows.assign(n=rows["n"].astype(int))
-    measured = rows[~rows["verdict"].isin(["not run", "identical"])]
+    measured = rows[~rows["verdict"].isin(["not run", "not judged", "identical"])]
     counts = Counter(measured["verdict"])
     found = "; ".join(f"{verdict}: {counts[verdict]}" for verdict in VERDICTS if counts[verdict])
     said = f"{len(measured)} claims were judged. {found}." if len(measured) else "No claim could be judged."
@@ -171,17 +174,26 @@ def beside_paper(run: Run) -> list[str]:
         body.append(web.paragraph(paper.TITLE + ("." if found else ": no cell of it is in this config.")))
         body += [web.table(block, left=2) for block in found]
         body += [web.items(notes)] if found and notes else []
+    rows = run.numbers("targets")
+    if len(rows):
+        cells, notes = targets.blocks(rows)
+        if len(cells) > 1:
+            body += [web.paragraph(f"{targets.TITLE}."), web.table(cells, left=4)]
+            body += [web.items(notes)] if notes else []
+        else:
+            body.append(web.paragraph(targets.NOT_RUN))
     body.append(web.paragraph(claims.comparison_text(run.numbers("published", ("comparison",)))))
     return body
 
 
 def not_run(run: Run) -> list[str]:
-    """The claims that no study of the config measures."""
+    """The claims that no study of the config measures, and those that its networks cannot show."""
     rows = run.table("claims")
+    reasons = {"not run": "not measured", "not judged": "not judged"}
     lines = []
-    for row in rows[rows["verdict"] == "not run"].to_dict("records") if len(rows) else []:
+    for row in rows[rows["verdict"].isin(reasons)].to_dict("records") if len(rows) else []:
         where = scope(row) or "no study of this config"
-        lines.append(f"{row['statement']} ({where}; not measured: {row['missing']})")
+        lines.append(f"{row['statement']} ({where}; {reasons[row['verdict']]}: {row['missing']})")
     return ['<h2 id="not-run">Not run</h2>', web.items(lines)] if lines else []
 
 
@@ -234,6 +246,7 @@ def main_figure(figures: dict[str, dict[str, dict[str, str]]]) -> list[str]:
 def all_tables(run: Run) -> list[str]:
     """Small tables, each behind its name, and links to the others, which are files beside this page."""
     shown = {"claims": "a claim and recipe", "published": "a published number", "paper": "a number of the paper"}
+    shown["targets"] = "a number read off a figure"
     others = []
     for study in ("runs", *run.studies):
         for name, row in STUDIES[study].tables.items():
@@ -278,11 +291,14 @@ def main():
     parser.add_argument("--config", required=True, type=Path, metavar="JSON", help="of the run, in its folder")
     parser.add_argument("--captions", required=True, nargs="+", type=Path, metavar="RST", help="of figures, by name")
     parser.add_argument("--remarks", nargs="*", default=[], metavar="TXT", help="from prepare_data.py")
+    parser.add_argument("--targets", metavar="CSV", help="from compare_targets.py, if this run has such numbers")
     parser.add_argument("--output", required=True, metavar="HTML", help="the page")
     arguments = parser.parse_args()
     captions = {path.stem: path.read_text(encoding="utf-8") for path in arguments.captions}
     remarks = "".join(map(manifests.read_text, arguments.remarks)).splitlines()
-    files.write_text(arguments.output, document(Run(arguments.config), captions, remarks))
+    files.write_text(
+        arguments.output, document(Run(arguments.config, ["targets"] if arguments.targets else []), captions, remarks)
+    )
 
 
 if __name__ == "__main__":

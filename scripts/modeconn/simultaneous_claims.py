@@ -10,9 +10,10 @@ networks.
 A name of a claim on the table masks is <alignment>_<mask>_accuracy, weight_transported_accuracy or none_own_accuracy,
 say: of a pair's second network, trained under that mask, the mean over levels of pruning.
 
-Claims on the table widths compare the narrowest and the widest of the networks in the table barriers, which differ in
-width alone: <narrowest or widest>_<alignment>_<quantity>. Of all pairs those count that are matched by way of the first
-network: among three networks, each with one permutation, the pair of the other two.
+Claims on the table widths compare the narrowest and the widest of the networks in the table barriers:
+<narrowest or widest>_<alignment>_<quantity>. Networks that differ in more than width are not judged. Only the pairs
+without the first network count, to which both networks of a pair are matched: among three networks, each with one
+permutation, the pair of the other two.
 
 With m the mean of the margin plus the tolerance, a claim shows if m is above RESOLUTION standard errors, does not show
 if it is as far below zero, and is too close to say otherwise. The standard error is that of independent pairs at many
@@ -20,7 +21,7 @@ moments, and of widths the jackknife's over networks (`population_claims`).
 """
 
 import textwrap
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -75,12 +76,19 @@ def judge(claims: pd.DataFrame, found: pd.DataFrame, masks: pd.DataFrame) -> pd.
     return pd.DataFrame(verdicts, columns=VERDICT_COLUMNS)
 
 
-def judge_widths(claims: pd.DataFrame, barriers: pd.DataFrame, guessing: Collection[tuple] = ()) -> pd.DataFrame:
+def judge_widths(
+    claims: pd.DataFrame,
+    barriers: pd.DataFrame,
+    guessing: Collection[tuple] = (),
+    architectures: Mapping[str, dict] | None = None,
+) -> pd.DataFrame:
     """The verdict on each claim on widths, from `barriers` (`tables.BARRIERS`), by data set and recipe.
 
     `std` is the jackknife standard error, `n` the number of networks of a width, the first among them. Where all have
-    one width, or several architectures share one, nothing is judged. guessing: of `population_claims.at_chance`, which
-    do not count. Raises ValueError naming the claim whose formula is wrong.
+    one width there is no verdict. Where networks differ in more than width it is "not judged", and `missing` says in
+    what. guessing: of `population_claims.at_chance`, which do not count. architectures: the values of networks in the
+    config, by name; those that are not given are taken to differ in width alone.
+    Raises ValueError naming the claim whose formula is wrong.
     """
     verdicts = []
     counts = [group not in guessing for group in barriers[STUDY].itertuples(index=False, name=None)]
@@ -92,18 +100,40 @@ def judge_widths(claims: pd.DataFrame, barriers: pd.DataFrame, guessing: Collect
         rows = tables.corrected(rows, "_")
         for (dataset, recipe, attack), of_recipe in rows.groupby(["dataset", "recipe", "attack"]):
             ends = {"narrowest": of_recipe["width"].min(), "widest": of_recipe["width"].max()}
-            of_width = of_recipe.groupby("width")["network"].nunique()
-            if ends["narrowest"] == ends["widest"] or of_width.max() > 1:
+            if ends["narrowest"] == ends["widest"]:
+                continue
+            group = (dataset, f"{ends['narrowest']:.0f} to {ends['widest']:.0f} units", recipe, attack)
+            if reason := _not_comparable(of_recipe, architectures or {}):
+                nothing = population_claims.by_error(claim, group, pd.Series(dtype=np.float64), [], np.nan, 0, np.nan)
+                verdicts.append(nothing | {"verdict": "not judged", "missing": reason})
                 continue
             wide = pd.concat(
                 [_by_alignment(of_recipe[of_recipe["width"] == w], end) for end, w in ends.items()], axis=1
             )
             margin, missing = _margin(claim, names, wide)
             error, n = population_claims.standard_error(margin)
-            group = (dataset, f"{ends['narrowest']:.0f} to {ends['widest']:.0f} units", recipe, attack)
             networks = n + 1 if n else 0  # the first among them
             verdicts.append(population_claims.by_error(claim, group, margin, missing, error, networks, error))
     return pd.DataFrame(verdicts, columns=VERDICT_COLUMNS)
+
+
+def _not_comparable(rows, architectures):
+    """Why networks of `tables.BARRIERS` differ in more than width, as text; empty where they do not."""
+    names = sorted(set(rows["network"]))
+    kinds = [_without_width(architectures[name]) for name in names if name in architectures]
+    keys = sorted({key for kind in kinds for key in kind})
+    if differing := [key for key in keys if any(kind.get(key) != kinds[0].get(key) for kind in kinds)]:
+        return f"{', '.join(names)} differ in more than width: {', '.join(differing)}"
+    of_width = rows.groupby("width")["network"].unique()
+    if len(same := max(of_width, key=len)) > 1:
+        return f"{', '.join(sorted(same))} have the same width"
+    return ""
+
+
+def _without_width(values):
+    """The values of a network without its width; units of hidden layers are given as ratios to the first."""
+    kept = {key: value for key, value in values.items() if key != "width"}
+    return kept | ({"hidden": [units / kept["hidden"][0] for units in kept["hidden"]]} if "hidden" in kept else {})
 
 
 def _margin(claim, names, wide):
@@ -205,7 +235,9 @@ def text(found: pd.DataFrame, masks: pd.DataFrame, verdicts: pd.DataFrame) -> st
         blocks += ["\n".join(said)] if said else []
     widths = verdicts[verdicts["network"].str.endswith(" units")]
     said = [
-        f"{row['verdict']}, {row['dataset']} / {row['recipe']}, {row['network']}" for row in widths.to_dict("records")
+        f"{row['verdict']}, {row['dataset']} / {row['recipe']}, {row['network']}"
+        + (f": {row['missing']}" if row["verdict"] == "not judged" else "")
+        for row in widths.to_dict("records")
     ]
     blocks += [f"{textwrap.fill(statement, WIDTH)}\n    {line}" for statement, line in zip(widths["statement"], said)]
     return "\n\n".join(blocks) + "\n" if blocks else ""

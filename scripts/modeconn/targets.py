@@ -16,6 +16,7 @@ from modeconn.paper import differences
 from modeconn.text import aligned, number
 
 TITLE = "Barriers read off the figures of Sharma et al. 2024 (error: points; loss: nats)"
+NOT_RUN = f"{TITLE}: no cell of them is in this run."
 KINDS = ("dataset", "network", "recipe", "alignment")
 
 
@@ -60,11 +61,9 @@ def _setting(meanings, row):
     return {kind: meanings[kind][row[kind]][1] for kind in KINDS if row[kind] in meanings[kind]}
 
 
-def text(rows):
-    """For a terminal: the numbers of the networks that were run, and what differs in their settings."""
+def blocks(rows):
+    """(header and rows of cells of the numbers that were run, notes on their settings); rows: of `compare`."""
     run = rows[rows["n"] > 0]
-    if run.empty:
-        return f"{TITLE}: no cell of them is in this run.\n"
     settings = {setting: mark for mark, setting in enumerate(dict.fromkeys(filter(None, run["setting"])), 1)}
     lines = [["network", "alignment", "what", "split", "paper", "this run", "n", "setting"]]
     for row in run.to_dict("records"):
@@ -74,7 +73,14 @@ def text(rows):
         what = f"{'error' if error else 'loss'}, {row['pairs'] or found_at}"
         numbers = number(row["paper_mean"], np.nan, scale, digits), number(row["mean"], row["std"], scale, digits)
         mark = f"[{settings[row['setting']]}]" if row["setting"] else "the paper's"
-        lines.append([row["network"], row["alignment"], what, row["split"], *numbers, str(row["n"]), mark])
-    notes = [f"[{mark}] another setting: {setting}" for setting, mark in settings.items()]
+        lines.append([row["network"], row["alignment"], what, row["split"], *numbers, f"{row['n']:.0f}", mark])
+    return lines, [f"[{mark}] another setting: {setting}" for setting, mark in settings.items()]
+
+
+def text(rows):
+    """For a terminal: the numbers of the networks that were run, and what differs in their settings."""
+    lines, notes = blocks(rows)
+    if len(lines) == 1:
+        return f"{NOT_RUN}\n"
     wrapped = [textwrap.fill(note, 100, initial_indent="  ", subsequent_indent="      ") for note in notes]
     return "\n\n".join([TITLE, aligned(lines, left=4), *wrapped]) + "\n"

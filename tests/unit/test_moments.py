@@ -558,7 +558,20 @@ def test_a_claim_on_widths_takes_pairs_that_are_matched_by_way_of_the_first_netw
 
     # Two architectures of one width are not averaged: what they differ in is not width.
     twice = pd.DataFrame([*rows, *({**row, "network": "deeper"} for row in rows if row["width"] == 16)])
-    assert simultaneous_claims.judge_widths(claim(f"{narrow} - {wide}", "widths"), twice).empty
+    (row,) = simultaneous_claims.judge_widths(claim(f"{narrow} - {wide}", "widths"), twice).to_dict("records")
+    assert (row["verdict"], row["missing"]) == ("not judged", "deeper, mlp16 have the same width")
+
+    # Of different depth and width nothing is judged either, and the text says why; of width alone it is.
+    wider = {"mlp4": {"family": "mlp", "hidden": [4, 8]}, "mlp16": {"family": "mlp", "hidden": [16, 32]}}
+    (row,) = simultaneous_claims.judge_widths(*known, (), wider).to_dict("records")
+    assert row["verdict"] == "shows"
+    deeper = wider | {"mlp16": {"family": "mlp", "hidden": [16, 32, 32], "norm": "layer"}}
+    verdicts = simultaneous_claims.judge_widths(*known, (), deeper)
+    (row,) = verdicts.to_dict("records")
+    assert row["verdict"] == "not judged" and row["n"] == 0
+    assert row["missing"] == "mlp16, mlp4 differ in more than width: hidden, norm"
+    said = simultaneous_claims.text(pd.DataFrame(columns=tables.SIMULTANEOUS.columns), NO_MASKS, verdicts)
+    assert f"not judged, d / r, 4 to 16 units: {row['missing']}" in said
 
 
 CONFIG = {
