@@ -1,23 +1,22 @@
 """Judge the claims of Sharma et al. 2024: one permutation for many moments, and for several networks, by width.
 
 Claims on the table simultaneous are judged pair by pair. A name in their formula is
-<alignment>_<along>_<origin>_<quantity>, weight_epochs_last_error_barrier_linear for example: the mean over moments (the
-levels of pruning, the epochs of training) of a barrier under the permutation that was found at the first of them, at
-the last, at each moment itself (own), or at several at once (stacked). Without an alignment, none, it is always own.
-The last epoch does not count among the moments, since there last and own are the same; nor does level 0, the dense
-networks.
+<alignment>_<along>_<origin>_<quantity>, for example weight_epochs_last_error_barrier_linear: the mean over moments
+(levels of pruning, epochs of training) of a barrier under the permutation that was found at the first moment, at the
+last, at each moment itself (own), or at several at once (stacked). For the alignment none the origin is always own. The
+mean leaves out the last epoch, where last and own are the same, and level 0, the dense networks.
 
-A name of a claim on the table masks is <alignment>_<mask>_accuracy, weight_transported_accuracy or none_own_accuracy,
-say: of a pair's second network, trained under that mask, the mean over levels of pruning.
+A name in a claim on the table masks is <alignment>_<mask>_accuracy, for example weight_transported_accuracy or
+none_own_accuracy: the accuracy of a pair's second network, trained under that mask, as the mean over levels of pruning.
 
 Claims on the table widths compare the narrowest and the widest of the networks in the table barriers:
 <narrowest or widest>_<alignment>_<quantity>. Networks that differ in more than width are not judged. Only the pairs
 without the first network count, to which both networks of a pair are matched: among three networks, each with one
 permutation, the pair of the other two.
 
-With m the mean of the margin plus the tolerance, a claim shows if m is above RESOLUTION standard errors, does not show
-if it is as far below zero, and is too close to say otherwise. The standard error is that of independent pairs at many
-moments, and of widths the jackknife's over networks (`population_claims`).
+Let m be the mean of the margin plus the tolerance. A claim shows if m is above RESOLUTION standard errors, does not
+show if m is below minus RESOLUTION standard errors, and is too close to say otherwise. The standard error is that of
+independent pairs; for widths it is the jackknife's over networks (`population_claims`).
 """
 
 import textwrap
@@ -54,7 +53,7 @@ def judge(claims: pd.DataFrame, found: pd.DataFrame, masks: pd.DataFrame) -> pd.
     """
     moments = f"({'|'.join(ALONG)})_({'|'.join(ORIGINS)})_({'|'.join(QUANTITIES)})"
     known = f"<epochs or levels>_<{', '.join(ORIGINS)}>_<quantity>, with {', '.join(QUANTITIES)}"
-    # Table -> its rows, what they are of pair by pair, and what names look like behind that of the alignment.
+    # Table -> its rows, a function that makes one row a pair of them, and the form of a name after the alignment.
     sources = {
         "simultaneous": (found, by_origin, moments, known),
         "masks": (masks, by_mask, rf"\w+_({'|'.join(MASK_QUANTITIES)})", "<mask>_<loss or accuracy>"),
@@ -152,7 +151,7 @@ def _by_alignment(rows, end):
 
 
 def by_origin(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a pair, one column <alignment>_<along>_<origin>_<quantity>, the mean over moments that count.
+    """One row a pair, one column <alignment>_<along>_<origin>_<quantity>: means over moments.
 
     rows: of one network, recipe and split (`tables.SIMULTANEOUS`).
     """
@@ -164,9 +163,9 @@ def by_origin(rows: pd.DataFrame) -> pd.DataFrame:
         moments = sorted(set(cells["moment"]))
         origins = {"first": found_at == moments[0], "last": found_at == moments[-1], "own": found_at == cells["moment"]}
         origins["stacked"] = stacked
-        # Epochs count but the last, which a permutation for all of training is taken from; levels but the first.
+        # The last epoch and the first level are left out of the means.
         counts = cells["moment"] != (moments[-1] if along == "epochs" else moments[0])
-        # The last level's permutation is measured at that level alone.
+        # The permutation of the last level is measured at that level only.
         known = ["own"] if unpermuted else [name for name in ORIGINS if (along, name) != ("levels", "last")]
         for origin in known:
             means = cells[counts & origins[origin]].groupby("pair")[list(QUANTITIES)].mean()
@@ -188,7 +187,7 @@ def by_mask(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def number_rows(rows: pd.DataFrame) -> list[list[str]]:
-    """Header and rows of cells: barriers by where the permutation was found; rows: as of `by_origin`."""
+    """Header and rows of cells: barriers by where the permutation was found; rows: as for `by_origin`."""
     wide = by_origin(rows)
     lines: list[list[str]] = [["along", "alignment", "found at", "loss barrier", "error barrier", "n"]]
     for along, word in ALONG.items():
@@ -217,9 +216,9 @@ def mask_rows(rows: pd.DataFrame) -> list[list[str]]:
 
 
 def text(found: pd.DataFrame, masks: pd.DataFrame, verdicts: pd.DataFrame) -> str:
-    """For a terminal: of each network and recipe the barriers by where the permutation was found, and the claims.
+    """Text for a terminal: for each network and recipe the barriers by the origin of the permutation, and the claims.
 
-    Further the accuracy under masks, where there are any. verdicts: of `judge` and `judge_widths`.
+    The accuracy under masks follows if there are any. verdicts: from `judge` and `judge_widths`.
     """
     blocks = []
     for (dataset, network, recipe), rows in found[found["split"] == "test"].groupby(tables.STUDY):
