@@ -1,4 +1,4 @@
-"""Adversarial examples."""
+"""Adversarial examples by projected gradient ascent."""
 
 import torch
 

@@ -1,7 +1,6 @@
 """AutoAttack (Croce and Hein 2020): four attacks without parameters to tune, by the authors' package.
 
-It is used for measuring only. The package is not in the lock file: where it is missing, a message says how to install
-it.
+It is used for measuring only. The package is not in the lock file; if it is missing, a message says how to install it.
 """
 
 import torch

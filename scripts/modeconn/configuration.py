@@ -222,7 +222,8 @@ def of_run(path, meaning, expected):
 
 
 def _is_own(error, unclear):
-    """Whether the error is no mere consequence: a known key with a wrong value also counts as unevaluated."""
+    """Whether the error is not only a consequence of another: a known key with a wrong value also counts as
+    unevaluated."""
     if error.validator != "unevaluatedProperties":
         return True
     return tuple(error.absolute_path) not in unclear and bool(_unknown_keys(error))
@@ -345,7 +346,7 @@ def _check_fused(config):
 def _check_statistics(config, entry, where):
     """Some measurements need fully connected networks without statistics to re-estimate."""
     for name in entry["networks"]:
-        # Undefined names are reported elsewhere.
+        # Undefined names are reported by `_check_names`.
         network = config["networks"].get(name, {"family": "mlp", "norm": "none"})
         if network["family"] != "mlp" or (network["norm"] == "batch" and not network["fused"]):
             raise ValueError(
@@ -380,7 +381,7 @@ def _own_source(name, network):
 
 
 def _check_images(config, entry, named, where):
-    """Points in the plane have no pixels to move or attack within [0, 1], and images move within their size."""
+    """Points in the plane can be neither augmented nor attacked, and images can be shifted by less than their size."""
     dataset, recipe = config["datasets"].get(entry["dataset"], {}), config["recipes"].get(named, {})
     augmentation = recipe.get("augmentation", {})
     if dataset.get("source") in POINTS:
@@ -399,7 +400,7 @@ def _check_images(config, entry, named, where):
 
 
 def _check_plane(config, entry, where):
-    """Answers in the plane need fully connected networks and points as data."""
+    """Boundaries need fully connected networks and points in the plane."""
     if config["datasets"].get(entry["dataset"], {"source": "moons"})["source"] not in POINTS:
         raise ValueError(
             f"config, {where}: boundaries are of points in the plane, and {entry['dataset']} are none: take a data set "
@@ -455,7 +456,7 @@ def epochs_of(entry, recipe):
 
 
 def shown_recipes(entry):
-    """What tables and figures of an entry call recipes: of a population across recipes, the name of that."""
+    """The recipes of an entry as tables and figures name them; for a population across recipes, its name."""
     return [entry["across"]] if "across" in entry else entry["recipes"]
 
 
@@ -466,7 +467,7 @@ def _across(config):
 
 
 def _check_across(config):
-    """A population across recipes has a name of its own, and statistics, if any, that mean the same for all of it."""
+    """A population across recipes needs a name of its own, and recipes by which statistics are re-estimated alike."""
     seen: dict[str, list] = {}
     for where, entry in _across(config):
         name, recipes = entry["across"], entry["recipes"]
@@ -485,7 +486,7 @@ def _check_across(config):
 
 
 def _check_iterates(config):
-    """Iterates are kept epochs of one run each, whose statistics, if any, are its own."""
+    """Iterates need recipes that keep epochs, one recipe for each population, and networks that are not fused."""
     fused = {name for name, network in config["networks"].items() if network.get("fused")}
     for position, entry in enumerate(config["studies"].get("averaging", [])):
         if "iterates" not in entry["measures"]:
@@ -716,7 +717,7 @@ def _defined(config, section, name, where):
 
 
 def deciding(config, schema):
-    """The complete config without keys at their `neutral` value, as results from before the keys existed were made.
+    """The complete config without keys at their `neutral` value: results from before a key existed keep their identity.
 
     A key's neutral value is fixed when the key is added, and is the value that programs use where the key is absent.
     So adding a key to the schema reruns nothing, while changing a default reruns the jobs that used it.
@@ -742,7 +743,7 @@ def meanings(config, schema):
         name: {**recipe, "attack": config["attacks"].get(recipe["attack"])}
         for name, recipe in config["recipes"].items()
     }
-    # What a population across recipes is of.
+    # The recipes of each population across recipes.
     resolved["recipe"] |= {
         entry["across"]: {"across": [[name, resolved["recipe"][name]] for name in entry["recipes"]]}
         for _, entry in _across(config)

@@ -16,7 +16,7 @@ from modeconn.programs import Job
 
 
 class Combination(NamedTuple):
-    """A network as a sum: `coefficients`, which sum to one, of the rows `members`."""
+    """A network as the sum of the rows `members` times `coefficients`, which sum to one."""
 
     members: Sequence[int]
     coefficients: Sequence[float]

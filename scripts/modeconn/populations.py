@@ -56,8 +56,7 @@ class Population:
 def parser(description: str, permuted: bool = True, curve: bool = False) -> argparse.ArgumentParser:
     """A parser for a program that works on a population.
 
-    permuted: with an argument for a permutation, which `load` reads. curve: with one for bends, which `curve_points`
-    reads.
+    permuted: add the permutation, which `load` reads. curve: add the bends, which `curve_points` reads.
     """
     result = programs.parser(description)
     result.add_argument("--data", required=True, **artifacts.INPUT, help="the data set, from prepare_data")

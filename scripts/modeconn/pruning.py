@@ -18,8 +18,7 @@ Mask = dict[str, torch.Tensor]
 
 
 def prunable(network: nn.Module, exclude: Sequence[str] = ()) -> list[str]:
-    """Names of the weights of convolutions and linear layers, without those in `exclude` (for example the output
-    layer).
+    """Names of the weights of convolutions and linear layers, without those in `exclude`.
 
     Biases and normalization are never pruned (Sharma et al. 2024, global magnitude).
     Raises ValueError where a name in `exclude` is no such weight, or where none is left.
@@ -115,8 +114,7 @@ def _shaped(flat: torch.Tensor, like: Mask) -> Mask:
 
 
 def apply(mask: Mask, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A state dict with zeros where the mask prunes; all other entries, and tensors that the mask does not name, are
-    unchanged.
+    """A state dict with zeros where the mask prunes; all other entries and tensors are unchanged.
 
     Raises ValueError, with the name, where a tensor is missing or misshapen.
     """

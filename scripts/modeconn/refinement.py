@@ -202,7 +202,7 @@ def candidates(spec, matrices, settings):
 def score(functional, ends, images, labels, size, attack):
     """Mean cross-entropy (nats) along the line between `ends` (2, D): t goes from 0 to 1 over the batches.
 
-    Without 0 and 1 where there are no more than two: at the ends of the line every permutation scores the same.
+    With two batches or fewer t = 0 and 1 are left out, where every permutation has the same score.
 
     images: uint8 (N, C, H, W), labels: (N,), in their order, `size` a batch; normalization by the batch's statistics.
     """

@@ -1,4 +1,5 @@
-"""Draw what two networks and their average answer in the plane, a row of panels for each network (Kalaivanan 2023)."""
+"""Draw the predictions of two networks and of their average in the plane, a row of panels a network (Kalaivanan
+2023)."""
 
 from matplotlib.figure import Figure
 

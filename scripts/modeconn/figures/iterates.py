@@ -1,4 +1,4 @@
-"""Draw the loss of the iterates of single runs and of their averages over epochs, and the barriers between iterates.
+"""Draw the loss of the iterates of single runs and of their averages over epochs, and barriers between the iterates.
 
 A column of panels for each network (Kalaivanan 2023, stochastic weight averaging).
 """

@@ -1,4 +1,4 @@
-"""Draw how alike activations along a curve are to those of its endpoints, layer by layer: correlation against t."""
+"""Draw the correlation of activations along a curve with those of its endpoints, layer by layer, against t."""
 
 import numpy as np
 from matplotlib.figure import Figure

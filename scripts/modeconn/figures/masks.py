@@ -1,11 +1,11 @@
-"""Draw what networks learn under masks of their own and of others over the weights left (Sharma et al. 2024)."""
+"""Draw test accuracy under a network's own and other masks over the share of weights left (Sharma et al. 2024)."""
 
 from modeconn import drawing, tables
 
 TABLES = [tables.MASKS]
 SCOPE = ["dataset", "recipe"]
 BY: list[str] = []
-# Masks that nothing moves -> what they are called.
+# Masks without a permutation -> label.
 LABELS = {
     "own": "its own",
     "untransported": "the first network's as it is",

@@ -1,6 +1,6 @@
-"""Which figures there are, and which of them a study has. Without matplotlib: the workflow asks when it plans.
+"""The registry of figures, and which of them each study has. Does not import matplotlib: the workflow reads it to plan.
 
-To add a figure is its module in this package, its entry in `FIGURES`, and its caption, `workflow/report/<name>.rst`.
+A figure is its module in this package, its entry in `FIGURES`, and its caption, `workflow/report/<name>.rst`.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ ALL = "all"  # alignments over one another, in place of the name of one
 
 
 class Pairs(NamedTuple):
-    """What one entry of the alignment study shows, by the names that tables and figures use."""
+    """What the figures need to know of one entry of the alignment study, by the names that tables and figures use."""
 
     alignments: list[str]
     curves: list[str]
@@ -30,7 +30,7 @@ class Pairs(NamedTuple):
 
     @property
     def switch(self) -> list[str]:
-        """All alignments together, then the unaligned and the aligned pairs by themselves, to switch between."""
+        """The choices of a switch: all alignments together, the unaligned pairs, the aligned pairs."""
         return [ALL, "none", *self.aligned] if "none" in self.alignments else [ALL]
 
     @property
@@ -61,7 +61,7 @@ def pairs(config: dict, entry: dict) -> Pairs:
 
 
 class Populations(NamedTuple):
-    """What one entry of the averaging study shows."""
+    """What the figures need to know of one entry of the averaging study."""
 
     averaged: bool
     splits: list[str]  # on which barriers are measured
@@ -87,7 +87,7 @@ def population(config: dict, entry: dict) -> Populations:
 
 
 class Moments(NamedTuple):
-    """What one entry of the simultaneous study shows."""
+    """What the figures need to know of one entry of the simultaneous study."""
 
     epochs: bool  # whether there is more than one
     levels: bool
@@ -113,10 +113,10 @@ SHOWN: dict[str, Callable[[dict, dict], Any]] = {
 class Figure(NamedTuple):
     """A figure: its label in the report, the tables it is drawn from, and for which parts of a study it is drawn.
 
-    tables: of `studies`. by: what tells several of an entry apart, in the order in which it stands in the name of the
-    file. parts: `Pairs` of an entry -> the values of `by`, a tuple a figure; () alone is one figure, no tuple is none.
-    study: whose entries have it; of others than alignment it is drawn for a data set and a recipe, and `parts` gets
-    what `SHOWN` makes of an entry.
+    tables: of `studies`. by: the names that distinguish several figures of an entry, in the order in which they stand
+    in the file's name. parts: a function that maps `Pairs` of an entry to the values of `by`, one tuple for each
+    figure: [()] is one figure, [] is none. study: the study whose entries have the figure. In studies other than
+    alignment a figure is drawn for a data set and a recipe, and `parts` is called with what `SHOWN` makes of an entry.
     """
 
     label: str
@@ -250,7 +250,7 @@ def of(config: dict) -> list[str]:
 
 
 def parts_of(name: str, part: str) -> dict[str, str]:
-    """What tells a figure `name` apart, from the rest of its file's name.
+    """The values of `by` of a figure `name`, from the rest of its file's name.
 
     parts_of("curves", "-test-all") -> {"split": "test", "alignment": "all"}.
     """

@@ -1,4 +1,4 @@
-"""Draw which layers' permutations settle when: fixed points between moments, layer by layer (Sharma et al. 2024).
+"""Draw when the permutation of each layer settles: fixed points between moments, layer by layer (Sharma et al. 2024).
 
 Epochs of training are compared with the last one, levels of pruning with the first, the dense networks. The colour is
 the share of a layer's neurons that both permutations place alike, the mean over pairs.

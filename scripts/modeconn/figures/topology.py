@@ -1,4 +1,4 @@
-"""Draw which networks are connected: components and largest clique of their graph over the threshold of the barrier.
+"""Draw the number of components and the largest clique of the graph of connected networks over the threshold.
 
 Thick lines count components, thin ones the networks of the largest clique.
 """

@@ -1,4 +1,4 @@
-"""Draw how permutations serve other epochs: the epoch of the permutation against that of the networks (Sharma et al.).
+"""Draw a heat map of error barriers: the epoch of the permutation against that of the networks (Sharma et al. 2024).
 
 The colour is the error barrier of the straight line, the mean over pairs.
 """
