@@ -4,7 +4,7 @@ It holds the complete config, tables, figures, report, verdicts, the claims that
 values, versions) of everything that was computed, and the list of packages; with --weights also the networks,
 permutations, curves and measurements. Images are left out, since they have licences of their own. Paths are those
 under results/.
-Each file is compared with its manifest, and the tables with what lies there now.
+Each file is compared with its manifest, and the files that the tables were made from with those present now.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Loss and accuracy between each two kept epochs of each run of a population, and of the averages of its first ones.
+"""Measure loss and accuracy between each two kept epochs of each run, and of averages of the first epochs.
 
 Statistics of normalization layers are re-estimated for each network.
 """

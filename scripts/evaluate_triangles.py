@@ -1,4 +1,4 @@
-"""Loss and accuracy on triangles between three networks of a population, at the points of a grid.
+"""Measure loss and accuracy on triangles between three networks of a population, at the points of a grid.
 
 Statistics of normalization layers are re-estimated at each point.
 """

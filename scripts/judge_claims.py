@@ -1,6 +1,6 @@
 """Judge the claims of a study from its tables, and write the result as a table and as text for the terminal.
 
-Each claim of the claims file is a formula over a table; it is judged by whether every pair of networks supports it. If
+Each claim of the claims file is a formula over a table; the modules that judge them explain how. If
 a file of published numbers is given, the summary table is compared with it. The text has the numbers of each recipe,
 the verdicts, and the differences from the published numbers. A claim that does not show is a finding, not an error.
 """

@@ -1,4 +1,4 @@
-"""Join what the jobs measured into the tables of a study.
+"""Join the measurements of jobs into the tables of a study.
 
 Reads the measurements of the study and writes its tables as CSV, rows in a fixed order. Accuracies are fractions,
 losses are in nats.

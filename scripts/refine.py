@@ -1,7 +1,7 @@
 """Train the permutation of the second network on the loss along the line between both, and round it (PAM).
 
-It starts from the networks as they are, or from the permutation of another alignment. The permutation that is written
-applies to the second network as it was trained.
+It starts from the identity or from the permutation of another alignment. The permutation that is written applies to the
+second network as it was trained.
 """
 
 from modeconn import artifacts, manifests, optimization, permutation, populations, programs, refinement

@@ -1,8 +1,8 @@
 """Write the report of a run: one HTML page that holds everything it shows, and can be read offline.
 
-The page begins with the answer: the question, the verdict on each claim, the numbers, the paper's numbers beside them,
-the main figure, and what was not run. All figures and tables follow, by study. Each file is checked against its
-manifest when it is read; the same results give the same bytes.
+The page begins with the question, the verdict on each claim, the numbers, the published numbers beside them, the main
+figure, and what was not run. All figures and tables follow, by study. Each file is checked against its manifest when it
+is read; the same results give the same bytes.
 """
 
 import argparse
@@ -244,7 +244,7 @@ def main_figure(figures: dict[str, dict[str, dict[str, str]]]) -> list[str]:
 
 
 def all_tables(run: Run) -> list[str]:
-    """Small tables, each behind its name, and links to the others, which are files beside this page."""
+    """Small tables, each in a section that opens, and links to the others, which are files beside this page."""
     shown = {"claims": "a claim and recipe", "published": "a published number", "paper": "a number of the paper"}
     shown["targets"] = "a number read off a figure"
     others = []

@@ -51,7 +51,7 @@ class Folded:
 
 
 def folded(network):
-    """A folded copy of `network` in evaluation mode.
+    """`network` in evaluation mode with normalization folded; `network` itself is not changed.
 
     A network that torch.fx cannot trace, or that has hooks, which a graph would lose, is not folded.
     """
@@ -78,7 +78,7 @@ def fold(module, names):
     owners = Counter(id(tensor) for _, tensor in module.named_parameters(remove_duplicate=False))
 
     def called(node, *kinds):
-        """The module that a node calls, if it is exactly of one of these kinds."""
+        """The module that a node calls, if it is exactly of one of these kinds and has no hooks."""
         module = modules[node.target] if node.op == "call_module" else None
         return module if type(module) in kinds and not hooked(module) else None
 

@@ -40,9 +40,10 @@ def reduced(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """A state dict with fewer units, and which units are left, group -> ascending indices int64.
 
-    In each layer units are visited in order of the product of their incoming and outgoing norms. A unit absorbs all
-    remaining ones whose incoming weights and bias have a cosine above `cosine` to its own: their outgoing weights,
-    times the ratio of their norm to its own, are added to its own. This is exact for ReLU where the cosine is 1.
+    In each layer units are visited in descending order of the product of their incoming and outgoing norms. A unit
+    absorbs all remaining ones whose incoming weights and bias have a cosine above `cosine` to its own: their outgoing
+    weights, times the ratio of their norm to its own, are added to its own. This is exact for ReLU where the cosine is
+    1.
     silent: units that are always zero, from `dead`; they are removed, as are units without outgoing weights and units
     that no input can raise above 0. At least one unit of a layer is kept.
     Raises ValueError where `cosine` is not between 0 and 1, or the network is not fully connected and without

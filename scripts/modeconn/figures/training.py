@@ -1,5 +1,4 @@
-"""Draw accuracy and loss against epoch, of the training of networks, permutations (PAM) and each kind of curve.
-"""
+"""Draw accuracy and loss against epoch, of the training of networks, permutations (PAM) and each kind of curve."""
 
 from modeconn import drawing, tables
 
