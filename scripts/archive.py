@@ -67,7 +67,7 @@ def computed(run: Path, config: dict, asked: str, weights: bool) -> dict[str, Pa
         for name, of in STUDIES[study].measured.items():
             if read.get(name) != [manifests.checksum(path) for path in of(planned)]:
                 raise ValueError(
-                    f"the tables of {run} were made from other {name} than lie there now: run make reproduce "
+                    f"the tables of {run} were made from other {name} than are there now: run make reproduce "
                     f"CONFIG={asked} first"
                 )
     found: dict[str, Path] = {}

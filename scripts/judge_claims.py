@@ -57,10 +57,14 @@ def main():
     inputs.add_argument("--data", nargs="*", default=[], metavar="FILE", help="data sets, from prepare_data")
     inputs.add_argument("--published", metavar="CSV", help="rows of a summary table to compare with")
     inputs.add_argument(
-        "--paper", nargs="*", default=[], metavar="TXT", help="from compare_paper.py, compare_targets.py: how it ends"
+        "--paper",
+        nargs="*",
+        default=[],
+        metavar="TXT",
+        help="texts from compare_paper.py and compare_targets.py, with which the result ends",
     )
     inputs.add_argument("--remarks", nargs="*", default=[], metavar="TXT", help="from prepare_data.py")
-    inputs.add_argument("--partial", metavar="TEXT", help="how many curves of those asked for are whole")
+    inputs.add_argument("--partial", metavar="TEXT", help="how many of the planned curves are complete")
     made = parser.add_argument_group("outputs")
     made.add_argument("--verdicts-table", required=True, metavar="CSV", help="one row a claim and recipe")
     made.add_argument("--comparison-table", required=True, metavar="CSV", help="one row a published number")
@@ -89,7 +93,7 @@ def main():
     if len(pairs) or not text:
         text += claims.text(summary, verdicts, comparison)
     if arguments.partial is not None:
-        text = f"PARTIAL: {arguments.partial} curves are whole, since jobs failed.\n\n{text}"
+        text = f"PARTIAL: jobs failed, and {arguments.partial} curves are complete.\n\n{text}"
     for path in arguments.paper:
         text += f"\n{manifests.read_text(path)}"
     lines = "".join(map(manifests.read_text, arguments.remarks)).splitlines()

@@ -19,7 +19,7 @@ def main(arguments, job):
     original = populations.unaligned(arguments, job.device)
     network, whole = original.functional.network, original.spec()
     spec, _ = proof.prove(network, whole, original.dataset.example(), generator("verify"))
-    spec = permutation.pin(spec, spec.blocks, "refinement mixes channels, and would part those of a block")
+    spec = permutation.pin(spec, spec.blocks, "refinement mixes channels, and would separate those of a block")
     print(verdict.report(spec, network), flush=True)
     still = permutation.identity(whole)
     start = permutation.stacked([still, still])

@@ -240,7 +240,7 @@ def _explain(error):
     if error.validator == "required":
         return f"config, {where}: {error.message}"
     if error.validator == "not":
-        return f"config, {where}: {error.instance!r} means something already: take another name"
+        return f"config, {where}: {error.instance!r} is a reserved name: take another one"
     hint = f" ({error.schema['description']})" if "description" in error.schema else ""
     if error.validator == "type" and error.schema.get("type") == "boolean":
         hint = " (write true or false)"
@@ -289,8 +289,8 @@ def _check_values(config):
         for key, value in (("precision", "bfloat16"), ("compile", True)):
             if config["instructions"] == "portable" and network[key] == value:
                 raise ValueError(
-                    f"config, networks.{name}.{key}: the bits of {json.dumps(value)} hang on the CPU: leave it out, or "
-                    "set instructions to native"
+                    f"config, networks.{name}.{key}: the bits of {json.dumps(value)} depend on the CPU: leave it out, "
+                    "or set instructions to native"
                 )
     for name, recipe in config["recipes"].items():
         least, most = recipe["augmentation"]["scale"]
@@ -318,7 +318,7 @@ def _check_values(config):
                 _check_plane(config, entry, f"studies.{study}.{position}.measures")
             if "triangles" in entry.get("measures", []) and entry["seeds"] < 3:
                 raise ValueError(
-                    f"config, studies.{study}.{position}.seeds: {entry['seeds']} networks span no triangle: take three"
+                    f"config, studies.{study}.{position}.seeds: {entry['seeds']} networks form no triangle: take three"
                 )
             for recipe in entry.get("recipes", [entry.get("recipe")]):
                 _check_images(config, entry, recipe, f"studies.{study}.{position}")
@@ -441,8 +441,8 @@ def _check_kept(config):
         keep, epochs, pruning = recipe["keep"], recipe["epochs"], recipe["pruning"]
         if keep != sorted(keep) or (keep and keep[-1] >= epochs):
             raise ValueError(
-                f"config, recipes.{name}.keep: {keep} must ascend, and stay below epochs, {epochs}, whose end is kept "
-                "always"
+                f"config, recipes.{name}.keep: {keep} must ascend, and stay below epochs, {epochs}: the last epoch "
+                "is always kept"
             )
         if pruning is not None and pruning["rewind"] not in keep:
             raise ValueError(
@@ -532,7 +532,7 @@ def _check_moments(config, entry, where):
     for mask in entry["masks"]:
         moved = mask == "transported"
         if not any((name != "none") == moved for name in entry["alignments"]):
-            needed = "an alignment that moves it" if moved else "none, since nothing moves it"
+            needed = "an alignment that moves it" if moved else "none, since no permutation moves it"
             raise ValueError(f"config, {where}.masks: {mask} needs {needed}: add that to alignments, or leave it out")
 
 

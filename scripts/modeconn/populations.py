@@ -33,8 +33,8 @@ class Population:
         """
         if rows := {len(orders) for orders in found.values()} - {len(self.members)}:
             raise ValueError(
-                f"a permutation of {rows.pop()} networks is given for a population of {len(self.members)}: give that "
-                "of the same networks"
+                f"a permutation of {rows.pop()} networks is given for a population of {len(self.members)}: give the "
+                "permutation of the same networks"
             )
         spec, moved = self.spec(), []
         for place, tensors in enumerate(self.members):

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from modeconn import artifacts, bits, cost, devices, errors, fingerprint, inputs, manifests, resume
 
-NO_MEMORY = "the machine has not as much memory as this takes: lower the batch, the population, or the data's size"
+NO_MEMORY = "not enough memory on this machine: lower the batch, the population, or the data's size"
 
 
 def parser(description):

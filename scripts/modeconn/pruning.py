@@ -26,7 +26,7 @@ def prunable(network: nn.Module, exclude: Sequence[str] = ()) -> list[str]:
     names = [f"{name}.weight".lstrip(".") for name, module in network.named_modules() if isinstance(module, PRUNABLE)]
     for name in exclude:
         if name not in names:
-            raise ValueError(f"exclude {name} from pruning: it is no weight of a layer, which are {', '.join(names)}")
+            raise ValueError(f"cannot exclude {name} from pruning: the weights of layers are {', '.join(names)}")
     left = [name for name in names if name not in exclude]
     if not left:
         raise ValueError(f"{type(network).__name__} has no weights to prune: all of {len(names)} are excluded")
@@ -40,7 +40,7 @@ def output_of(network: nn.Module, classes: int) -> str:
     """
     name = prunable(network)[-1]
     if len(network.get_parameter(name)) != classes:
-        raise ValueError(f"tensor {name}: the last layer has not {classes} outputs: set keep_output to false")
+        raise ValueError(f"tensor {name}: the last layer does not have {classes} outputs: set keep_output to false")
     return name
 
 

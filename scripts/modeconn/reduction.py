@@ -50,7 +50,7 @@ def reduced(
     normalization.
     """
     if not 0 < cosine < 1:
-        raise ValueError(f"cosine {cosine}: units are merged above a cosine, which has to lie between 0 and 1")
+        raise ValueError(f"cosine {cosine}: the cosine above which units are merged has to lie between 0 and 1")
     found, kept = dict(tensors), {}
     for layer in _layers(spec, tensors):
         incoming, outgoing = layer.incoming(found), found[layer.reads].double()

@@ -169,7 +169,7 @@ def test_each_level_prunes_its_share_of_the_rest_rewinds_and_keeps_to_it(work, m
 def test_the_output_layer_is_found_or_refused(tiny_dataset):
     network = networks.of(NETWORK, tiny_dataset)
     assert pruning.output_of(network, 3) == OUTPUT
-    with pytest.raises(ValueError, match=r"the last layer has not 4 outputs: set keep_output to false"):
+    with pytest.raises(ValueError, match=r"the last layer does not have 4 outputs: set keep_output to false"):
         pruning.output_of(network, 4)
 
 
@@ -715,7 +715,7 @@ def test_recipes_without_kept_epochs_keep_their_identity():
         ),
         (
             lambda c: c["studies"]["simultaneous"][0].update(alignments=["weight"], masks=["own"]),
-            "studies.simultaneous.0.masks: own needs none, since nothing moves it",
+            "studies.simultaneous.0.masks: own needs none, since no permutation moves it",
         ),
         (
             lambda c: (

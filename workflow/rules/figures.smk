@@ -5,7 +5,7 @@ ASKED = len(PLAN.cells)
 if PARTIAL:
     PLAN = PLAN.narrowed(PLAN.whole)
     if not PLAN.cells:
-        sys.exit("nothing is whole")
+        sys.exit("no measurement is complete")
 SHOWN = PLAN.shown
 TABULATED = ["runs", *PLAN.studies]
 PUBLISHED = ROOT / "config/published" / f"{config['name']}.csv"
