@@ -52,15 +52,6 @@ def recalibrate(functional, vectors, batches, attack=None, labels=()):
     return buffers
 
 
-def recalibrating(population, recalibration, values):
-    """A function (looks, vectors) -> buffers for `measuring.measure`: `recalibrated` for every network."""
-
-    def statistics(looks, vectors):
-        return recalibrated(population.functional, vectors, population.dataset, recalibration, values)
-
-    return statistics
-
-
 def recalibrated(functional, vectors, dataset, recalibration, values=None):
     """Buffers of the networks `vectors` with statistics of `images` training images, see `datasets.mixed` (0: all).
 

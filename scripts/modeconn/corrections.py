@@ -26,7 +26,9 @@ STEPS = 30  # of Newton's method, or halvings
 LEAST, MOST = 0.1, 10.0  # temperatures
 
 
-def of(names: Sequence[str], functional: Functional, rows: Tensor, dataset: Dataset, images: int) -> dict:
+def of(
+    names: Sequence[str], functional: Functional, rows: Tensor, dataset: Dataset, images: int
+) -> dict[str, Correction]:
     """Name -> correction: a function of L combinations of `rows` (K, D) and their vectors (L, D) that gives vectors.
 
     rows: the members. images: so many training images are used, of all classes by their shares; 0 for all.

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from modeconn import tables
-from modeconn.paper import differences
+from modeconn.paper import differences, notes_on, settings_in
 from modeconn.text import aligned, number
 
 TITLE = "Barriers read off the figures of Sharma et al. 2024 (error: points; loss: nats)"
@@ -64,7 +64,7 @@ def _setting(meanings, row):
 def blocks(rows):
     """(header and rows of cells of the numbers that were run, notes on their settings); rows: of `compare`."""
     run = rows[rows["n"] > 0]
-    settings = {setting: mark for mark, setting in enumerate(dict.fromkeys(filter(None, run["setting"])), 1)}
+    settings = settings_in(run)
     lines = [["network", "alignment", "what", "split", "paper", "this run", "n", "setting"]]
     for row in run.to_dict("records"):
         error = row["quantity"].startswith("error")
@@ -74,7 +74,7 @@ def blocks(rows):
         numbers = number(row["paper_mean"], np.nan, scale, digits), number(row["mean"], row["std"], scale, digits)
         mark = f"[{settings[row['setting']]}]" if row["setting"] else "the paper's"
         lines.append([row["network"], row["alignment"], what, row["split"], *numbers, f"{row['n']:.0f}", mark])
-    return lines, [f"[{mark}] another setting: {setting}" for setting, mark in settings.items()]
+    return lines, notes_on(settings)
 
 
 def text(rows):
