@@ -329,7 +329,7 @@ def _seconds(minutes):
     except ValueError:
         seconds = 0
     if not 0 < seconds < float("inf"):
-        raise ValueError(f"MINUTES={minutes} is no number of minutes: write MINUTES=30, say")
+        raise ValueError(f"MINUTES={minutes} is no number of minutes: write for example MINUTES=30")
     return seconds
 
 

@@ -56,7 +56,7 @@ MEANINGS = {
     "alignment": (
         "Of pairs: the margin is by how much a claim holds, mean ± standard deviation over n pairs of networks; worst "
         "is that of the pair that supports it least. A claim shows if no pair contradicts it and the mean is above "
-        "what chance does by the choice of test images."
+        "the effect of chance by the choice of test images."
     ),
     "averaging": (
         "Of many networks: the margin is the mean over all pairs of n networks ± its standard error (jackknife over "

@@ -2,7 +2,7 @@
 
 A published number belongs to a cell: the names of data set, network, alignment and curve in the paper's config, which
 defines their values. A run's number is put beside it if the run has a cell of these names, trained without attack.
-Every value that differs from the paper's config is listed, so that the number of a shorter recipe does not pass as a
+Every value that differs from the paper's config is listed, so that the number of a shorter recipe is not taken for a
 reproduction.
 """
 

@@ -2,8 +2,8 @@
 
 A number is named as in the paper's config, `config/simultaneous.yaml`: a pair's barrier under the permutation of an
 epoch at an epoch (table simultaneous), or the barrier of two of several networks (table barriers), matched to one
-another (pairs: direct) or both to the first one (reference). A figure says no more than about a hundredth, so nothing
-is judged; every value by which the run's meaning of these names differs is listed.
+another (pairs: direct) or both to the first one (reference). Numbers read off a figure are accurate to about a
+hundredth, so nothing is judged. Every value by which the run's meaning of these names differs is listed.
 """
 
 import textwrap
@@ -48,7 +48,8 @@ def compare(published, barriers, simultaneous, ours, theirs):
 
 
 def _by_way(barriers):
-    """The barriers of networks as they are, and whether a pair is matched directly or by way of the first network."""
+    """The barriers of networks without correction, and whether a pair is matched directly or by way of the first
+    network."""
     first, second = (barriers["pair"].str.split("-").str[end] for end in (0, -1))
     numbers = pd.to_numeric(pd.concat([first, second]), errors="coerce")  # names of several recipes are none
     reference = f"{numbers.min():.0f}"
