@@ -1,4 +1,4 @@
-"""Adversarial examples by projected gradient ascent."""
+"""Adversarial examples."""
 
 import torch
 
