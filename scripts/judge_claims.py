@@ -28,6 +28,11 @@ TABLES = {
 }
 
 
+def together(*verdicts):
+    """The rows of all frames. Next to an empty frame numbers would become objects, which are not rounded."""
+    return pd.concat([frame for frame in verdicts if len(frame)] or [verdicts[0]])
+
+
 def remarks(lines):
     """The end of the text where there are remarks on the data, one line each."""
     if not lines:
@@ -80,9 +85,10 @@ def main():
     verdicts = claims.judge(rows, pairs, best, signatures, splits)
     guessing = population_claims.at_chance(interpolations, splits)
     of_populations = population_claims.judge(rows, barriers, guessing)
-    of_moments = simultaneous_claims.judge(rows, simultaneous, masks)
-    of_widths = simultaneous_claims.judge_widths(rows, barriers, guessing, arguments.networks)
-    of_moments = pd.concat([v for v in (of_moments, of_widths) if len(v)] or [of_moments])
+    of_moments = together(
+        simultaneous_claims.judge(rows, simultaneous, masks),
+        simultaneous_claims.judge_widths(rows, barriers, guessing, arguments.networks),
+    )
     published = tables.read([arguments.published] if arguments.published else [], tables.SUMMARY)
     comparison = claims.compare(published, summary)
     parts = [
@@ -99,10 +105,7 @@ def main():
     lines = "".join(map(manifests.read_text, arguments.remarks)).splitlines()
     text += remarks(lines + of_identical(pairs))
     outputs = {
-        # Concatenated with an empty frame, numbers would become objects, which are not rounded.
-        arguments.verdicts_table: tables.csv(
-            pd.concat([v for v in (verdicts, of_populations, of_moments) if len(v)] or [verdicts])
-        ),
+        arguments.verdicts_table: tables.csv(together(verdicts, of_populations, of_moments)),
         arguments.comparison_table: tables.csv(comparison),
         arguments.text: text.encode(),
     }

@@ -140,28 +140,21 @@ def verdicts(run: Run) -> list[str]:
 
 def numbers(run: Run) -> list[str]:
     """The main numbers on test images, of each study's recipes."""
+    pairs = f"{claims.NUMBERS}. Mean ± standard deviation over n pairs of networks"
     body: list[str] = []
-    summary = run.numbers("summary")
-    if len(summary):
-        summary = summary[summary["split"] == "test"]
-        body.append(web.paragraph(f"{claims.NUMBERS}. Mean ± standard deviation over n pairs of networks."))
-        for _, rows in summary.groupby(claims.STUDY):
-            body += [f"<h3>{scope(rows.iloc[0])}</h3>", web.table(claims.number_rows(rows), left=2)]
-    barriers = run.numbers("barriers")
-    if len(barriers):
-        body.append(web.paragraph(population_claims.NUMBERS + "."))
-        for names, rows in barriers[barriers["split"] == "test"].groupby(["dataset", "recipe"]):
-            body += [f"<h3>{' / '.join(map(str, names))}</h3>", web.table(population_claims.number_rows(rows), left=2)]
-    moments = run.numbers("simultaneous")
-    if len(moments):
-        body.append(web.paragraph(simultaneous_claims.NUMBERS + "."))
-        for _, rows in moments[moments["split"] == "test"].groupby(tables.STUDY):
-            body += [f"<h3>{scope(rows.iloc[0])}</h3>", web.table(simultaneous_claims.number_rows(rows), left=3)]
-    masks = run.numbers("masks")
-    if len(masks):
-        body.append(web.paragraph(simultaneous_claims.MASK_NUMBERS + "."))
-        for _, rows in masks.groupby(tables.STUDY):
-            body += [f"<h3>{scope(rows.iloc[0])}</h3>", web.table(simultaneous_claims.mask_rows(rows), left=1)]
+    # Table, what its numbers are, a table of the page for each value of these columns, its cells, columns of words.
+    for name, told, columns, cells_of, left in (
+        ("summary", pairs, claims.STUDY, claims.number_rows, 2),
+        ("barriers", population_claims.NUMBERS, ["dataset", "recipe"], population_claims.number_rows, 2),
+        ("simultaneous", simultaneous_claims.NUMBERS, tables.STUDY, simultaneous_claims.number_rows, 3),
+        ("masks", simultaneous_claims.MASK_NUMBERS, tables.STUDY, simultaneous_claims.mask_rows, 1),
+    ):
+        rows = run.numbers(name)
+        if len(rows):
+            body.append(web.paragraph(f"{told}."))
+            for names, of_part in rows[rows["split"] == "test"].groupby(columns):
+                title = " / ".join(part for part in names if part != "none")
+                body += [f"<h3>{title}</h3>", web.table(cells_of(of_part), left=left)]
     return ['<h2 id="numbers">Numbers</h2>', *body] if body else []
 
 

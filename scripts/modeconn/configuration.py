@@ -312,16 +312,20 @@ def _check_values(config):
         if "\0" in path:
             raise ValueError(f"config, {where}: {path!r} cannot be a path")
     _check_fused(config)
+    for where, _, entry in _entries(config):
+        if "boundaries" in entry.get("measures", []):
+            _check_plane(config, entry, f"{where}.measures")
+        if "triangles" in entry.get("measures", []) and entry["seeds"] < 3:
+            raise ValueError(f"config, {where}.seeds: {entry['seeds']} networks form no triangle: take three")
+        for recipe in entry.get("recipes", [entry.get("recipe")]):
+            _check_images(config, entry, recipe, where)
+
+
+def _entries(config, *studies):
+    """(where it stands, study, entry) of each entry of these studies, or of all."""
     for study, entries in config["studies"].items():
-        for position, entry in enumerate(entries):
-            if "boundaries" in entry.get("measures", []):
-                _check_plane(config, entry, f"studies.{study}.{position}.measures")
-            if "triangles" in entry.get("measures", []) and entry["seeds"] < 3:
-                raise ValueError(
-                    f"config, studies.{study}.{position}.seeds: {entry['seeds']} networks form no triangle: take three"
-                )
-            for recipe in entry.get("recipes", [entry.get("recipe")]):
-                _check_images(config, entry, recipe, f"studies.{study}.{position}")
+        for position, entry in enumerate(entries if not studies or study in studies else []):
+            yield f"studies.{study}.{position}", study, entry
 
 
 def _check_fused(config):
@@ -330,14 +334,13 @@ def _check_fused(config):
         if network.get("fused") and network["norm"] != "batch":
             raise ValueError(f"config, networks.{name}.fused: norm {network['norm']} cannot be fused: take norm batch")
     fused = {name for name, network in config["networks"].items() if network.get("fused")}
-    for study in config["studies"].keys() - {"averaging"}:
-        for position, entry in enumerate(config["studies"][study]):
-            key = "network" if "network" in entry else "networks"
-            if taken := fused & {*entry.get("networks", []), entry.get("network")}:
-                raise ValueError(
-                    f"config, studies.{study}.{position}.{key}: {min(taken)} is fused, which only averaging takes: "
-                    "leave fused out"
-                )
+    for where, study, entry in _entries(config):
+        key = "network" if "network" in entry else "networks"
+        taken = fused & {*entry.get("networks", []), entry.get("network")}
+        if taken and study != "averaging":
+            raise ValueError(
+                f"config, {where}.{key}: {min(taken)} is fused, which only averaging takes: leave fused out"
+            )
     for section in ("barriers", "averages"):
         for entry in config["studies"].get("averaging", []) if config[section]["corrections"] else []:
             _check_statistics(config, entry, f"{section}.corrections")
@@ -462,8 +465,7 @@ def shown_recipes(entry):
 
 def _across(config):
     """(where it stands, entry) of the entries of the averaging study whose populations are of several recipes."""
-    entries = enumerate(config["studies"].get("averaging", []))
-    return [(f"studies.averaging.{position}.across", entry) for position, entry in entries if "across" in entry]
+    return [(f"{where}.across", entry) for where, _, entry in _entries(config, "averaging") if "across" in entry]
 
 
 def _check_across(config):
@@ -488,10 +490,10 @@ def _check_across(config):
 def _check_iterates(config):
     """Iterates need recipes that keep epochs, one recipe for each population, and networks that are not fused."""
     fused = {name for name, network in config["networks"].items() if network.get("fused")}
-    for position, entry in enumerate(config["studies"].get("averaging", [])):
+    for place, _, entry in _entries(config, "averaging"):
         if "iterates" not in entry["measures"]:
             continue
-        where = f"config, studies.averaging.{position}.measures: iterates are"
+        where = f"config, {place}.measures: iterates are"
         for name in entry["recipes"]:
             if not config["recipes"][name]["keep"]:
                 raise ValueError(f"{where} of kept epochs, and recipe {name} keeps none: give it keep")
@@ -539,21 +541,21 @@ def _check_moments(config, entry, where):
 def _check_grids(config):
     """A pair and alignment may have only one grid of epochs and one of levels, or rows would be repeated."""
     seen: dict[tuple, list] = {}
-    for position, entry in enumerate(config["studies"].get("simultaneous", [])):
+    for where, _, entry in _entries(config, "simultaneous"):
         named = product(entry["networks"], entry["recipes"], entry["alignments"], map(tuple, entry["pairs"]))
         for (network, recipe, *between), along in product(named, ("epochs", "levels")):
             at = entry["levels"] if along == "levels" else epochs_of(entry, config["recipes"][recipe])
             at = [at, entry["stacked"]] if along == "epochs" else [at]
             if at[0] and seen.setdefault((entry["dataset"], network, recipe, *between, along), at) != at:
                 raise ValueError(
-                    f"config, studies.simultaneous.{position}.{along}: another entry has other {along} of {network} by "
+                    f"config, {where}.{along}: another entry has other {along} of {network} by "
                     f"{recipe}, pair {list(between[1])}, or stacks others: give one list, or [] here"
                 )
             # In any order, and also of entries that have no alignment in common.
             masks = sorted(entry["masks"])
             if masks and seen.setdefault((entry["dataset"], network, recipe, between[1], "masks"), masks) != masks:
                 raise ValueError(
-                    f"config, studies.simultaneous.{position}.masks: another entry has other masks of {network} by "
+                    f"config, {where}.masks: another entry has other masks of {network} by "
                     f"{recipe}, pair {list(between[1])}: give one list, or [] here"
                 )
 
@@ -592,29 +594,27 @@ def _check_names(config):
                 raise ValueError(
                     f"config, {where}: {alignment['start']!r} is pam too: start from another method, or none"
                 )
-    for study, entries in config["studies"].items():
-        for position, entry in enumerate(entries):
-            where = f"studies.{study}.{position}"
-            for key in ("dataset", "network", "recipe"):
-                if key in entry:
-                    _defined(config, KINDS[key], entry[key], f"{where}.{key}")
-            for section in ("networks", "recipes", "alignments", "curves"):
-                for name in entry.get(section, []):
-                    if (section, name) != ("alignments", "none"):
-                        _defined(config, section, name, f"{where}.{section}")
-            if study == "alignment" and not entry.get("curves", config["curves"]):
-                raise ValueError(f"config, {where}: there are no curves: define some under curves")
-            if entry.get("attack") is not None:
-                _defined(config, "attacks", entry["attack"], f"{where}.attack")
-            if entry.get("best") is not None:
-                _check_best(config, entry, f"{where}.best")
-            for name in entry["alignments"]:
-                if study != "alignment" and name != "none" and config["alignments"][name]["method"] == "pam":
-                    raise ValueError(
-                        f"config, {where}.alignments: {name!r} is pam, which refines pairs: take a method that matches"
-                    )
-            if study == "simultaneous":
-                _check_moments(config, entry, where)
+    for where, study, entry in _entries(config):
+        for key in ("dataset", "network", "recipe"):
+            if key in entry:
+                _defined(config, KINDS[key], entry[key], f"{where}.{key}")
+        for section in ("networks", "recipes", "alignments", "curves"):
+            for name in entry.get(section, []):
+                if (section, name) != ("alignments", "none"):
+                    _defined(config, section, name, f"{where}.{section}")
+        if study == "alignment" and not entry.get("curves", config["curves"]):
+            raise ValueError(f"config, {where}: there are no curves: define some under curves")
+        if entry.get("attack") is not None:
+            _defined(config, "attacks", entry["attack"], f"{where}.attack")
+        if entry.get("best") is not None:
+            _check_best(config, entry, f"{where}.best")
+        for name in entry["alignments"]:
+            if study != "alignment" and name != "none" and config["alignments"][name]["method"] == "pam":
+                raise ValueError(
+                    f"config, {where}.alignments: {name!r} is pam, which refines pairs: take a method that matches"
+                )
+        if study == "simultaneous":
+            _check_moments(config, entry, where)
     _check_cells(config)
     _check_grids(config)
     _check_shown(config)
@@ -627,8 +627,7 @@ def _check_cells(config):
     A pair in both orders would count as two observations, and rows of two selections could not be told apart.
     """
     orders, selections = {}, {}
-    for position, entry in enumerate(config["studies"].get("alignment", [])):
-        where = f"studies.alignment.{position}"
+    for where, _, entry in _entries(config, "alignment"):
         fixed = tuple(entry[kind] for kind in ("dataset", "network", "recipe"))
         for pair in entry["pairs"]:
             if orders.setdefault((*fixed, *sorted(pair)), pair) != pair:
@@ -667,13 +666,13 @@ def _check_shown(config):
     The same holds for an alignment and its start, since permutations are compared with the start too.
     """
     seen = {}
-    for position, entry in enumerate(config["studies"].get("alignment", [])):
+    for where, _, entry in _entries(config, "alignment"):
         for start in {config["alignments"].get(name, {}).get("start", "none") for name in entry["alignments"]}:
             shown = shown_as(config, "alignment", start)
             for other in entry["alignments"]:
                 if other != start and shown_as(config, "alignment", other) == shown:
                     raise ValueError(
-                        f"config, studies.alignment.{position}: {other} and {start}, from which another one starts, "
+                        f"config, {where}: {other} and {start}, from which another one starts, "
                         f"are both shown as {shown}: give one of them another shown_as"
                     )
         fixed = tuple(entry[kind] for kind in ("dataset", "network", "recipe"))
@@ -682,7 +681,7 @@ def _check_shown(config):
             other = seen.setdefault((*fixed, *pair, *shown), path)
             if other != path:
                 raise ValueError(
-                    f"config, studies.alignment.{position}: {' with '.join(path)} and {' with '.join(other)}"
+                    f"config, {where}: {' with '.join(path)} and {' with '.join(other)}"
                     f" are both shown as {' with '.join(shown)}: give one of them another shown_as"
                 )
 

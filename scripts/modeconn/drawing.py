@@ -194,6 +194,17 @@ def by_width(rows):
     return rows.drop_duplicates("network").sort_values(["width", "network"])
 
 
+def name_networks(axes, networks):
+    """Title panels by the networks of `by_width`, one each."""
+    for axis, name, width in zip(axes, networks["network"], networks["width"]):
+        axis.set_title(f"{name}: {width:.0f} units")
+
+
+def colour_bar(figure, drawn, axes, label, **options):
+    """A colour bar of what is `drawn` in the panels `axes`."""
+    figure.colorbar(drawn, ax=axes, label=label, **options).outline.set_linewidth(0.6)
+
+
 def of_networks(rows, x, y, columns=3):
     """A figure with a panel for each network of a table of populations: (figure, [(axes, rows of the network)]).
 
@@ -205,8 +216,7 @@ def of_networks(rows, x, y, columns=3):
     axes = list(figure.subplots(lines, columns, sharex=True, squeeze=False).flat)
     for axis in axes[len(networks) :]:
         axis.set_visible(False)
-    for axis, name, width in zip(axes, networks["network"], networks["width"]):
-        axis.set_title(f"{name}: {width:.0f} units")
+    name_networks(axes, networks)
     figure.supxlabel(x, fontsize=8)
     figure.supylabel(y, fontsize=8)
     return figure, [(axis, rows[rows["network"] == name]) for axis, name in zip(axes, networks["network"])]

@@ -63,8 +63,7 @@ def judge(claims: pd.DataFrame, barriers: pd.DataFrame, guessing: Collection[tup
             row = by_error(claim, group, margin, missing, error, n, error)
             verdicts.append(row | ({"verdict": "at chance"} if n and group in guessing else {}))
         if rows.empty and len(barriers):
-            nothing = pd.Series(dtype=np.float64)
-            verdicts.append(by_error(claim, ("", "", "", ""), nothing, names, np.nan, 0, np.nan))
+            verdicts.append(not_run(claim, names))
     return pd.DataFrame(verdicts, columns=VERDICT_COLUMNS)
 
 
@@ -103,6 +102,11 @@ def by_error(
         verdict = "shows" if supported > 0 else "does not show"
     found = {"std": std, "resolution": RESOLUTION * error, "n": n, "verdict": verdict}
     return verdict_row(claim, group, margin, missing) | found
+
+
+def not_run(claim: dict, missing: Sequence[str], group: Sequence = ("", "", "", "")) -> dict:
+    """The verdict on a claim on what no pair has: a row of VERDICT_COLUMNS. group, missing: as in `by_error`."""
+    return by_error(claim, group, pd.Series(dtype=np.float64), missing, np.nan, 0, np.nan)
 
 
 def text(barriers: pd.DataFrame, verdicts: pd.DataFrame) -> str:

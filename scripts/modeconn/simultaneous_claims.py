@@ -69,9 +69,7 @@ def judge(claims: pd.DataFrame, found: pd.DataFrame, masks: pd.DataFrame) -> pd.
             judged = population_claims.by_error(claim, group, margin, missing, error, len(margin), margin.std())
             verdicts.append(judged)
         if rows.empty and len(found):
-            nothing = pd.Series(dtype=np.float64)
-            group = ("", "", "", "")
-            verdicts.append(population_claims.by_error(claim, group, nothing, names, np.nan, 0, np.nan))
+            verdicts.append(population_claims.not_run(claim, names))
     return pd.DataFrame(verdicts, columns=VERDICT_COLUMNS)
 
 
@@ -103,8 +101,7 @@ def judge_widths(
                 continue
             group = (dataset, f"{ends['narrowest']:.0f} to {ends['widest']:.0f} units", recipe, attack)
             if reason := _not_comparable(of_recipe, architectures or {}):
-                nothing = population_claims.by_error(claim, group, pd.Series(dtype=np.float64), [], np.nan, 0, np.nan)
-                verdicts.append(nothing | {"verdict": "not judged", "missing": reason})
+                verdicts.append(population_claims.not_run(claim, [reason], group) | {"verdict": "not judged"})
                 continue
             wide = pd.concat(
                 [_by_alignment(of_recipe[of_recipe["width"] == w], end) for end, w in ends.items()], axis=1

@@ -98,28 +98,23 @@ LINES = Table(  # between all pairs of a population; width: units or channels of
     key=[*STUDY, "alignment", "correction", "split", "attack", "pair", "t"],
 )
 _OF_POPULATION = [*STUDY, "alignment", "correction", "split", "attack"]
+_WITH_WIDTH = [*STUDY, "width", *_OF_POPULATION[len(STUDY) :]]
 _BARRIERS = [name for name in barriers.QUANTITIES if "barrier" in name]
 BARRIERS = Table(
-    columns=[*STUDY, "width", "alignment", "correction", "split", "attack", "pair", "distance", *_BARRIERS],
+    columns=[*_WITH_WIDTH, "pair", "distance", *_BARRIERS],
     key=[*_OF_POPULATION, "pair"],
 )
 BARRIER_SUMMARY = Table(
-    columns=[
-        *[*STUDY, "width", "alignment", "correction", "split", "attack", "quantity"],
-        *["mean", "std", "least", "lower", "median", "upper", "most", "n"],
-    ],
+    columns=[*_WITH_WIDTH, "quantity", "mean", "std", "least", "lower", "median", "upper", "most", "n"],
     key=[*_OF_POPULATION, "quantity"],
 )
 INTERPOLATIONS = Table(
-    columns=[
-        *[*STUDY, "width", "alignment", "correction", "split", "attack", "t", "quantity"],
-        *["lower", "median", "upper", "n"],
-    ],
+    columns=[*_WITH_WIDTH, "t", "quantity", "lower", "median", "upper", "n"],
     key=[*_OF_POPULATION, "t", "quantity"],
 )
 TOPOLOGY = Table(  # of networks that are joined where their barrier is at most the threshold (nats)
     columns=[
-        *[*STUDY, "width", "alignment", "correction", "split", "attack", "networks", "threshold"],
+        *[*_WITH_WIDTH, "networks", "threshold"],
         *["edges", "triangles", "maximal_cliques", "largest_clique", "betti_0", "betti_1"],
     ],
     key=[*_OF_POPULATION, "threshold"],

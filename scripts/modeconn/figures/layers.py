@@ -30,7 +30,6 @@ def draw(rows, title):
     for panel, alignment in zip(axes[0], alignments):
         panel.set_title(drawing.LABELS.get(alignment, alignment))
     figure.supxlabel("position $t$ on the curve", fontsize="medium")
-    bar = figure.colorbar(drawn, ax=axes, label="mean correlation of channels")
-    bar.outline.set_linewidth(0.6)
+    drawing.colour_bar(figure, drawn, axes, "mean correlation of channels")
     drawing.legend(figure, drawing.about(title, rows, "means over pairs"), [])
     return figure

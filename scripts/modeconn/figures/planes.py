@@ -51,8 +51,7 @@ def draw(rows, title, marks):
             filled.set_edgecolor("face")  # or PDF viewers show seams
             _mark(panel, marks[marks["alignment"] == alignment])
             panel.grid(False)
-        bar = figure.colorbar(filled, ax=list(panels), label=label, format="{x:.3g}")
-        bar.outline.set_linewidth(0.6)
+        drawing.colour_bar(figure, filled, list(panels), label, format="{x:.3g}")
     for panel, alignment in zip(axes[0], alignments):
         panel.set_title(drawing.LABELS.get(alignment, alignment))
     figure.supxlabel("along the line between the networks, in units of their distance", fontsize="medium")

@@ -40,7 +40,6 @@ def draw(rows, title):
             panel.set_title(TITLES[kind])
             panel.set_xlabel("epoch" if kind == "epochs" else "level of pruning")
         panels[0].set_ylabel(f"{network}\n{drawing.LABELS.get(alignment, alignment)}")
-    bar = figure.colorbar(drawn, ax=axes, label="neurons placed alike (%)")
-    bar.outline.set_linewidth(0.6)
+    drawing.colour_bar(figure, drawn, axes, "neurons placed alike (%)")
     drawing.legend(figure, drawing.about(title, rows, "means over pairs"), [])
     return figure

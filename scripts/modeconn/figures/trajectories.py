@@ -37,8 +37,7 @@ def draw(rows, title):
         panel.set_title(drawing.LABELS.get(alignment, alignment))
     for panel in axes[-1]:
         panel.set_xlabel("epoch of the networks")
-    bar = figure.colorbar(drawn, ax=axes, label="error barrier (points)")
-    bar.outline.set_linewidth(0.6)
+    drawing.colour_bar(figure, drawn, axes, "error barrier (points)")
     drawing.legend(figure, drawing.about(title, rows, "means over pairs"), [])
     return figure
 

@@ -39,8 +39,7 @@ def draw(rows, title):
             panel.spines[:].set_visible(False)
     for style, panel in zip(alignments.values(), axes[0]):
         panel.set_title(style["label"])
-    bar = figure.colorbar(drawn, ax=axes, label="loss (nats)", ticks=levels[::3], format="{x:.2g}")
-    bar.outline.set_linewidth(0.6)
+    drawing.colour_bar(figure, drawn, axes, "loss (nats)", ticks=levels[::3], format="{x:.2g}")
     drawing.legend(figure, drawing.about(title, rows, "a triangle has three networks"), [])
     return figure
 
