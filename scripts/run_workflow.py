@@ -302,8 +302,8 @@ def main():
     code = run.wait(seconds)
     if run.stopping is not None:
         print(
-            f"Stopped {run.stopping}, not yet done: long jobs have saved their state. Run the same command again to go "
-            "on from here.",
+            f"Stopped {run.stopping}, not yet done: long jobs have saved their state. Run the same command again to "
+            "resume.",
             file=sys.stderr,
         )
         sys.exit(run.code)

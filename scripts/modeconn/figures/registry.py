@@ -63,27 +63,15 @@ def pairs(config: dict, entry: dict) -> Pairs:
 class Populations(NamedTuple):
     """What the figures need to know of one entry of the averaging study."""
 
-    averaged: bool
+    measures: list[str]
     splits: list[str]  # on which barriers are measured
     corrected: bool
-    bounded: bool  # whether answers in the plane are measured
-    triangles: bool  # whether they are measured
-    compared: bool  # whether answers of each two are compared
-    iterated: bool  # whether epochs of each run are measured
 
 
 def population(config: dict, entry: dict) -> Populations:
     """The `Populations` of one entry of the averaging study of a complete config."""
-    measures, about = entry["measures"], config["barriers"]
-    return Populations(
-        averaged="averages" in measures,
-        splits=about["splits"],
-        corrected=bool(about["corrections"]),
-        bounded="boundaries" in measures,
-        triangles="triangles" in measures,
-        compared="disagreement" in measures,
-        iterated="iterates" in measures,
-    )
+    about = config["barriers"]
+    return Populations(entry["measures"], about["splits"], bool(about["corrections"]))
 
 
 class Moments(NamedTuple):
@@ -134,6 +122,16 @@ def _once(wanted):
     return [()] if wanted else []
 
 
+def _measured(name):
+    """One figure, if an entry asks for this measurement."""
+    return lambda entry: _once(name in entry.measures)
+
+
+def _by_split(name):
+    """A figure for each split, if an entry asks for this measurement."""
+    return lambda entry: _each(entry.splits if name in entry.measures else [])
+
+
 SPLITS = [("test",), ("train",)]
 FIGURES = {
     "curves": Figure(
@@ -178,30 +176,28 @@ FIGURES = {
         lambda entry: _each(entry.splits if entry.corrected else []),
         "averaging",
     ),
-    "boundaries": Figure("answers in the plane", ["boundaries"], [], lambda entry: _once(entry.bounded), "averaging"),
-    "units": Figure("units of the first layer", ["units"], [], lambda entry: _once(entry.bounded), "averaging"),
+    "boundaries": Figure("answers in the plane", ["boundaries"], [], _measured("boundaries"), "averaging"),
+    "units": Figure("units of the first layer", ["units"], [], _measured("boundaries"), "averaging"),
     "dynamics": Figure(
         "pairs within and across recipes",
         ["barriers", "disagreements"],
         ["split"],
-        lambda entry: _each(entry.splits if entry.compared else []),
+        _by_split("disagreement"),
         "averaging",
     ),
-    "norms": Figure("norms of the weights", ["norms"], [], lambda entry: _once(entry.compared), "averaging"),
+    "norms": Figure("norms of the weights", ["norms"], [], _measured("disagreement"), "averaging"),
     "iterates": Figure(
-        "iterates and their averages",
-        ["iterate_averages", "iterates"],
-        ["split"],
-        lambda entry: _each(entry.splits if entry.iterated else []),
-        "averaging",
+        "iterates and their averages", ["iterate_averages", "iterates"], ["split"], _by_split("iterates"), "averaging"
     ),
     "averages": Figure(
-        "averages of many", ["averages"], ["split"], lambda entry: SPLITS if entry.averaged else [], "averaging"
+        "averages of many",
+        ["averages"],
+        ["split"],
+        lambda entry: SPLITS if "averages" in entry.measures else [],
+        "averaging",
     ),
-    "merging": Figure("merging over width", ["averages"], [], lambda entry: _once(entry.averaged), "averaging"),
-    "triangles": Figure(
-        "triangles between three networks", ["triangles"], [], lambda entry: _once(entry.triangles), "averaging"
-    ),
+    "merging": Figure("merging over width", ["averages"], [], _measured("averages"), "averaging"),
+    "triangles": Figure("triangles between three networks", ["triangles"], [], _measured("triangles"), "averaging"),
     "trajectories": Figure(
         "permutations at other epochs",
         ["simultaneous"],
