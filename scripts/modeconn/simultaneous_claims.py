@@ -27,6 +27,7 @@ import pandas as pd
 
 from modeconn import population_claims, tables
 from modeconn.claims import STUDY, VERDICT_COLUMNS, WIDTH, names_of
+from modeconn.identity import canonical
 from modeconn.text import aligned, number
 
 QUANTITIES = tuple(name for name in tables.SIMULTANEOUS.columns if "barrier" in name)
@@ -81,10 +82,11 @@ def judge_widths(
 ) -> pd.DataFrame:
     """The verdict on each claim on widths, from `barriers` (`tables.BARRIERS`), by data set and recipe.
 
-    `std` is the jackknife standard error, `n` the number of networks of a width, the first among them. Where all have
-    one width there is no verdict. Where networks differ in more than width it is "not judged", and `missing` says in
-    what. guessing: of `population_claims.at_chance`, which do not count. architectures: the values of networks in the
-    config, by name; those that are not given are taken to differ in width alone.
+    `std` is the jackknife standard error, `n` the number of networks of a width, the first among them. Networks are
+    compared that differ in width alone. Where all have one width there is no verdict; where those of several widths
+    differ in more, the verdict is "not judged", and `missing` says in what. guessing: of `population_claims.at_chance`,
+    which do not count. architectures: the values of networks in the config, by name; those that are not given are taken
+    to differ in width alone.
     Raises ValueError naming the claim whose formula is wrong.
     """
     verdicts = []
@@ -96,21 +98,36 @@ def judge_widths(
         rows = barriers[(barriers["split"] == claim["split"]) & (barriers["attack"] == claim["attack"])]
         rows = tables.corrected(rows, "_")
         for (dataset, recipe, attack), of_recipe in rows.groupby(["dataset", "recipe", "attack"]):
-            ends = {"narrowest": of_recipe["width"].min(), "widest": of_recipe["width"].max()}
-            if ends["narrowest"] == ends["widest"]:
-                continue
-            group = (dataset, f"{ends['narrowest']:.0f} to {ends['widest']:.0f} units", recipe, attack)
-            if reason := _not_comparable(of_recipe, architectures or {}):
-                verdicts.append(population_claims.not_run(claim, [reason], group) | {"verdict": "not judged"})
-                continue
-            wide = pd.concat(
-                [_by_alignment(of_recipe[of_recipe["width"] == w], end) for end, w in ends.items()], axis=1
-            )
-            margin, missing = _margin(claim, names, wide)
-            error, n = population_claims.standard_error(margin)
-            networks = n + 1 if n else 0  # the first among them
-            verdicts.append(population_claims.by_error(claim, group, margin, missing, error, networks, error))
+            alike = _by_architecture(of_recipe, architectures or {})
+            for part in alike:
+                ends = {"narrowest": part["width"].min(), "widest": part["width"].max()}
+                of_end = {end: part[part["width"] == width] for end, width in ends.items()}
+                label = f"{ends['narrowest']:.0f} to {ends['widest']:.0f} units"
+                if len(alike) > 1:
+                    label = f"{' to '.join(found['network'].iloc[0] for found in of_end.values())}, {label}"
+                group = (dataset, label, recipe, attack)
+                if reason := _not_comparable(part, architectures or {}):
+                    verdicts.append(population_claims.not_run(claim, [reason], group) | {"verdict": "not judged"})
+                    continue
+                wide = pd.concat([_by_alignment(found, end) for end, found in of_end.items()], axis=1)
+                margin, missing = _margin(claim, names, wide)
+                error, n = population_claims.standard_error(margin)
+                networks = n + 1 if n else 0  # the first among them
+                verdicts.append(population_claims.by_error(claim, group, margin, missing, error, networks, error))
     return pd.DataFrame(verdicts, columns=VERDICT_COLUMNS)
+
+
+def _by_architecture(rows, architectures):
+    """The rows of networks that differ in width alone, a frame for each architecture of several widths.
+
+    All rows where no architecture has several widths but the networks have; nothing where all have one width.
+    """
+    names: dict[str, list] = {}
+    for name in sorted(set(rows["network"])):
+        names.setdefault(canonical(_without_width(architectures.get(name, {}))), []).append(name)
+    parts = [rows[rows["network"].isin(alike)] for alike in names.values()]
+    several = [part for part in [*parts, rows] if part["width"].nunique() > 1]
+    return several[:-1] or several
 
 
 def _not_comparable(rows, architectures):

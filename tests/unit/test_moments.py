@@ -571,6 +571,16 @@ def test_a_claim_on_widths_takes_pairs_that_are_matched_by_way_of_the_first_netw
     assert row["verdict"] == "not judged" and row["n"] == 0
     assert row["missing"] == "mlp16, mlp4 differ in more than width: hidden, norm"
     said = simultaneous_claims.text(pd.DataFrame(columns=tables.SIMULTANEOUS.columns), NO_MASKS, verdicts)
+    # Each of two architectures of two widths is judged by itself, the other one twice as high.
+    values = [name for name in rows[0] if "barrier" in name]
+    higher = [row | {name: 2 * row[name] for name in values} | {"network": f"deep{row['width']}"} for row in rows]
+    both = wider | {name.replace("mlp", "deep"): of | {"norm": "layer"} for name, of in wider.items()}
+    judged = simultaneous_claims.judge_widths(known[0], pd.DataFrame([*rows, *higher]), (), both)
+    measured = dict(zip(judged["network"], judged["measured"]))
+    assert measured == {
+        "mlp4 to mlp16, 4 to 16 units": pytest.approx(0.4),
+        "deep4 to deep16, 4 to 16 units": pytest.approx(0.8),
+    }
     assert f"not judged, d / r, 4 to 16 units: {row['missing']}" in said
 
 
