@@ -240,7 +240,7 @@ def _explain(error):
     if error.validator == "required":
         return f"config, {where}: {error.message}"
     if error.validator == "not":
-        return f"config, {where}: {error.instance!r} is a reserved name: take another one"
+        return f"config, {where}: {error.instance!r} is a reserved name: take another name"
     hint = f" ({error.schema['description']})" if "description" in error.schema else ""
     if error.validator == "type" and error.schema.get("type") == "boolean":
         hint = " (write true or false)"

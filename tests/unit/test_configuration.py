@@ -161,12 +161,12 @@ MISTAKES = {
     "alignment called none": (
         "alignments.none",
         {"method": "weight"},
-        ["alignments", "'none' is a reserved name: take another one"],
+        ["alignments", "'none' is a reserved name: take another name"],
     ),
     "attack called none": (
         "attacks.none",
         {"epsilon": 0.1, "step": 0.02, "steps": 5},
-        ["attacks", "'none' is a reserved name: take another one"],
+        ["attacks", "'none' is a reserved name: take another name"],
     ),
     "pair of one seed": ("studies.alignment.0.pairs", [[1]], ["studies.alignment.0.pairs.0", "[1]"]),
     "pair of a seed with itself": ("studies.alignment.0.pairs", [[3, 3]], ["studies.alignment.0.pairs.0", "[3, 3]"]),
