@@ -153,7 +153,7 @@ def numbers(run: Run) -> list[str]:
         if len(rows):
             body.append(web.paragraph(f"{told}."))
             for names, of_part in rows[rows["split"] == "test"].groupby(columns):
-                title = " / ".join(part for part in names if part != "none")
+                title = " / ".join(str(part) for part in names if part != "none")
                 body += [f"<h3>{title}</h3>", web.table(cells_of(of_part), left=left)]
     return ['<h2 id="numbers">Numbers</h2>', *body] if body else []
 
