@@ -102,7 +102,7 @@ def test_what_is_whole_is_tabled_and_drawn_where_other_jobs_fail(checkout):
     where = "results/tiny/partial"
     assert said == (
         "PARTIAL: jobs failed, and 2 of 4 curves are complete. "
-        f"Their tables and figures are in {where}/, until a run is complete."
+        f"Their tables and figures are in {where}/ until a run is complete."
     )
     assert (
         (checkout.path / where / "summary.txt")
