@@ -1,4 +1,4 @@
-"""Find the permutations that align a population of networks with one frame; of a pair, the second with the first."""
+"""Find the permutations of a population of networks into a common frame; for a pair, of the second into the first."""
 
 from modeconn import artifacts, matching, permutation, populations, programs
 from modeconn.permutation import proof, verdict

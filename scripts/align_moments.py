@@ -2,7 +2,7 @@
 
 All moments are one job, since starting a program and proving the network take as long as matching weights, and so a
 checkpoint is read once. The result is group -> (P, 2, n): the permutations of both networks at each of the P moments;
-where some moments are stacked, one more, that of all of these at once.
+if some moments are stacked, one more follows, matched on all of these at once.
 """
 
 from modeconn import artifacts, matching, moments, permutation, populations, programs

@@ -4,7 +4,7 @@ It holds the complete config, tables, figures, report, verdicts, the claims that
 values, versions) of everything that was computed, and the list of packages; with --weights also the networks,
 permutations, curves and measurements. Images are left out, since they have licences of their own. Paths are those
 under results/.
-Each file is compared with its manifest, and the tables with what lies there now.
+Each file is compared with its manifest, and the files that the tables were made from with those present now.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def computed(run: Path, config: dict, asked: str, weights: bool) -> dict[str, Pa
         for name, of in STUDIES[study].measured.items():
             if read.get(name) != [manifests.checksum(path) for path in of(planned)]:
                 raise ValueError(
-                    f"the tables of {run} were made from other {name} than lie there now: run make reproduce "
+                    f"the tables of {run} were made from other {name} than are there now: run make reproduce "
                     f"CONFIG={asked} first"
                 )
     found: dict[str, Path] = {}

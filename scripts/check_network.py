@@ -1,7 +1,7 @@
-"""Before anything is trained, prove which neurons of a network may be permuted, and that it can be measured.
+"""Verify which neurons of a network may be permuted, and that it can be measured, before it is trained.
 
-The proof is made once for a network and data set, and again after its source was edited. Training waits for the proof,
-but is not run again when the proof is.
+The proof is made once for a network and data set, and again after an edit of its source. Training waits for it, but is
+not run again when the proof is repeated.
 """
 
 import argparse

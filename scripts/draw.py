@@ -12,7 +12,7 @@ METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 def main():
-    gc.freeze()  # imported modules stay: the garbage collector need not visit them
+    gc.freeze()  # keeps imported modules out of garbage collection, to save time
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--figure", required=True, metavar="NAME", help="a module of modeconn.figures")
     parser.add_argument(

@@ -3,7 +3,7 @@
 Statistics of batch normalization are re-estimated for each average.
 """
 
-from modeconn import artifacts, averages, batchnorm, measuring, populations, programs
+from modeconn import artifacts, averages, measuring, populations, programs
 from modeconn.measuring import View
 
 parser = populations.parser(__doc__)
@@ -17,13 +17,11 @@ def main(arguments, job):
     looks = list(averages.looks(len(values["members"]), settings["sizes"], settings["draws"]))
     rows, _ = measuring.measure(
         job,
+        population,
+        settings,
         vectors,
         looks,
         lambda look: [View("train"), View("test")],
-        functional=population.functional,
-        dataset=population.dataset,
-        batch=settings["batch"],
-        statistics=batchnorm.recalibrating(population, settings["recalibration"], values),
         what=f"average {values['names']['network']}",
         total=len(looks),
         corrections=populations.corrections(population, vectors, settings),

@@ -3,7 +3,7 @@
 Statistics of batch normalization are re-estimated at each point.
 """
 
-from modeconn import artifacts, batchnorm, lines, measuring, populations, programs
+from modeconn import artifacts, lines, measuring, populations, programs
 from modeconn.measuring import View
 
 parser = populations.parser(__doc__)
@@ -16,13 +16,11 @@ def main(arguments, job):
     vectors = population.vectors()
     measured, _ = measuring.measure(
         job,
+        population,
+        settings,
         vectors,
         lines.looks(len(seeds), settings["points"]),
         lambda look: [View(split) for split in settings["splits"]],
-        functional=functional,
-        dataset=population.dataset,
-        batch=settings["batch"],
-        statistics=batchnorm.recalibrating(population, settings["recalibration"], values),
         what=f"measure the barriers of {values['names']['network']}",
         total=lines.number_of_looks(len(seeds), settings["points"]),
         together=functional.together(settings["batch"]),

@@ -1,4 +1,4 @@
-"""Measure the answers in the plane of a population's first two networks and their average, and the first layer's units.
+"""Measure predictions in the plane of a population's first two networks and their average, and the first layer's units.
 
 For data sets of points in the plane in two classes, and fully connected networks without batch normalization.
 """

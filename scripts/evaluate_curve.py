@@ -3,7 +3,7 @@
 Statistics of batch normalization are re-estimated at each point.
 """
 
-from modeconn import artifacts, batchnorm, connectivity, manifests, measuring, populations, programs
+from modeconn import artifacts, connectivity, manifests, measuring, populations, programs
 from modeconn.measuring import View
 
 parser = populations.parser(__doc__, curve=True)
@@ -20,13 +20,11 @@ def main(arguments, job):
     views = [View("train"), View("test"), *attacked]
     rows, statistics = measuring.measure(
         job,
+        pair,
+        evaluation,
         control_points,
         connectivity.along(control_points, values["curve"]["kind"], count),
         lambda look: views,
-        functional=pair.functional,
-        dataset=pair.dataset,
-        batch=evaluation["batch"],
-        statistics=batchnorm.recalibrating(pair, evaluation["recalibration"], values),
         what=f"evaluate {values['names']['curve']}",
         total=count,
         keep=True,

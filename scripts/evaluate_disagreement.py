@@ -1,6 +1,6 @@
-"""How often each two networks of a population answer differently, and the norms of their weights.
+"""Measure on what share of images each two networks of a population disagree, and the norms of their weights.
 
-Neither hangs on the order of neurons. Statistics of normalization layers are re-estimated, as between networks.
+Neither depends on the order of neurons. Statistics of normalization layers are re-estimated, as between networks.
 """
 
 from itertools import combinations

@@ -3,7 +3,7 @@
 Statistics of batch normalization are re-estimated at each point.
 """
 
-from modeconn import artifacts, batchnorm, grids, measuring, moments, permutation, populations, programs
+from modeconn import artifacts, grids, measuring, moments, permutation, populations, programs
 from modeconn.measuring import View
 
 # isort: split
@@ -16,19 +16,17 @@ def main(arguments, job):
     values = arguments.job
     settings, along, at = values["grid"], values["moments"]["along"], values["moments"]["at"]
     pairs = moments.of_population(arguments, job.device)
-    functional, dataset = pairs[0].functional, pairs[0].dataset
+    functional = pairs[0].functional
     stacked = values["moments"].get("stacked", [])
     cells = grids.cells(along, at, arguments.permutation is not None, stacked)
     rows = torch.cat([*(pair.vectors() for pair in pairs), permuted(arguments, pairs, at, stacked, cells)])
     measured, _ = measuring.measure(
         job,
+        pairs[0],
+        settings,
         rows,
         grids.looks(at, cells, settings["points"]),
         lambda look: [View(split) for split in settings["splits"]],
-        functional=functional,
-        dataset=dataset,
-        batch=settings["batch"],
-        statistics=batchnorm.recalibrating(pairs[0], settings["recalibration"], values),
         what=f"measure the grid of {values['names']['network']}",
         total=grids.number_of_looks(at, cells, settings["points"]),
         together=functional.together(settings["batch"]),

@@ -1,9 +1,9 @@
-"""Loss and accuracy between each two kept epochs of each run of a population, and of the averages of its first ones.
+"""Measure loss and accuracy between each two kept epochs of each run, and of averages of the first epochs.
 
 Statistics of normalization layers are re-estimated for each network.
 """
 
-from modeconn import artifacts, batchnorm, iterates, manifests, measuring, moments, populations, programs
+from modeconn import artifacts, iterates, manifests, measuring, moments, populations, programs
 from modeconn.measuring import View
 
 # isort: split
@@ -21,13 +21,11 @@ def main(arguments, job):
     vectors = torch.stack([population.vectors() for population in found], dim=1)  # (runs, moments, D)
     measured, _ = measuring.measure(
         job,
+        found[0],
+        settings,
         vectors.flatten(0, 1),
         iterates.looks(len(seeds), len(at), settings["points"]),
         lambda look: [View(split) for split in settings["splits"]],
-        functional=functional,
-        dataset=found[0].dataset,
-        batch=settings["batch"],
-        statistics=batchnorm.recalibrating(found[0], settings["recalibration"], values),
         what=f"measure the iterates of {values['names']['network']}",
         total=iterates.number_of_looks(len(seeds), len(at), settings["points"]),
         together=functional.together(settings["batch"]),

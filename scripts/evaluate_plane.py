@@ -6,7 +6,6 @@ was trained and the second as it is aligned. Statistics of batch normalization a
 
 from modeconn import (
     artifacts,
-    batchnorm,
     connectivity,
     curves,
     manifests,
@@ -37,13 +36,11 @@ def main(arguments, job):
     plane = planes.Plane(torch.stack([vector for _, _, vector in marks]))
     rows, _ = measuring.measure(
         job,
+        pair,
+        settings,
         plane.corners,
         plane.looks(settings["points"], settings["x"], settings["y_curve" if "curve" in values else "y"]),
         lambda look: [View("test")],
-        functional=pair.functional,
-        dataset=pair.dataset,
-        batch=settings["batch"],
-        statistics=batchnorm.recalibrating(pair, settings["recalibration"], values),
         what="evaluate the plane",
         total=settings["points"] ** 2,
     )

@@ -1,9 +1,9 @@
-"""Loss and accuracy on triangles between three networks of a population, at the points of a grid.
+"""Measure loss and accuracy on triangles between three networks of a population, at the points of a grid.
 
 Statistics of normalization layers are re-estimated at each point.
 """
 
-from modeconn import artifacts, batchnorm, measuring, populations, programs, triangles
+from modeconn import artifacts, measuring, populations, programs, triangles
 from modeconn.measuring import View
 
 parser = populations.parser(__doc__)
@@ -15,13 +15,11 @@ def main(arguments, job):
     settings, functional, seeds = values["triangles"], population.functional, values["members"]
     rows, _ = measuring.measure(
         job,
+        population,
+        settings,
         population.vectors(),
         triangles.looks(seeds, settings["points"]),
         lambda look: [View("test")],
-        functional=functional,
-        dataset=population.dataset,
-        batch=settings["batch"],
-        statistics=batchnorm.recalibrating(population, settings["recalibration"], values),
         what=f"measure triangles of {values['names']['network']}",
         total=triangles.number_of_looks(len(seeds), settings["points"]),
         together=functional.together(settings["batch"]),

@@ -1,4 +1,4 @@
-"""Say why jobs would run: the number of jobs by rule and cause, and which modules of the source were edited.
+"""Explain why jobs would run: the number of jobs by rule and cause, and which source modules were edited.
 
 Reads what `snakemake --dry-run --printshellcmds --quiet host` prints.
 """

@@ -1,11 +1,12 @@
 """Judge the claims of a study from its tables, and write the result as a table and as text for the terminal.
 
-Each claim of the claims file is a formula over a table; it is judged by whether every pair of networks supports it. If
+Each claim of the claims file is a formula over a table; the modules that judge them explain how. If
 a file of published numbers is given, the summary table is compared with it. The text has the numbers of each recipe,
 the verdicts, and the differences from the published numbers. A claim that does not show is a finding, not an error.
 """
 
 import argparse
+import json
 import textwrap
 from pathlib import Path
 
@@ -26,6 +27,11 @@ TABLES = {
     "simultaneous": tables.SIMULTANEOUS,
     "masks": tables.MASKS,
 }
+
+
+def together(*verdicts):
+    """The rows of all frames. Next to an empty frame numbers would become objects, which are not rounded."""
+    return pd.concat([frame for frame in verdicts if len(frame)] or [verdicts[0]])
 
 
 def remarks(lines):
@@ -51,14 +57,21 @@ def main():
     for name in TABLES:
         inputs.add_argument(f"--{name}-table", metavar="CSV", help="from make_tables.py (default: no rows)")
     inputs.add_argument("--claims", required=True, metavar="CSV", help="claims and their formulas (config/claims.csv)")
+    inputs.add_argument(
+        "--networks", type=json.loads, metavar="JSON", help="the values of the config's networks, by name"
+    )
     inputs.add_argument("--data", nargs="*", default=[], metavar="FILE", help="data sets, from prepare_data")
     inputs.add_argument("--published", metavar="CSV", help="rows of the table summary to compare with")
     inputs.add_argument("--published-barriers", metavar="CSV", help="rows of the table barrier_summary, likewise")
     inputs.add_argument(
-        "--paper", nargs="*", default=[], metavar="TXT", help="from compare_paper.py, compare_targets.py: how it ends"
+        "--paper",
+        nargs="*",
+        default=[],
+        metavar="TXT",
+        help="texts from compare_paper.py and compare_targets.py, with which the result ends",
     )
     inputs.add_argument("--remarks", nargs="*", default=[], metavar="TXT", help="from prepare_data.py")
-    inputs.add_argument("--partial", metavar="TEXT", help="how many curves of those asked for are whole")
+    inputs.add_argument("--partial", metavar="TEXT", help="how many of the planned curves are complete")
     made = parser.add_argument_group("outputs")
     made.add_argument("--verdicts-table", required=True, metavar="CSV", help="one row a claim and recipe")
     made.add_argument("--comparison-table", required=True, metavar="CSV", help="one row a published number")
@@ -75,9 +88,10 @@ def main():
     verdicts = claims.judge(rows, pairs, best, signatures, splits)
     guessing = population_claims.at_chance(interpolations, splits)
     of_populations = population_claims.judge(rows, barriers, guessing)
-    of_moments = simultaneous_claims.judge(rows, simultaneous, masks)
-    of_widths = simultaneous_claims.judge_widths(rows, barriers, guessing)
-    of_moments = pd.concat([v for v in (of_moments, of_widths) if len(v)] or [of_moments])
+    of_moments = together(
+        simultaneous_claims.judge(rows, simultaneous, masks),
+        simultaneous_claims.judge_widths(rows, barriers, guessing, arguments.networks),
+    )
     comparisons = [
         claims.compare(tables.read([path] if path else [], table), measured, table)
         for path, measured, table in (
@@ -94,16 +108,13 @@ def main():
         parts.append(claims.comparison_text(*comparisons) + "\n")
     text = "\n".join(part for part in parts if part)
     if arguments.partial is not None:
-        text = f"PARTIAL: {arguments.partial} curves are whole, since jobs failed.\n\n{text}"
+        text = f"PARTIAL: jobs failed, and {arguments.partial} curves are complete.\n\n{text}"
     for path in arguments.paper:
         text += f"\n{manifests.read_text(path)}"
     lines = "".join(map(manifests.read_text, arguments.remarks)).splitlines()
     text += remarks(lines + of_identical(pairs))
     outputs = {
-        # Concatenated with an empty frame, numbers would become objects, which are not rounded.
-        arguments.verdicts_table: tables.csv(
-            pd.concat([v for v in (verdicts, of_populations, of_moments) if len(v)] or [verdicts])
-        ),
+        arguments.verdicts_table: tables.csv(together(verdicts, of_populations, of_moments)),
         arguments.comparison_table: tables.csv(comparisons[0]),
         arguments.barrier_comparison_table: tables.csv(comparisons[1]),
         arguments.text: text.encode(),

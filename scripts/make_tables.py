@@ -1,4 +1,4 @@
-"""Join what the jobs measured into the tables of a study.
+"""Join the measurements of jobs into the tables of a study.
 
 Reads the measurements of the study and writes its tables as CSV, rows in a fixed order. Accuracies are fractions,
 losses are in nats.
@@ -62,7 +62,7 @@ def lines(path, expected):
     try:
         found = Path(path).read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is damaged, it is no text: {error}") from None
+        raise ValueError(f"{path} is damaged, since it is not text: {error}") from None
     if expected is not None and digest(found) != expected:
         raise ValueError(
             f"{path} is damaged, it does not list what the config measures: delete it and run list_measurements again"

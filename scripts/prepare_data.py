@@ -11,7 +11,7 @@ parser.add_argument(
     "--downloads",
     default=datasets.DOWNLOADS,
     metavar="FOLDER",
-    help=f"where archives are kept, and put by hand (default: {datasets.DOWNLOADS})",
+    help=f"folder of archives, also of those that you put there by hand (default: {datasets.DOWNLOADS})",
 )
 parser.add_argument(
     "--remarks", type=manifests.Output, metavar="TXT", help="what a user should know about the data, one line each"

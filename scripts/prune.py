@@ -1,4 +1,4 @@
-"""Prune a block of networks by one level: leave out the smallest weights, go back to a kept epoch, train from there.
+"""Prune a block of networks by one level: remove the smallest weights, rewind to a kept epoch, train from there.
 
 Iterative magnitude pruning with rewinding (Frankle et al. 2020; Sharma et al. 2024): the weights of least magnitude at
 the end of the previous level's training are pruned, over all layers together.

@@ -1,7 +1,7 @@
 """Train the permutation of the second network on the loss along the line between both, and round it (PAM).
 
-It starts from the networks as they are, or from the permutation of another alignment. The permutation that is written
-applies to the second network as it was trained.
+It starts from the identity or from the permutation of another alignment. The permutation that is written applies to the
+second network as it was trained.
 """
 
 from modeconn import artifacts, manifests, optimization, permutation, populations, programs, refinement
@@ -19,7 +19,7 @@ def main(arguments, job):
     original = populations.unaligned(arguments, job.device)
     network, whole = original.functional.network, original.spec()
     spec, _ = proof.prove(network, whole, original.dataset.example(), generator("verify"))
-    spec = permutation.pin(spec, spec.blocks, "refinement mixes channels, and would part those of a block")
+    spec = permutation.pin(spec, spec.blocks, "refinement mixes channels, and would separate those of a block")
     print(verdict.report(spec, network), flush=True)
     still = permutation.identity(whole)
     start = permutation.stacked([still, still])

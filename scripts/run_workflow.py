@@ -215,12 +215,12 @@ def explain(failed: list[tuple[str, str]]) -> str:
         # Messages of several programs about one file are one reason.
         what = re.sub(r"^\w+\.py: ", "", why)
         reasons.setdefault(what, []).append((rule, log, why))
-    lines = [f"{len(failed)} job{'s' * (len(failed) > 1)} failed; what does not need them is done."]
+    lines = [f"{len(failed)} job{'s' * (len(failed) > 1)} failed; all jobs that do not depend on them are done."]
     for jobs in reasons.values():
         (rule, log, why), *others = jobs
         more = f", and {len(others)} more" if others else ""
         lines += [f"  {rule}{more}: {why}", f"      log: {log}"]
-    return "\n".join([*lines, "Mend the cause, and run the same command again: it goes on from here."])
+    return "\n".join([*lines, "Fix the cause and run the same command again: it resumes from here."])
 
 
 def is_whole(arguments: list[str]) -> bool:
@@ -269,7 +269,7 @@ def show_whole(command: list[str], arguments: list[str], variables: dict[str, st
     if not summary.is_file():
         return []
     first = manifests.read_text(summary).splitlines()[0]
-    return [f"{first} Their tables and figures are in {folder}/, until a run is whole."]
+    return [f"{first} Their tables and figures are in {folder}/ until a run is complete."]
 
 
 def main():
@@ -302,8 +302,8 @@ def main():
     code = run.wait(seconds)
     if run.stopping is not None:
         print(
-            f"Stopped {run.stopping}, not yet done: long jobs have saved their state. Run the same command again to go "
-            "on from here.",
+            f"Stopped {run.stopping}, not yet done: long jobs have saved their state. Run the same command again to "
+            "resume.",
             file=sys.stderr,
         )
         sys.exit(run.code)
@@ -329,7 +329,7 @@ def _seconds(minutes):
     except ValueError:
         seconds = 0
     if not 0 < seconds < float("inf"):
-        raise ValueError(f"MINUTES={minutes} is no number of minutes: write MINUTES=30, say")
+        raise ValueError(f"MINUTES={minutes} is no number of minutes: write for example MINUTES=30")
     return seconds
 
 

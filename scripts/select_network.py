@@ -32,12 +32,11 @@ def main(arguments, job):
     rows = []
     measuring.measure(
         job,
+        pair,
+        values["evaluation"],
         control_points,
         looks(rows, path, values["ensemble"], selection),
         views,
-        functional=pair.functional,
-        dataset=pair.dataset,
-        batch=values["evaluation"]["batch"],
         statistics=lambda looks, _: {name: buffer[list(looks[0].points)] for name, buffer in statistics.items()},
         what=f"select on {values['names']['curve']}",
         total=count + len(MARKS),

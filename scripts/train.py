@@ -32,7 +32,7 @@ def main(arguments, job):
     _, accuracy = classification.evaluate(functional, vectors.detach(), buffers, images, labels, recipe["batch"])
     chance = by_chance(labels)
     for seed, value in zip(seeds, accuracy.tolist(), strict=True):
-        learned = "" if value > chance else ", no better than always answering the most frequent class"
+        learned = "" if value > chance else ", no better than always predicting the most frequent class"
         print(f"seed {seed}: test accuracy {value:.2%}{learned}")
     # The networks as they were trained come first, then those of each kept epoch (`moments`).
     of_all = [(vectors, buffers), *(kept[epoch] for epoch in keep)]
@@ -47,7 +47,7 @@ def main(arguments, job):
 
 
 def by_chance(labels):
-    """The accuracy on `labels` (N,) of always answering the most frequent class, plus two standard errors."""
+    """The accuracy on `labels` (N,) of always predicting the most frequent class, plus two standard errors."""
     share = labels.bincount().max().item() / len(labels)
     return share + 2 * math.sqrt(share * (1 - share) / len(labels))
 

@@ -2,7 +2,7 @@
 
 Each mask keeps as many weights as the first network's at that level (Sharma et al. 2024, mask transport):
 
-own            what the second network's own pruning has found; trains to the network of that level once more
+own            the second network's own; training repeats the network of that level
 transported    the first network's, moved with its neurons by the permutation that aligns the second network to it
 untransported  the first network's as it is
 one_shot       the largest weights of the second network at the end of its dense training

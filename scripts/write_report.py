@@ -1,8 +1,8 @@
 """Write the report of a run: one HTML page that holds everything it shows, and can be read offline.
 
-The page begins with the answer: the question, the verdict on each claim, the numbers, the paper's numbers beside them,
-the main figure, and what was not run. All figures and tables follow, by study. Each file is checked against its
-manifest when it is read; the same results give the same bytes.
+The page begins with the question, the verdict on each claim, the numbers, the published numbers beside them, the main
+figure, and what was not run. All figures and tables follow, by study. Each file is checked against its manifest when it
+is read; the same results give the same bytes.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import io
 import json
 import re
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from modeconn import (
@@ -22,6 +23,7 @@ from modeconn import (
     population_claims,
     simultaneous_claims,
     tables,
+    targets,
     web,
 )
 from modeconn.figures import registry
@@ -54,7 +56,7 @@ MEANINGS = {
     "alignment": (
         "Of pairs: the margin is by how much a claim holds, mean ± standard deviation over n pairs of networks; worst "
         "is that of the pair that supports it least. A claim shows if no pair contradicts it and the mean is above "
-        "what chance does by the choice of test images."
+        "the effect of chance by the choice of test images."
     ),
     "averaging": (
         "Of many networks: the margin is the mean over all pairs of n networks ± its standard error (jackknife over "
@@ -73,12 +75,14 @@ MAIN = ("curves", "barriers", "trajectories")
 class Run:
     """The results of a run, in the folder of its complete config."""
 
-    def __init__(self, config: Path):
+    def __init__(self, config: Path, further: Collection[str] = ()):
+        """further: names of tables besides those that every run of these studies has."""
         self.folder = config.parent
         self.config = json.loads(config.read_text(encoding="utf-8"))
         self.studies = [study for study, entries in self.config["studies"].items() if entries]
         self.names = {name for study in ("runs", *self.studies) for name in STUDIES[study].tables}
-        self.names |= {"claims", "published", "published_barriers", *(["paper"] if "alignment" in self.studies else [])}
+        self.names |= {"claims", "published", "published_barriers", *further}
+        self.names |= {"paper"} if "alignment" in self.studies else set()
         self._tables: dict[str, pd.DataFrame] = {}
 
     def table(self, name: str) -> pd.DataFrame:
@@ -115,7 +119,7 @@ def verdicts(run: Run) -> list[str]:
     if rows.empty:
         return []
     rows = rows.assign(n=rows["n"].astype(int))
-    measured = rows[~rows["verdict"].isin(["not run", "identical"])]
+    measured = rows[~rows["verdict"].isin(["not run", "not judged", "identical"])]
     counts = Counter(measured["verdict"])
     found = "; ".join(f"{verdict}: {counts[verdict]}" for verdict in VERDICTS if counts[verdict])
     said = f"{len(measured)} claims were judged. {found}." if len(measured) else "No claim could be judged."
@@ -137,28 +141,21 @@ def verdicts(run: Run) -> list[str]:
 
 def numbers(run: Run) -> list[str]:
     """The main numbers on test images, of each study's recipes."""
+    pairs = f"{claims.NUMBERS}. Mean ± standard deviation over n pairs of networks"
     body: list[str] = []
-    summary = run.numbers("summary")
-    if len(summary):
-        summary = summary[summary["split"] == "test"]
-        body.append(web.paragraph(f"{claims.NUMBERS}. Mean ± standard deviation over n pairs of networks."))
-        for _, rows in summary.groupby(claims.STUDY):
-            body += [f"<h3>{scope(rows.iloc[0])}</h3>", web.table(claims.number_rows(rows), left=2)]
-    barriers = run.numbers("barriers")
-    if len(barriers):
-        body.append(web.paragraph(population_claims.NUMBERS + "."))
-        for names, rows in barriers[barriers["split"] == "test"].groupby(["dataset", "recipe"]):
-            body += [f"<h3>{' / '.join(map(str, names))}</h3>", web.table(population_claims.number_rows(rows), left=2)]
-    moments = run.numbers("simultaneous")
-    if len(moments):
-        body.append(web.paragraph(simultaneous_claims.NUMBERS + "."))
-        for _, rows in moments[moments["split"] == "test"].groupby(tables.STUDY):
-            body += [f"<h3>{scope(rows.iloc[0])}</h3>", web.table(simultaneous_claims.number_rows(rows), left=3)]
-    masks = run.numbers("masks")
-    if len(masks):
-        body.append(web.paragraph(simultaneous_claims.MASK_NUMBERS + "."))
-        for _, rows in masks.groupby(tables.STUDY):
-            body += [f"<h3>{scope(rows.iloc[0])}</h3>", web.table(simultaneous_claims.mask_rows(rows), left=1)]
+    # Table, what its numbers are, a table of the page for each value of these columns, its cells, columns of words.
+    for name, told, columns, cells_of, left in (
+        ("summary", pairs, claims.STUDY, claims.number_rows, 2),
+        ("barriers", population_claims.NUMBERS, ["dataset", "recipe"], population_claims.number_rows, 2),
+        ("simultaneous", simultaneous_claims.NUMBERS, tables.STUDY, simultaneous_claims.number_rows, 3),
+        ("masks", simultaneous_claims.MASK_NUMBERS, tables.STUDY, simultaneous_claims.mask_rows, 1),
+    ):
+        rows = run.numbers(name)
+        if len(rows):
+            body.append(web.paragraph(f"{told}."))
+            for names, of_part in rows[rows["split"] == "test"].groupby(columns):
+                title = " / ".join(str(part) for part in names if part != "none")
+                body += [f"<h3>{title}</h3>", web.table(cells_of(of_part), left=left)]
     return ['<h2 id="numbers">Numbers</h2>', *body] if body else []
 
 
@@ -171,18 +168,27 @@ def beside_paper(run: Run) -> list[str]:
         body.append(web.paragraph(paper.TITLE + ("." if found else ": no cell of it is in this config.")))
         body += [web.table(block, left=2) for block in found]
         body += [web.items(notes)] if found and notes else []
+    rows = run.numbers("targets")
+    if len(rows):
+        cells, notes = targets.blocks(rows)
+        if len(cells) > 1:
+            body += [web.paragraph(f"{targets.TITLE}."), web.table(cells, left=4)]
+            body += [web.items(notes)] if notes else []
+        else:
+            body.append(web.paragraph(targets.NOT_RUN))
     comparisons = (run.numbers(name, ("comparison",)) for name in ("published", "published_barriers"))
     body.append(web.paragraph(claims.comparison_text(*comparisons)))
     return body
 
 
 def not_run(run: Run) -> list[str]:
-    """The claims that no study of the config measures."""
+    """The claims that no study of the config measures, and those that its networks cannot show."""
     rows = run.table("claims")
+    reasons = {"not run": "not measured", "not judged": "not judged"}
     lines = []
-    for row in rows[rows["verdict"] == "not run"].to_dict("records") if len(rows) else []:
+    for row in rows[rows["verdict"].isin(reasons)].to_dict("records") if len(rows) else []:
         where = scope(row) or "no study of this config"
-        lines.append(f"{row['statement']} ({where}; not measured: {row['missing']})")
+        lines.append(f"{row['statement']} ({where}; {reasons[row['verdict']]}: {row['missing']})")
     return ['<h2 id="not-run">Not run</h2>', web.items(lines)] if lines else []
 
 
@@ -233,8 +239,8 @@ def main_figure(figures: dict[str, dict[str, dict[str, str]]]) -> list[str]:
 
 
 def all_tables(run: Run) -> list[str]:
-    """Small tables, each behind its name, and links to the others, which are files beside this page."""
-    shown = {"claims": "a claim and recipe", "paper": "a number of the paper"}
+    """Small tables, each in a section that opens, and links to the others, which are files beside this page."""
+    shown = {"claims": "a claim and recipe", "paper": "a number of the paper", "targets": "a number read off a figure"}
     shown |= dict.fromkeys(["published", "published_barriers"], "a published number")
     others = []
     for study in ("runs", *run.studies):
@@ -280,11 +286,14 @@ def main():
     parser.add_argument("--config", required=True, type=Path, metavar="JSON", help="of the run, in its folder")
     parser.add_argument("--captions", required=True, nargs="+", type=Path, metavar="RST", help="of figures, by name")
     parser.add_argument("--remarks", nargs="*", default=[], metavar="TXT", help="from prepare_data.py")
+    parser.add_argument("--targets", metavar="CSV", help="from compare_targets.py, if this run has such numbers")
     parser.add_argument("--output", required=True, metavar="HTML", help="the page")
     arguments = parser.parse_args()
     captions = {path.stem: path.read_text(encoding="utf-8") for path in arguments.captions}
     remarks = "".join(map(manifests.read_text, arguments.remarks)).splitlines()
-    files.write_text(arguments.output, document(Run(arguments.config), captions, remarks))
+    files.write_text(
+        arguments.output, document(Run(arguments.config, ["targets"] if arguments.targets else []), captions, remarks)
+    )
 
 
 if __name__ == "__main__":

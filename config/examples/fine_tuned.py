@@ -8,11 +8,11 @@ Nothing is downloaded: the images are scikit-learn's digits, written as PNG file
 network is trained here on the digits 0 to 4. From there it is fine-tuned twice on the digits 5 to 9, in another order
 of the images each time (a.pt, b.pt). c.pt is trained on 5 to 9 from an initialization of its own.
 
-What shows, on 309 test images, for networks of about 93 % accuracy, between all pairs of three networks (n = 3, on a
+Results on 309 test images, for networks of about 93 % accuracy, between all pairs of three networks (n = 3, on a
 CPU, error in the middle of the line above that of its ends): networks fine-tuned from one initialization are connected
 as they are, 0.2 ± 0.3 points, and matching by weights changes nothing; of those with initializations of their own the
-barrier is 27.5 ± 4.6 points, and 14.2 ± 1.3 matched by weights. So few images leave more than 2 points to chance:
-of a.pt and b.pt the command says that it is too close to say.
+barrier is 27.5 ± 4.6 points, and 14.2 ± 1.3 matched by weights. With so few images the effect of chance is more than 2
+points: for a.pt and b.pt the command says that it is too close to say.
 """
 
 import sys

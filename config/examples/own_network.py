@@ -1,4 +1,4 @@
-"""A network and data of one's own, in plain PyTorch: two checkpoints, and what `make connect` has to know of them.
+"""A network and data of your own, in plain PyTorch: two checkpoints, and what `make connect` needs to know about them.
 
 python config/examples/own_network.py results/example            # trains two networks: a.pt and b.pt, in seconds
 make connect A=results/example/a.pt B=results/example/b.pt \
@@ -27,7 +27,7 @@ class Block(nn.Module):
 
 
 def build(classes, width=16):
-    """What `--network` names: it is given classes, channels, inputs and shape where it asks for them."""
+    """The function that `--network` names; of classes, channels, inputs and shape it gets those that are parameters."""
     opening = nn.Sequential(nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
     return nn.Sequential(
         opening, Block(width), Block(width), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * width, classes)
@@ -35,7 +35,7 @@ def build(classes, width=16):
 
 
 def data():
-    """What `--data` names: x_train, y_train, x_test, y_test, images as the network takes them."""
+    """The function that `--data` names: x_train, y_train, x_test, y_test, with images as the network takes them."""
     digits = load_digits()
     images = torch.from_numpy(digits.images).float()[:, None] / 8 - 1
     labels = torch.from_numpy(digits.target)

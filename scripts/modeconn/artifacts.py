@@ -22,7 +22,7 @@ from modeconn import bits, compiler, files
 from modeconn.identity import canonical
 
 KEY = "modeconn"
-LANES = "lanes"  # of the metadata: a checksum for each network of a file of several
+LANES = "lanes"  # key of the metadata: a checksum for each network of a file with several
 LONGEST_HEADER = 100_000_000  # bytes: what safetensors allows
 # Arguments of programs that name artifacts.
 ARGUMENTS = ("data", "networks", "sparse", "permutation", "curve", "statistics")
@@ -38,10 +38,10 @@ def write_rows(path, rows):
 
 
 def versions(device, network):
-    """The facts that decide bits besides recipe and source: versions, device, a CPU's instruction set or a GPU's name.
+    """What decides bits besides recipe and source: versions, device, a CPU's instruction set or a GPU's name.
 
-    network: its values in the config; torchvision's version is named only where it built the network, and whether
-    there was a compiler only where the network is to be compiled.
+    network: its values in the config. The version of torchvision is included only if it built the network, and whether
+    there is a compiler only if the network is to be compiled.
     """
     kind = torch.device(device).type
     if kind == "cuda":
@@ -83,7 +83,7 @@ def save(path, tensors, metadata, lanes=False):
     # A clone, since contiguous() leaves the strides of an expanded axis of length one as they are.
     plain = torch.contiguous_format
     tensors = {name: tensor.detach().cpu().clone(memory_format=plain) for name, tensor in tensors.items()}
-    if lanes or LANES in metadata:  # checksums of an artifact that was read, changed and is written again
+    if lanes or LANES in metadata:  # checksums of an artifact that was read and is now written again, changed
         count = len(next(iter(tensors.values())))
         metadata = {
             **metadata,
@@ -186,7 +186,7 @@ def named(arguments: argparse.Namespace) -> dict[str, list[str]]:
 def checksums(arguments: argparse.Namespace) -> dict[str, list[str | None]]:
     """Argument -> checksums of the artifacts that it names: the `inputs` that an artifact records.
 
-    A checksum is None where the file is not a whole artifact; `load` says why.
+    A checksum is None where the file is not a whole artifact; `load` then raises an error that says why.
     """
     return {name: [checksum(path) for path in paths] for name, paths in named(arguments).items()}
 
@@ -204,7 +204,7 @@ def metadata(path):
 
 
 def checksum(path):
-    """The checksum in the metadata of the artifact at `path`; None where there is none, and `load` says why."""
+    """The checksum in the metadata of the artifact at `path`; None where there is none."""
     return metadata(path).get("checksum")
 
 

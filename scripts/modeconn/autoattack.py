@@ -1,7 +1,6 @@
 """AutoAttack (Croce and Hein 2020): four attacks without parameters to tune, by the authors' package.
 
-It is used for measuring only. The package is not in the lock file: where it is missing, a message says how to install
-it.
+It is used for measuring only. The package is not in the lock file; if it is missing, a message says how to install it.
 """
 
 import torch
@@ -33,7 +32,9 @@ def attack(logits, images, labels, epsilon):
         with torch.no_grad():
             classes = model(images[lane, :1]).shape[1]
         if classes < LEAST_CLASSES:
-            raise ValueError(f"AutoAttack needs {LEAST_CLASSES} classes, here are {classes}: take method pgd")
+            raise ValueError(
+                f"AutoAttack needs {LEAST_CLASSES} classes, and the data set has {classes}: take method pgd"
+            )
         suite = AutoAttack(model, eps=epsilon, seed=0, device=images.device)
         suite.apgd_targeted.n_target_classes = suite.fab.n_target_classes = min(TARGETS, classes - 1)
         attacked, _ = suite.run_standard_evaluation(images[lane], labels[lane], batch_size=len(images[lane]))

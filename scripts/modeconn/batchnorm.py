@@ -14,9 +14,9 @@ def recalibrate(functional, vectors, batches, attack=None, labels=()):
     """Running statistics of the networks `vectors` (L, D), averaged in one pass in train mode.
 
     batches: images (L or 1, N, C, H, W) each; a batch weighs by its size, variances are unbiased.
-    attack: its values, with `labels` (N,) for each batch: as Tatro et al. evaluate robust curves, statistics follow
-    each iterate of the attack on a batch, the start first, and then its result, each with the batch's weight. Random
-    starts are the same for every network.
+    attack: its values, with `labels` (N,) for each batch: statistics are averaged over each iterate of the attack on a
+    batch, the start first, and its result, each with the weight of the batch, as Tatro et al. do for robust curves.
+    Random starts are the same for every network.
     Returns buffers, name -> (L, ...); the shared network's own buffers stay as they are.
     Statistics of the endpoints do not fit the networks between them: every point of a path needs its own
     (Tatro et al. 2020; REPAIR, Jordan et al. 2023). Dropout is active, as in training, and draws
@@ -52,21 +52,12 @@ def recalibrate(functional, vectors, batches, attack=None, labels=()):
     return buffers
 
 
-def recalibrating(population, recalibration, values):
-    """A function (looks, vectors) -> buffers for `measuring.measure`: `recalibrated` for every network."""
-
-    def statistics(looks, vectors):
-        return recalibrated(population.functional, vectors, population.dataset, recalibration, values)
-
-    return statistics
-
-
 def recalibrated(functional, vectors, dataset, recalibration, values=None):
     """Buffers of the networks `vectors` with statistics of `images` training images, see `datasets.mixed` (0: all).
 
-    recalibration: {"images", "batch"}. values: a job's; used are, if present, "augmentation", the recipe's, to change
-    images as in training (Tatro et al. 2020 in their code), for all networks alike; and "attack", the recipe's, to
-    gather statistics on each of its iterates.
+    recalibration: {"images", "batch"}. values: a job's; "augmentation" and "attack" are used if present, both of the
+    recipe: the first changes images as in training, alike for all networks (Tatro et al. 2020, their code), the second
+    adds statistics of each of its iterates.
     """
     values = values or {}
     chosen, size = datasets.mixed(dataset.train_labels, recalibration["images"]), recalibration["batch"]

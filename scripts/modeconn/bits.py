@@ -5,8 +5,8 @@ torch is imported only when a job begins: its libraries choose kernels by the en
 
 import os
 
-# With these the libraries use kernels that are the same on every x86-64 CPU with AVX2, of any maker. For MKL that is
-# its oldest branch: those for AVX2 differ between Intel's CPUs and others.
+# With these variables the libraries use the same kernels on every x86-64 CPU with AVX2, of any maker. MKL has to use
+# its oldest branch, since its kernels for AVX2 differ between CPUs of Intel and others.
 PORTABLE = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "COMPATIBLE"}
 # Other variables that choose kernels.
 OTHERS = ("DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE")
@@ -51,7 +51,7 @@ def instructions() -> str:
 
 
 def _ask_for_equal_bits() -> None:
-    """Let CUDA compute float32 as float32, not TF32, by deterministic kernels where there are any."""
+    """Make CUDA compute float32 without TF32, with deterministic kernels where they exist."""
     import torch
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

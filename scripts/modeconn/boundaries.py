@@ -1,4 +1,4 @@
-"""Answers of networks to points in the plane, and the units of their first layer (Kalaivanan 2023)."""
+"""Predictions of networks for points in the plane, and the units of their first layer (Kalaivanan 2023)."""
 
 from collections.abc import Iterator
 
@@ -30,12 +30,12 @@ def answers(functional, vectors: Tensor, x: Tensor, y: Tensor) -> Iterator[list[
 
 
 def units(tensors: dict[str, Tensor], last: str) -> Iterator[dict]:
-    """Of each unit of the first layer of a fully connected network in the plane: angle, offset and outgoing weight.
+    """Angle, offset and outgoing weight of each unit of the first layer of a fully connected network in the plane.
 
     tensors: by name in the order of the network; last: the name of the layer that gives the logits. The unit is zero on
     one side of a line: `angle` is that of the line's normal, in radians, and `offset`, bias by norm of the incoming
     weights, its distance, both in coordinates of mean 0 and deviation 1. `outgoing` is the weight of the second class
-    minus that of the first, of deeper networks the sum of the weights of the next layer.
+    minus that of the first; in deeper networks it is the sum of the weights of the next layer.
     """
     weight, bias, following = list(tensors.values())[:3]
     outgoing = following[1] - following[0] if list(tensors)[2] == f"{last}.weight" else following.sum(0)

@@ -7,15 +7,15 @@ and a column of the pairs table, or one of `tables.BEST_QUANTITIES`, of the best
 that it is compared with; or <alignment>_signature_before or _after: the mean correlation of matched neurons over all
 groups of channels.
 
-The resolution of a margin is what chance may do to it by the choice of test images. Each accuracy in the formula counts
-right answers among N images and has the variance p (1 - p) / N of a binomial count. Networks are tested on the same
-images, which makes the variance of differences smaller by an unknown amount. So the sum of the variances of a formula's
-accuracies, each times the square of its coefficient, is an upper bound of the margin's variance. The resolution is
-RESOLUTION times the root of this bound, but at least one image. The mean over pairs has the same resolution, since all
-pairs are tested on the same images. Losses and correlations are no counts and have no resolution: every pair has to
-support a claim on them.
+The resolution of a margin is the effect of chance on it by the choice of test images. Each accuracy in the formula
+counts right answers among N images and has the variance p (1 - p) / N of a binomial count. Networks are tested on the
+same images, which makes the variance of differences smaller by an unknown amount. So the sum of the variances of a
+formula's accuracies, each times the square of its coefficient, is an upper bound of the margin's variance. The
+resolution is RESOLUTION times the root of this bound, but at least one image. The mean over pairs has the same
+resolution, since all pairs are tested on the same images. Losses and correlations are no counts and have no resolution:
+every pair has to support a claim on them.
 
-With m the margin plus the tolerance, and r that resolution: the claim does not show if m of *any* pair is below -r (a
+Let m be the margin plus the tolerance, and r that resolution. The claim does not show if m of *any* pair is below -r (a
 mean could hide a pair that contradicts it), shows if the mean of m is above r, and is too close to say otherwise.
 Nothing is judged where the endpoints are no better than guessing, or where both networks of a pair are the same.
 """
@@ -179,7 +179,7 @@ def _resolution(formula, values, images):
 
 
 def _clean(pairs, study, claim):
-    """The rows of a study's pairs on the claim's split without attack, which show what the networks have learned."""
+    """The rows of a study's pairs on the claim's split without attack."""
     same = (pairs[tables.STUDY] == list(study[: len(tables.STUDY)])).all(axis=1)
     return pairs[same & (pairs["split"] == claim["split"]) & (pairs["attack"] == "none")]
 
@@ -309,7 +309,7 @@ def _claims(verdicts):
     if len(measured := verdicts[~not_run & ~same]):
         parts += ["Claims: by which margin each holds, mean over pairs and worst pair", _judged(measured)]
     if (verdicts["verdict"] == "too close to say").any():
-        parts.append("Too close to say: within what chance does to the accuracies by the choice of the test images.")
+        parts.append("Too close to say: within the effect of chance on the accuracies by the choice of test images.")
     if same.any():
         line = f"Not judged, since both networks of each pair are the same: {', '.join(verdicts['claim'][same])}."
         parts.append("\n".join(textwrap.wrap(line, WIDTH)))

@@ -23,7 +23,7 @@ def measure(logits, labels):
 
 
 def with_auxiliary(functional, losses):
-    """The loss of the logits plus those of auxiliary heads by the network's weight; losses: one an output."""
+    """The loss of the logits plus those of auxiliary heads times the network's weight; losses: one for each output."""
     loss, *heads = losses
     return loss + functional.network.auxiliary_weight * sum(heads) if heads else loss
 
@@ -33,8 +33,8 @@ def attempts(functional, vectors, buffers, images, labels, attack, generators, t
 
     attempts: an iterator of adversarial images for each lane, computed on demand; the images themselves where
     `attack` is none. losses: images -> (L, N).
-    While crafting in train mode each iterate is normalized by its own batch's statistics, as in
-    Tatro et al., but leaves the running ones alone: copies are thrown away. With `gather` they follow each iterate.
+    In train mode each iterate is normalized by the statistics of its own batch, as in Tatro et al.; the running
+    statistics are not changed, since copies are used. With `gather` they are updated by each iterate.
     """
     fixed = vectors.detach()
     scratch = {name: b.clone() for name, b in buffers.items()} if train and not gather else buffers
@@ -47,7 +47,7 @@ def attempts(functional, vectors, buffers, images, labels, attack, generators, t
         return [images], losses
     if images.shape[-2:] == (1, 1):
         raise ValueError("an attack moves pixels between 0 and 1, and this data set has features: leave the attack out")
-    # Imported here, so that the source of an attack is in the fingerprint of its own jobs only.
+    # Imported here, so that the source of an attack is only in the fingerprints of jobs that use it.
     if attack.get("method") == "autoattack":
         from modeconn import autoattack
 

@@ -222,7 +222,8 @@ def of_run(path, meaning, expected):
 
 
 def _is_own(error, unclear):
-    """Whether the error is no mere consequence: a known key with a wrong value also counts as unevaluated."""
+    """Whether the error is not only a consequence of another: a known key with a wrong value also counts as
+    unevaluated."""
     if error.validator != "unevaluatedProperties":
         return True
     return tuple(error.absolute_path) not in unclear and bool(_unknown_keys(error))
@@ -239,7 +240,7 @@ def _explain(error):
     if error.validator == "required":
         return f"config, {where}: {error.message}"
     if error.validator == "not":
-        return f"config, {where}: {error.instance!r} means something already: take another name"
+        return f"config, {where}: {error.instance!r} is a reserved name: take another name"
     hint = f" ({error.schema['description']})" if "description" in error.schema else ""
     if error.validator == "type" and error.schema.get("type") == "boolean":
         hint = " (write true or false)"
@@ -288,15 +289,15 @@ def _check_values(config):
         for key, value in (("precision", "bfloat16"), ("compile", True)):
             if config["instructions"] == "portable" and network[key] == value:
                 raise ValueError(
-                    f"config, networks.{name}.{key}: the bits of {json.dumps(value)} hang on the CPU: leave it out, or "
-                    "set instructions to native"
+                    f"config, networks.{name}.{key}: the bits of {json.dumps(value)} depend on the CPU: leave it out, "
+                    "or set instructions to native"
                 )
     for name, recipe in config["recipes"].items():
         least, most = recipe["augmentation"]["scale"]
         if least > most:
             raise ValueError(f"config, recipes.{name}.augmentation.scale: [{least}, {most}] has to ascend")
     for name, alignment in config["alignments"].items():
-        for key, value in (("kernel", "linear"), ("order", "random")):
+        for key, value in (("kernel", "linear"), ("order", "random"), ("restarts", 1)):
             if alignment.get("frame", "first") != "first" and alignment[key] != value:
                 raise ValueError(
                     f"config, alignments.{name}.{key}: frame {alignment['frame']} matches by {key} {value} only: leave "
@@ -311,16 +312,20 @@ def _check_values(config):
         if "\0" in path:
             raise ValueError(f"config, {where}: {path!r} cannot be a path")
     _check_fused(config)
+    for where, _, entry in _entries(config):
+        if "boundaries" in entry.get("measures", []):
+            _check_plane(config, entry, f"{where}.measures")
+        if "triangles" in entry.get("measures", []) and entry["seeds"] < 3:
+            raise ValueError(f"config, {where}.seeds: {entry['seeds']} networks form no triangle: take three")
+        for recipe in entry.get("recipes", [entry.get("recipe")]):
+            _check_images(config, entry, recipe, where)
+
+
+def _entries(config, *studies):
+    """(where it stands, study, entry) of each entry of these studies, or of all."""
     for study, entries in config["studies"].items():
-        for position, entry in enumerate(entries):
-            if "boundaries" in entry.get("measures", []):
-                _check_plane(config, entry, f"studies.{study}.{position}.measures")
-            if "triangles" in entry.get("measures", []) and entry["seeds"] < 3:
-                raise ValueError(
-                    f"config, studies.{study}.{position}.seeds: {entry['seeds']} networks span no triangle: take three"
-                )
-            for recipe in entry.get("recipes", [entry.get("recipe")]):
-                _check_images(config, entry, recipe, f"studies.{study}.{position}")
+        for position, entry in enumerate(entries if not studies or study in studies else []):
+            yield f"studies.{study}.{position}", study, entry
 
 
 def _check_fused(config):
@@ -329,14 +334,13 @@ def _check_fused(config):
         if network.get("fused") and network["norm"] != "batch":
             raise ValueError(f"config, networks.{name}.fused: norm {network['norm']} cannot be fused: take norm batch")
     fused = {name for name, network in config["networks"].items() if network.get("fused")}
-    for study in config["studies"].keys() - {"averaging"}:
-        for position, entry in enumerate(config["studies"][study]):
-            key = "network" if "network" in entry else "networks"
-            if taken := fused & {*entry.get("networks", []), entry.get("network")}:
-                raise ValueError(
-                    f"config, studies.{study}.{position}.{key}: {min(taken)} is fused, which only averaging takes: "
-                    "leave fused out"
-                )
+    for where, study, entry in _entries(config):
+        key = "network" if "network" in entry else "networks"
+        taken = fused & {*entry.get("networks", []), entry.get("network")}
+        if taken and study != "averaging":
+            raise ValueError(
+                f"config, {where}.{key}: {min(taken)} is fused, which only averaging takes: leave fused out"
+            )
     for section in ("barriers", "averages"):
         for entry in config["studies"].get("averaging", []) if config[section]["corrections"] else []:
             _check_statistics(config, entry, f"{section}.corrections")
@@ -345,7 +349,7 @@ def _check_fused(config):
 def _check_statistics(config, entry, where):
     """Some measurements need fully connected networks without statistics to re-estimate."""
     for name in entry["networks"]:
-        # Undefined names are reported elsewhere.
+        # Undefined names are reported by `_check_names`.
         network = config["networks"].get(name, {"family": "mlp", "norm": "none"})
         if network["family"] != "mlp" or (network["norm"] == "batch" and not network["fused"]):
             raise ValueError(
@@ -380,7 +384,7 @@ def _own_source(name, network):
 
 
 def _check_images(config, entry, named, where):
-    """Points in the plane have no pixels to move or attack within [0, 1], and images move within their size."""
+    """Points in the plane can be neither augmented nor attacked, and images can be shifted by less than their size."""
     dataset, recipe = config["datasets"].get(entry["dataset"], {}), config["recipes"].get(named, {})
     augmentation = recipe.get("augmentation", {})
     if dataset.get("source") in POINTS:
@@ -399,7 +403,7 @@ def _check_images(config, entry, named, where):
 
 
 def _check_plane(config, entry, where):
-    """Answers in the plane need fully connected networks and points as data."""
+    """Boundaries need fully connected networks and points in the plane."""
     if config["datasets"].get(entry["dataset"], {"source": "moons"})["source"] not in POINTS:
         raise ValueError(
             f"config, {where}: boundaries are of points in the plane, and {entry['dataset']} are none: take a data set "
@@ -440,8 +444,8 @@ def _check_kept(config):
         keep, epochs, pruning = recipe["keep"], recipe["epochs"], recipe["pruning"]
         if keep != sorted(keep) or (keep and keep[-1] >= epochs):
             raise ValueError(
-                f"config, recipes.{name}.keep: {keep} must ascend, and stay below epochs, {epochs}, whose end is kept "
-                "always"
+                f"config, recipes.{name}.keep: {keep} must ascend, and stay below epochs, {epochs}: the last epoch "
+                "is always kept"
             )
         if pruning is not None and pruning["rewind"] not in keep:
             raise ValueError(
@@ -455,18 +459,17 @@ def epochs_of(entry, recipe):
 
 
 def shown_recipes(entry):
-    """What tables and figures of an entry call recipes: of a population across recipes, the name of that."""
+    """The recipes of an entry as tables and figures name them; for a population across recipes, its name."""
     return [entry["across"]] if "across" in entry else entry["recipes"]
 
 
 def _across(config):
     """(where it stands, entry) of the entries of the averaging study whose populations are of several recipes."""
-    entries = enumerate(config["studies"].get("averaging", []))
-    return [(f"studies.averaging.{position}.across", entry) for position, entry in entries if "across" in entry]
+    return [(f"{where}.across", entry) for where, _, entry in _entries(config, "averaging") if "across" in entry]
 
 
 def _check_across(config):
-    """A population across recipes has a name of its own, and statistics, if any, that mean the same for all of it."""
+    """A population across recipes needs a name of its own, and recipes by which statistics are re-estimated alike."""
     seen: dict[str, list] = {}
     for where, entry in _across(config):
         name, recipes = entry["across"], entry["recipes"]
@@ -485,12 +488,12 @@ def _check_across(config):
 
 
 def _check_iterates(config):
-    """Iterates are kept epochs of one run each, whose statistics, if any, are its own."""
+    """Iterates need recipes that keep epochs, one recipe for each population, and networks that are not fused."""
     fused = {name for name, network in config["networks"].items() if network.get("fused")}
-    for position, entry in enumerate(config["studies"].get("averaging", [])):
+    for place, _, entry in _entries(config, "averaging"):
         if "iterates" not in entry["measures"]:
             continue
-        where = f"config, studies.averaging.{position}.measures: iterates are"
+        where = f"config, {place}.measures: iterates are"
         for name in entry["recipes"]:
             if not config["recipes"][name]["keep"]:
                 raise ValueError(f"{where} of kept epochs, and recipe {name} keeps none: give it keep")
@@ -531,28 +534,28 @@ def _check_moments(config, entry, where):
     for mask in entry["masks"]:
         moved = mask == "transported"
         if not any((name != "none") == moved for name in entry["alignments"]):
-            needed = "an alignment that moves it" if moved else "none, since nothing moves it"
+            needed = "an alignment that moves it" if moved else "none, since no permutation moves it"
             raise ValueError(f"config, {where}.masks: {mask} needs {needed}: add that to alignments, or leave it out")
 
 
 def _check_grids(config):
     """A pair and alignment may have only one grid of epochs and one of levels, or rows would be repeated."""
     seen: dict[tuple, list] = {}
-    for position, entry in enumerate(config["studies"].get("simultaneous", [])):
+    for where, _, entry in _entries(config, "simultaneous"):
         named = product(entry["networks"], entry["recipes"], entry["alignments"], map(tuple, entry["pairs"]))
         for (network, recipe, *between), along in product(named, ("epochs", "levels")):
             at = entry["levels"] if along == "levels" else epochs_of(entry, config["recipes"][recipe])
             at = [at, entry["stacked"]] if along == "epochs" else [at]
             if at[0] and seen.setdefault((entry["dataset"], network, recipe, *between, along), at) != at:
                 raise ValueError(
-                    f"config, studies.simultaneous.{position}.{along}: another entry has other {along} of {network} by "
+                    f"config, {where}.{along}: another entry has other {along} of {network} by "
                     f"{recipe}, pair {list(between[1])}, or stacks others: give one list, or [] here"
                 )
             # In any order, and also of entries that have no alignment in common.
             masks = sorted(entry["masks"])
             if masks and seen.setdefault((entry["dataset"], network, recipe, between[1], "masks"), masks) != masks:
                 raise ValueError(
-                    f"config, studies.simultaneous.{position}.masks: another entry has other masks of {network} by "
+                    f"config, {where}.masks: another entry has other masks of {network} by "
                     f"{recipe}, pair {list(between[1])}: give one list, or [] here"
                 )
 
@@ -591,29 +594,27 @@ def _check_names(config):
                 raise ValueError(
                     f"config, {where}: {alignment['start']!r} is pam too: start from another method, or none"
                 )
-    for study, entries in config["studies"].items():
-        for position, entry in enumerate(entries):
-            where = f"studies.{study}.{position}"
-            for key in ("dataset", "network", "recipe"):
-                if key in entry:
-                    _defined(config, KINDS[key], entry[key], f"{where}.{key}")
-            for section in ("networks", "recipes", "alignments", "curves"):
-                for name in entry.get(section, []):
-                    if (section, name) != ("alignments", "none"):
-                        _defined(config, section, name, f"{where}.{section}")
-            if study == "alignment" and not entry.get("curves", config["curves"]):
-                raise ValueError(f"config, {where}: there are no curves: define some under curves")
-            if entry.get("attack") is not None:
-                _defined(config, "attacks", entry["attack"], f"{where}.attack")
-            if entry.get("best") is not None:
-                _check_best(config, entry, f"{where}.best")
-            for name in entry["alignments"]:
-                if study != "alignment" and name != "none" and config["alignments"][name]["method"] == "pam":
-                    raise ValueError(
-                        f"config, {where}.alignments: {name!r} is pam, which refines pairs: take a method that matches"
-                    )
-            if study == "simultaneous":
-                _check_moments(config, entry, where)
+    for where, study, entry in _entries(config):
+        for key in ("dataset", "network", "recipe"):
+            if key in entry:
+                _defined(config, KINDS[key], entry[key], f"{where}.{key}")
+        for section in ("networks", "recipes", "alignments", "curves"):
+            for name in entry.get(section, []):
+                if (section, name) != ("alignments", "none"):
+                    _defined(config, section, name, f"{where}.{section}")
+        if study == "alignment" and not entry.get("curves", config["curves"]):
+            raise ValueError(f"config, {where}: there are no curves: define some under curves")
+        if entry.get("attack") is not None:
+            _defined(config, "attacks", entry["attack"], f"{where}.attack")
+        if entry.get("best") is not None:
+            _check_best(config, entry, f"{where}.best")
+        for name in entry["alignments"]:
+            if study != "alignment" and name != "none" and config["alignments"][name]["method"] == "pam":
+                raise ValueError(
+                    f"config, {where}.alignments: {name!r} is pam, which refines pairs: take a method that matches"
+                )
+        if study == "simultaneous":
+            _check_moments(config, entry, where)
     _check_cells(config)
     _check_grids(config)
     _check_shown(config)
@@ -626,8 +627,7 @@ def _check_cells(config):
     A pair in both orders would count as two observations, and rows of two selections could not be told apart.
     """
     orders, selections = {}, {}
-    for position, entry in enumerate(config["studies"].get("alignment", [])):
-        where = f"studies.alignment.{position}"
+    for where, _, entry in _entries(config, "alignment"):
         fixed = tuple(entry[kind] for kind in ("dataset", "network", "recipe"))
         for pair in entry["pairs"]:
             if orders.setdefault((*fixed, *sorted(pair)), pair) != pair:
@@ -666,13 +666,13 @@ def _check_shown(config):
     The same holds for an alignment and its start, since permutations are compared with the start too.
     """
     seen = {}
-    for position, entry in enumerate(config["studies"].get("alignment", [])):
+    for where, _, entry in _entries(config, "alignment"):
         for start in {config["alignments"].get(name, {}).get("start", "none") for name in entry["alignments"]}:
             shown = shown_as(config, "alignment", start)
             for other in entry["alignments"]:
                 if other != start and shown_as(config, "alignment", other) == shown:
                     raise ValueError(
-                        f"config, studies.alignment.{position}: {other} and {start}, from which another one starts, "
+                        f"config, {where}: {other} and {start}, from which another one starts, "
                         f"are both shown as {shown}: give one of them another shown_as"
                     )
         fixed = tuple(entry[kind] for kind in ("dataset", "network", "recipe"))
@@ -681,7 +681,7 @@ def _check_shown(config):
             other = seen.setdefault((*fixed, *pair, *shown), path)
             if other != path:
                 raise ValueError(
-                    f"config, studies.alignment.{position}: {' with '.join(path)} and {' with '.join(other)}"
+                    f"config, {where}: {' with '.join(path)} and {' with '.join(other)}"
                     f" are both shown as {' with '.join(shown)}: give one of them another shown_as"
                 )
 
@@ -716,7 +716,7 @@ def _defined(config, section, name, where):
 
 
 def deciding(config, schema):
-    """The complete config without keys at their `neutral` value, as results from before the keys existed were made.
+    """The complete config without keys at their `neutral` value: results from before a key existed keep their identity.
 
     A key's neutral value is fixed when the key is added, and is the value that programs use where the key is absent.
     So adding a key to the schema reruns nothing, while changing a default reruns the jobs that used it.
@@ -742,7 +742,7 @@ def meanings(config, schema):
         name: {**recipe, "attack": config["attacks"].get(recipe["attack"])}
         for name, recipe in config["recipes"].items()
     }
-    # What a population across recipes is of.
+    # The recipes of each population across recipes.
     resolved["recipe"] |= {
         entry["across"]: {"across": [[name, resolved["recipe"][name]] for name in entry["recipes"]]}
         for _, entry in _across(config)

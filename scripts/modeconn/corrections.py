@@ -26,7 +26,9 @@ STEPS = 30  # of Newton's method, or halvings
 LEAST, MOST = 0.1, 10.0  # temperatures
 
 
-def of(names: Sequence[str], functional: Functional, rows: Tensor, dataset: Dataset, images: int) -> dict:
+def of(
+    names: Sequence[str], functional: Functional, rows: Tensor, dataset: Dataset, images: int
+) -> dict[str, Correction]:
     """Name -> correction: a function of L combinations of `rows` (K, D) and their vectors (L, D) that gives vectors.
 
     rows: the members. images: so many training images are used, of all classes by their shares; 0 for all.
@@ -60,10 +62,10 @@ def of(names: Sequence[str], functional: Functional, rows: Tensor, dataset: Data
 
 @torch.no_grad()
 def moments(functional: Functional, rows: Tensor, inputs: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Of each hidden layer of the networks `rows` (K, D): means (K, n), deviations (K, n), covariances (K, K, n).
+    """Means (K, n), deviations (K, n) and covariances (K, K, n) of each hidden layer of the networks `rows` (K, D).
 
-    Of what each unit's linear map gives on the images `inputs` (N, C, H, W), before normalization and ReLU; the
-    covariance is that of one unit of two networks.
+    They are of the outputs of linear maps on the images `inputs` (N, C, H, W), before normalization and ReLU;
+    covariances are between the same unit of two networks.
     """
     sums: list[Tensor] = []
     products: list[Tensor] = []
@@ -86,10 +88,10 @@ def moments(functional: Functional, rows: Tensor, inputs: Tensor) -> tuple[list[
 def repaired(
     functional: Functional, vectors: Tensor, inputs: Tensor, targets: Sequence[tuple[Tensor, Tensor]]
 ) -> Tensor:
-    """The networks `vectors` (L, D) with `targets`, of each hidden layer mean and deviation of its units, (L, n) each.
+    """The networks `vectors` (L, D) with the means and deviations `targets` of the units of each hidden layer.
 
-    Layers are corrected from the first on, each on the outputs of the corrected layers before it. A unit that is
-    constant over the images keeps its weights, and gets the mean.
+    targets: (L, n) each. Layers are corrected from the first on, each on the outputs of the corrected layers before it.
+    A unit that is constant over the images keeps its weights, and its bias is changed to give the mean.
     """
     tensors = named(functional, vectors)
     for place, (mean, deviation) in enumerate(targets):
@@ -102,9 +104,10 @@ def repaired(
 def temperatures(logits: Tensor, labels: Tensor) -> Tensor:
     """(L,): the temperatures that divide logits (L, N, classes) for the least mean cross-entropy with labels (N,).
 
-    They lie between LEAST and MOST: where all answers are right, as may be on training images, the loss falls with the
-    temperature without end, and a wrong answer on other images would cost arbitrarily much. The loss is convex in the
-    inverse of the temperature. Newton's method, with bisection where a step would leave the interval of the minimum.
+    They lie between LEAST and MOST: if all predictions are right, as may be on training images, the loss falls with the
+    temperature down to 0, at which a wrong prediction on another image would have an infinite loss. The loss is convex
+    in the inverse of the temperature. Newton's method, with bisection where a step would leave the interval of the
+    minimum.
     """
     logits = logits.double()
     truth = logits.gather(-1, labels.expand(len(logits), -1)[..., None])[..., 0]
@@ -180,6 +183,6 @@ def _rounded(values, rows):
 
 
 def _unless_member(networks, vectors, corrected):
-    """`corrected`, and the vectors themselves where a combination is one member alone."""
+    """`corrected`, but the vectors themselves where a combination is a single member."""
     alone = [sum(share != 0 for share in network.coefficients) == 1 for network in networks]
     return torch.where(torch.tensor(alone, device=vectors.device)[:, None], vectors, corrected)

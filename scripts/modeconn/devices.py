@@ -25,7 +25,7 @@ def claim(names, slots=None, folder=None):
     """Lock one slot of the least used of `names` until this process ends, and hide all other GPUs from the process.
 
     slots: how many jobs share a GPU (default: the environment's GPU_SLOTS, or 1). folder: where the locks are
-    (default: one a machine). A single name was chosen by a scheduler, say, and is not locked.
+    (default: one a machine). A single name, for example chosen by a scheduler, is not locked.
     Waits, and says so, while all slots are taken. Returns the name.
     Raises ValueError where GPU_SLOTS is not a positive number.
     """

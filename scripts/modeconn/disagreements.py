@@ -1,4 +1,4 @@
-"""How often networks answer differently: the share of images on which the classes that two of them name are not one."""
+"""Disagreement of networks: the share of images for which two of them predict different classes."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ def answers(
     images: torch.Tensor,
     batch: int,
 ) -> torch.Tensor:
-    """The class (N, M) that each of the networks `vectors` (N, D) names for each of the images (M, C, H, W).
+    """The class (N, M) that each of the networks `vectors` (N, D) predicts for each of the images (M, C, H, W).
 
     statistics: vectors -> buffers that go with them, name -> (N, ...).
     """

@@ -1,4 +1,4 @@
-"""The look of all figures, and what several of them draw.
+"""The style of all figures, and drawing functions that several of them share.
 
 An alignment has the same colour, line style and marker in every figure; thin lines are single pairs or networks, a
 thick line is their mean. The colours can be told apart by colour-blind readers, line styles and markers also in grey.
@@ -90,7 +90,7 @@ INTERPOLANT = {"label": "interpolant of the endpoints", "color": "0.3", "linewid
 
 @contextlib.contextmanager
 def look():
-    """Within this context figures are made and written with `LOOK`, whatever the user's matplotlibrc says."""
+    """Within this context figures are made and written with `LOOK`, independent of the user's matplotlibrc."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(LOOK)
@@ -173,13 +173,13 @@ def over_moments(rows, lines, x, singles):
 
 
 def origins(permutations):
-    """Where permutations were found, without none: single epochs in order, then those of several at once ("1+5")."""
+    """The origins of permutations, without none: single epochs in order, then several at once ("1+5")."""
     names = set(permutations) - {"none"}
     return sorted(names, key=lambda name: ("+" in name, [float(epoch) for epoch in name.split("+")]))
 
 
 def origin_label(name):
-    """Of several epochs the first and the last, where there are many."""
+    """A label for an origin: of many epochs only the first and the last are named."""
     epochs = name.split("+")
     return name if len(epochs) <= 4 else f"{epochs[0]}+…+{epochs[-1]}"
 
@@ -194,10 +194,21 @@ def by_width(rows):
     return rows.drop_duplicates("network").sort_values(["width", "network"])
 
 
+def name_networks(axes, networks):
+    """Title panels by the networks of `by_width`, one each."""
+    for axis, name, width in zip(axes, networks["network"], networks["width"]):
+        axis.set_title(f"{name}: {width:.0f} units")
+
+
+def colour_bar(figure, drawn, axes, label, **options):
+    """A colour bar of what is `drawn` in the panels `axes`."""
+    figure.colorbar(drawn, ax=axes, label=label, **options).outline.set_linewidth(0.6)
+
+
 def of_networks(rows, x, y, columns=3):
     """A figure with a panel for each network of a table of populations: (figure, [(axes, rows of the network)]).
 
-    x, y: what the axes of all panels show; limits are those of each panel, but for x.
+    x, y: labels of all panels. The limits of x are shared; those of y are of each panel.
     """
     networks = by_width(rows)
     lines = -(-len(networks) // columns)
@@ -205,8 +216,7 @@ def of_networks(rows, x, y, columns=3):
     axes = list(figure.subplots(lines, columns, sharex=True, squeeze=False).flat)
     for axis in axes[len(networks) :]:
         axis.set_visible(False)
-    for axis, name, width in zip(axes, networks["network"], networks["width"]):
-        axis.set_title(f"{name}: {width:.0f} units")
+    name_networks(axes, networks)
     figure.supxlabel(x, fontsize=8)
     figure.supylabel(y, fontsize=8)
     return figure, [(axis, rows[rows["network"] == name]) for axis, name in zip(axes, networks["network"])]
@@ -252,7 +262,7 @@ def _listed(names):
 
 
 def _places(name):
-    """What pairs and networks are sorted by, whose seeds are numbers, of several recipes as <recipe>:<seed>."""
+    """The sort key of the name of a pair or network: its recipes, if named as <recipe>:<seed>, and seeds as numbers."""
     ends = (end.rpartition(":") for end in name.split("-"))
     return [(recipe, int(seed)) for recipe, _, seed in ends]
 
@@ -324,9 +334,9 @@ def room(figure):
 
 
 def legend(figure, title, handles, columns=None):
-    """The figure's head: what it shows (`about`), and one legend; `handles` are line styles with labels.
+    """Add the head of a figure: its title (`about`) and one legend; `handles` are line styles with labels.
 
-    Called once all is drawn: scales that differ between panels are said here.
+    Call it last: it adds a note if the scales of panels differ.
     """
     said = "; ".join([title, *([OWN_SCALES] if scales_differ(figure) else [])])
     head = figure.legend(
@@ -363,7 +373,7 @@ def along_curves(rows, title, columns, only=None):
             for alignment, style in shown.items():
                 one = paths[paths["alignment"] == alignment]
                 draw_path(panel, one.pivot(index="t", columns="pair", values=quantity), style, worse)
-    # Blanks for those that are not drawn: the legend takes the same room in every figure, so the panels do not move.
+    # Blank entries for alignments that are not drawn keep the size of the legend, and so the position of the panels.
     blanks, others = [BLANK] * (len(known) - len(shown)), [*single(figure), INTERPOLANT]
     columns = fitting(figure, [*thick(known), *others])
     legend(figure, about(title, rows), [*thick(shown), *others, *blanks], columns)
@@ -371,7 +381,7 @@ def along_curves(rows, title, columns, only=None):
 
 
 def draw_path(axes, lines, style, worse):
-    """Draw single pairs and their mean as `draw_lines` does, and shade where it is worse than the ends' interpolant."""
+    """Draw single pairs and their mean (`draw_lines`), and shade where the mean is worse than the ends' interpolant."""
     draw_lines(axes, lines, style)
     if lines.shape[1] > 0:
         mean = lines.mean(axis=1, skipna=False)
@@ -384,7 +394,7 @@ def draw_path(axes, lines, style, worse):
 def select(rows, chosen):
     """The rows that have the `chosen` values (column -> value or None), and a title that names them.
 
-    None stands for the only value there is. Raises ValueError if there are several, or no row is left.
+    None means the only value of the column. Raises ValueError if it has several, or no row is left.
     """
     for name, value in chosen.items():
         present = sorted(set(rows[name]))

@@ -1,12 +1,12 @@
-"""Ensembles: networks that answer by the mean of their softmax."""
+"""Ensembles: networks whose prediction is the mean of their softmax."""
 
 import math
 
 
 class Ensemble:
-    """M networks of one architecture that answer with the mean of their softmax (Tatro et al. 2020, their code).
+    """M networks of one architecture, which predict by the mean of their softmax (Tatro et al. 2020, their code).
 
-    It takes the place of a `Functional`, with vectors (1, M, D) and buffers name -> (1, M, ...). The logits
+    It can be used in place of a `Functional`, with vectors (1, M, D) and buffers name -> (1, M, ...). The logits
     (1, N, classes) are logarithms of the mean probabilities, so that cross-entropy and an attack that raises it are
     those of the ensemble.
     """

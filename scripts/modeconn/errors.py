@@ -1,4 +1,4 @@
-"""End a program with one line, without a traceback, at a user's mistake or an error of the operating system."""
+"""End a program with one line and no traceback on a user's mistake or an error of the operating system."""
 
 import contextlib
 import errno

@@ -1,7 +1,7 @@
 """Fold batch normalization into the convolutions before it, for networks in evaluation mode.
 
-The function stays the same up to rounding, with fewer passes over the activations, which cost as much as the
-convolutions in small networks.
+The outputs stay the same up to rounding. It saves passes over the activations, which in small networks take as long as
+the convolutions.
 """
 
 from collections import Counter
@@ -19,8 +19,8 @@ from modeconn.forward import hooked, trace
 class Folded:
     """A network as it computes in evaluation mode.
 
-    module: reads the tensors `names` of the network's state, and of `convolutions` (name -> (name of the normalization
-    folded into it, its epsilon)) what `tensors` makes of theirs.
+    module: takes the tensors `names` of the network's state and, for `convolutions` (name -> (name of the normalization
+    folded into it, its epsilon)), the folded tensors that `tensors` computes.
     """
 
     module: nn.Module
@@ -30,8 +30,8 @@ class Folded:
     def tensors(self, state):
         """The tensors that `module` reads, by name, from a state dict; made once for all images of a network.
 
-        A convolution's weight (K, C, h, w) is scaled as its normalization would scale what it writes, its bias (K,)
-        shifted likewise: batch normalization with running statistics (Ioffe and Szegedy 2015).
+        A convolution's weight (K, C, h, w) is scaled, and its bias (K,) scaled and shifted, as its normalization would
+        do to its output: batch normalization with running statistics (Ioffe and Szegedy 2015).
         """
         found = {name: state[name] for name in self.names}
         for conv, (norm, epsilon) in self.convolutions.items():
@@ -51,9 +51,9 @@ class Folded:
 
 
 def folded(network):
-    """`network`, which is left as it was, in evaluation mode.
+    """`network` in evaluation mode with normalization folded; `network` itself is not changed.
 
-    One that torch.fx cannot trace, or with hooks of its own, which a graph would not have, is not folded.
+    A network that torch.fx cannot trace, or that has hooks, which a graph would lose, is not folded.
     """
     training = network.training
     try:
@@ -78,12 +78,12 @@ def fold(module, names):
     owners = Counter(id(tensor) for _, tensor in module.named_parameters(remove_duplicate=False))
 
     def called(node, *kinds):
-        """The module that a node calls, if it is one of these kinds and computes just what they do."""
+        """The module that a node calls, if it is exactly of one of these kinds and has no hooks."""
         module = modules[node.target] if node.op == "call_module" else None
         return module if type(module) in kinds and not hooked(module) else None
 
     def plain(layer):
-        """Whether weight and bias are parameters of the layer alone: not shared, nor made of others by pruning."""
+        """Whether weight and bias are parameters of this layer only: not shared, nor computed by torch's pruning."""
         parameters = dict(layer.named_parameters())
         own = {name for name in ("weight", "bias") if getattr(layer, name) is not None}
         return own == set(parameters) and all(owners[id(tensor)] == 1 for tensor in parameters.values())
@@ -116,7 +116,7 @@ def fold(module, names):
 
 
 def _read(module, names):
-    """Those of `names` that are tensors of `module`; of one that has several names, the first."""
+    """The names in `names` of tensors of `module`; of a tensor with several names, the first."""
     present = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
     return [name for name in names if name in present]
 
@@ -124,7 +124,8 @@ def _read(module, names):
 class FoldedConvolution(nn.Module):
     """A convolution with normalization folded in: (N, C, H, W) -> (N, K, H, W).
 
-    rectify: with what is negative set to 0. Its own parameters are those before folding, in place of which others come.
+    rectify: whether negative outputs are set to 0. Its own parameters are those before folding; they are replaced by
+    the folded ones in each call.
     """
 
     def __init__(self, conv, norm, rectify):
@@ -146,7 +147,7 @@ class FoldedConvolution(nn.Module):
 
 
 def _rectified_by_onednn(device, dtype):
-    """Whether oneDNN can rectify what a convolution writes: on a CPU that knows `dtype`, without gradients."""
+    """Whether oneDNN can apply ReLU to a convolution's output: on a CPU that supports `dtype`, without gradients."""
     if device.type != "cpu" or torch.compiler.is_compiling() or torch.is_grad_enabled():
         return False
     if not torch.backends.mkldnn.is_available():

@@ -1,8 +1,8 @@
-"""The grid of a pair of networks: permutations found at some moments, applied at others, and the lines between.
+"""The grid of a pair of networks: its lines at each moment, under the permutations found at each moment.
 
 A cell is (the moment that the permutation was found at, "1+5" where it was found at several at once, or None without
-one; the moment of the networks). Rows that are combined are the two networks of each moment in order, then the permuted
-second network of each cell.
+one; the moment of the networks). The rows that are combined are both networks of each moment in order, then the
+permuted second network of each cell.
 Source: Sharma et al. 2024, one permutation for the checkpoints of training and for the levels of pruning.
 """
 
@@ -17,12 +17,12 @@ Cell = tuple[Origin, int]
 
 
 def origins(at: Sequence[int], stacked: Sequence[int] = ()) -> list[int | str]:
-    """Where the permutations in a file from align_moments were found, in their order."""
+    """The origins of the permutations in a file from align_moments, in their order."""
     return [*at, *(["+".join(map(str, stacked))] if stacked else [])]
 
 
 def cells(along: str, at: Sequence[int], matched: bool, stacked: Sequence[int] = ()) -> list[Cell]:
-    """Each permutation at each moment; of levels of pruning the first one's, the dense networks', and each one's own.
+    """Epochs: each permutation at each epoch. Levels: at each level the permutation of the first level and its own.
 
     Without permutations (not `matched`) one cell a moment.
     """
@@ -36,8 +36,8 @@ def cells(along: str, at: Sequence[int], matched: bool, stacked: Sequence[int] =
 def looks(at: Sequence[int], found: Sequence[Cell], points: int) -> Iterator[Look]:
     """Both networks of each moment, then the inner ones of `points` values of t on the line of each cell.
 
-    A permutation leaves what a network computes: ends of lines are measured once a moment, and `rows` puts them where
-    they belong.
+    A permutation does not change a network's outputs, so the ends of lines are measured once for each moment, and
+    `rows` inserts them into each line.
     """
     for row in range(2 * len(at)):
         yield Look({"cell": [], "end": row % 2, "moment": at[row // 2], "t": 0.0}, [Combination([row], [1.0])])
@@ -57,7 +57,7 @@ def number_of_looks(at: Sequence[int], found: Sequence[Cell], points: int) -> in
 def rows(measured: list[dict], vectors: torch.Tensor, at: Sequence[int], found: Sequence[Cell]) -> Iterator[dict]:
     """Rows of a table, cell by cell from t = 0 to 1, from what was measured of `looks`.
 
-    vectors: the rows that were combined, whose distances are the lines' lengths.
+    vectors: the rows that were combined; their distances are the lengths of the lines.
     """
     ends: dict[tuple[int, int], list[dict]] = {}
     between: dict[Cell, list[dict]] = {}

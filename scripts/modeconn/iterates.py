@@ -1,6 +1,6 @@
 """Iterates of one training run: the lines between each two of its epochs, and the averages of its first ones.
 
-To average iterates is stochastic weight averaging (Izmailov et al. 2018), in which neurons keep the run's own order
+Averaging iterates is stochastic weight averaging (Izmailov et al. 2018). Iterates of one run need no permutation
 (Kalaivanan 2023: the implicit case).
 """
 
@@ -31,9 +31,9 @@ def number_of_looks(runs: int, moments: int, points: int) -> int:
 
 
 def rows(measured: list[dict], vectors: torch.Tensor, seeds: list[int], at: list[int]) -> tuple[list[dict], list[dict]]:
-    """Rows of two tables from what was measured of `looks`: points of lines, and single networks and averages.
+    """Rows of two tables from the measurements of `looks`: points of lines, and single networks and averages.
 
-    vectors: (runs, moments, D); seeds: the runs' names, at: those of their moments.
+    vectors: (runs, moments, D); seeds: the names of the runs; at: the names of the moments.
     """
     points, averages = [], []
     for run, seed in enumerate(seeds):

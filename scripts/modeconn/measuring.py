@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import torch
 
-from modeconn import classification
+from modeconn import batchnorm, classification
 from modeconn.ensembles import Ensemble
 from modeconn.programs import Job
 
 
 class Combination(NamedTuple):
-    """A network as a sum: `coefficients`, which sum to one, of the rows `members`."""
+    """A network as the sum of the rows `members` times `coefficients`, which sum to one."""
 
     members: Sequence[int]
     coefficients: Sequence[float]
@@ -61,16 +61,15 @@ def combine(rows: torch.Tensor, networks: Sequence[Combination]) -> torch.Tensor
 
 def measure(
     job: Job,
+    population,
+    settings: dict,
     rows: torch.Tensor,
     looks: Iterable[Look],
     views: Callable[[Look], Sequence[View]],
     *,
-    functional,
-    dataset,
-    batch: int,
-    statistics: Callable[[Sequence[Look], torch.Tensor], dict[str, torch.Tensor]],
     what: str,
     total: int,
+    statistics: Callable[[Sequence[Look], torch.Tensor], dict[str, torch.Tensor]] | None = None,
     together: int = 1,
     corrections: Mapping[str, Callable[[Sequence[Combination], torch.Tensor], torch.Tensor]] | None = None,
     ensembles: bool = False,
@@ -79,15 +78,23 @@ def measure(
 ) -> tuple[list[dict], dict[str, torch.Tensor]]:
     """Loss (mean cross-entropy, nats) and accuracy of every look on all of its views, and the statistics if kept.
 
+    population: `populations.Population`, for its architecture and data. settings: {"batch", "recalibration"}.
     rows: (K, D) parameters that are combined. looks: `total` of them, in an order that is the same in every run; they
-    may read `measured`, the rows so far. statistics: (looks, vectors (L, D)) -> buffers, name -> (L, ...), that go with
-    the vectors. together: looks that are combined and measured at once, of one view list. ensembles: the networks of a
-    look answer together, one look at a time. keep: whether the statistics are returned, name -> (total, ...).
+    may read `measured`, the rows so far. statistics: (looks, vectors (L, D)) -> buffers, name -> (L, ...), of the
+    vectors; re-estimated for each network if not given. together: looks that are combined and measured at once, of one
+    view list. ensembles: the networks of a look predict together, one look at a time. keep: whether the statistics are
+    returned, name -> (total, ...).
     corrections: name -> function (L combinations, vectors (L, D)) -> vectors, which are measured too; rows then have
     a column `correction`. Ensembles are not corrected.
     The work is resumed after the last look that `job.state` has saved.
     Returns (rows of a table as dicts: the job's names, the look's place, split, attack, loss, accuracy; statistics).
     """
+    functional, dataset, batch = population.functional, population.dataset, settings["batch"]
+
+    def recalibrated(looks, vectors):
+        return batchnorm.recalibrated(functional, vectors, dataset, settings["recalibration"], job.values)
+
+    statistics = statistics or recalibrated
     kept: dict[str, torch.Tensor] = {}
     measured = [] if measured is None else measured
     done = 0

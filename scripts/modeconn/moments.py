@@ -1,4 +1,4 @@
-"""Networks at moments of their training, the epochs that a recipe keeps, and of their pruning, its levels.
+"""Read networks at moments: the epochs that a recipe keeps, and the levels of pruning.
 
 A file from train holds the networks of its seeds at the end, and then those of each epoch that its recipe keeps, in
 order; level 0 of pruning is the end. A file from prune holds one level, with the masks of its weights.
@@ -13,12 +13,12 @@ from modeconn.populations import Population
 
 MASK = ".mask"  # after the name of a weight: True where it is kept
 
-# What a network is taken along (epochs or levels), at which of them, and its seed.
+# "epochs" or "levels", which epoch or level, and the network's seed.
 Moment = tuple[str, int, int]
 
 
 def read(paths: Iterable[str], moments: Iterable[Moment], device="cpu") -> list[dict[str, torch.Tensor]]:
-    """The tensors of each of the moments; of the files only the bytes of these are read.
+    """The tensors of each of the moments; only their bytes are read from the files.
 
     Raises ValueError, with the moment, where no file holds it.
     """
@@ -69,10 +69,10 @@ def without_masks(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def masks(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The mask (see `pruning`) of a pruned network, nothing of a dense one."""
+    """The mask (see `pruning`) of a pruned network; empty for a dense one."""
     return {name.removesuffix(MASK): tensor for name, tensor in tensors.items() if name.endswith(MASK)}
 
 
 def with_masks(tensors: dict[str, torch.Tensor], found: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """The tensors (L, ...) of L networks with their masks, one a network, as a file has them."""
+    """The tensors (L, ...) of L networks with the mask of each, in the form of a file."""
     return tensors | {name + MASK: torch.stack([mask[name] for mask in found]) for name in found[0]}

@@ -2,7 +2,7 @@
 
 A published number belongs to a cell: the names of data set, network, alignment and curve in the paper's config, which
 defines their values. A run's number is put beside it if the run has a cell of these names, trained without attack.
-Every value that differs from the paper's config is listed, so that the number of a shorter recipe does not pass as a
+Every value that differs from the paper's config is listed, so that the number of a shorter recipe is not taken for a
 reproduction.
 """
 
@@ -81,7 +81,7 @@ def _relevant(quantity):
 
 def blocks(rows):
     """(header and rows of each network and data set that was run, notes on settings and on cells that were not run)."""
-    settings = _settings(rows)
+    settings = settings_in(rows)
     found, absent = [], []
     for (network, dataset), block in rows.groupby(["paper_network", "paper_dataset"], sort=False):
         if (block["within_spread"] == "not run").all():
@@ -92,8 +92,7 @@ def blocks(rows):
             what = row["quantity"].partition("_")[0] if not row["quantity"].startswith("endpoint") else ""
             lines.append([row["paper_curve"], what, *_cells(row), _verdict(row, settings)])
         found.append(lines)
-    notes = [f"[{mark}] {SETTING}: {setting}" for setting, mark in settings.items()]
-    return found, notes + ([f"Not run: {', '.join(absent)}."] if absent else [])
+    return found, notes_on(settings) + ([f"Not run: {', '.join(absent)}."] if absent else [])
 
 
 def text(rows):
@@ -110,7 +109,7 @@ def text(rows):
 
 def page(rows):
     """The table in the paper's form as an HTML page: in each cell the paper's number, and under it this run's."""
-    settings = _settings(rows)
+    settings = settings_in(rows)
     rows = rows.assign(column=rows["quantity"].replace("endpoint_accuracy", "mean_accuracy"))
     columns = list(dict.fromkeys(zip(rows["paper_dataset"], rows["column"])))
     lines = ["".join(["<th><th>", *(f"<th>{dataset}, {column.partition('_')[0]}" for dataset, column in columns)])]
@@ -123,15 +122,20 @@ def page(rows):
             f"<!doctype html><meta charset=utf-8><title>{TITLE}</title><style>{STYLE}</style><h1>{TITLE}</h1>",
             "<p>In each cell the paper's number over three pairs, and this run's over n.</p>",
             *["<table>", *(f"<tr>{line}" for line in lines), "</table>"],
-            *(f"<p>[{mark}] {SETTING}: {html.escape(setting)}</p>" for setting, mark in settings.items()),
+            *(f"<p>{html.escape(note)}</p>" for note in notes_on(settings)),
             "",
         ]
     )
 
 
-def _settings(rows):
+def settings_in(rows):
     """Each setting other than the paper's -> a number to refer to it by."""
     return {setting: mark for mark, setting in enumerate(dict.fromkeys(filter(None, rows["setting"])), 1)}
+
+
+def notes_on(settings):
+    """Lines of text that say what the numbers of `settings_in` refer to."""
+    return [f"[{mark}] {SETTING}: {setting}" for setting, mark in settings.items()]
 
 
 def _cells(row):

@@ -1,4 +1,4 @@
-"""Compare the permutations that different alignments found for a pair. Without torch, as all programs of tables."""
+"""Compare the permutations that different alignments found for a pair. Does not import torch."""
 
 import itertools
 import json

@@ -46,7 +46,7 @@ class Rule(NamedTuple):
 
 PAIR = ("data", "networks", "permutation")
 CURVE = (*PAIR, "bends")
-# The recipe's augmentation and attack where statistics are estimated on images that are augmented, or attacked.
+# The recipe's augmentation and attack, if statistics are estimated on augmented or attacked images.
 RECALIBRATED = ("members", "augmentation", "attack")
 
 RULES = {
@@ -286,7 +286,7 @@ class Plan:
             yield {**fixed, "population": named(pair), **between}
 
     def _averaging(self, entry):
-        """Cells of populations, each of one network by one recipe, or by all of them, in the frame of one alignment."""
+        """Cells of populations: one network by one recipe, or by all recipes (`across`), and one alignment."""
         seeds, recipes = named(list(range(1, entry["seeds"] + 1))), configuration.shown_recipes(entry)
         for network, recipe, alignment in product(entry["networks"], recipes, entry["alignments"]):
             scope = self._scope(entry, network, recipe)
@@ -296,7 +296,7 @@ class Plan:
     def _simultaneous(self, entry):
         """Cells of pairs at the moments of their training and, where levels are asked for, of their pruning.
 
-        Masks of levels are trained with the alignment that moves them, and where nothing moves them without one.
+        Transported masks belong to the cells of the alignment that permutes them, others to those without an alignment.
         """
         moved = set(entry["masks"]) & {"transported"}
         for network, recipe in product(entry["networks"], entry["recipes"]):
@@ -372,7 +372,7 @@ class Plan:
         return "|".join(identity for identity, _ in self.meanings[kind].values() if keep(identity)) or NONE
 
     def recipes_in(self, recipe: str) -> list[str]:
-        """The identities of the recipes that a population across recipes is of, or of the one recipe that it is."""
+        """The identities of the recipes of a population across recipes, or of the single recipe that is given."""
         return [self.identity("recipe", name) for name, _ in self.values[recipe].get("across", [])] or [recipe]
 
     def is_refined(self, alignment: str) -> bool:
@@ -598,7 +598,7 @@ class Plan:
         return found + [made("evaluate_plane", "points", plane) for plane in self.planes(cell)]
 
     def _together(self, masks, recipe):
-        """The wildcards {masks} of these: trained at once are as many as the recipe's population, of dropout one."""
+        """The wildcards {masks}: as many masks are trained in one job as the recipe's `population`."""
         size = self.values[recipe]["population"]
         return ["+".join(masks[first : first + size]) for first in range(0, len(masks), size)]
 
@@ -609,7 +609,7 @@ class Plan:
     def planes(self, cell: dict) -> list[dict]:
         """The plane of the cell's curve and, as curve none, the plane of an alignment that matches neurons.
 
-        A refinement may stay at its start, and then three networks span no plane.
+        Refinements have no plane: one may stay at its start, where the three networks span none.
         """
         if "planes" not in cell["measures"]:
             return []

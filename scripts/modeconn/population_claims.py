@@ -1,12 +1,12 @@
 """Judge claims on all pairs of many networks from the table of barriers, and write them as text for the terminal.
 
-A name in a formula is <alignment>_<quantity>, none_loss_barrier_max_endpoint say, or, of corrected networks,
-<alignment>_<correction>_<quantity>: none_temperature_loss_barrier_max_endpoint. The margin of a claim is the mean of
-its formula over all pairs of a network by a recipe. Pairs share networks, so they are not independent: the standard
-error of that mean is the jackknife's over networks, which leaves out each network with all of its pairs.
+A name in a formula is <alignment>_<quantity>, for example none_loss_barrier_max_endpoint, or, for corrected networks,
+<alignment>_<correction>_<quantity>, for example none_temperature_loss_barrier_max_endpoint. The margin of a claim is
+the mean of its formula over all pairs of a network by a recipe. Pairs share networks, so they are not independent: the
+standard error of that mean is the jackknife's over networks, which leaves out each network with all of its pairs.
 
-With m the margin plus the tolerance, a claim shows if m is above RESOLUTION standard errors, does not show if m is as
-far below zero, and is too close to say otherwise.
+Let m be the margin plus the tolerance. A claim shows if m is above RESOLUTION standard errors, does not show if m is
+below minus RESOLUTION standard errors, and is too close to say otherwise.
 """
 
 import textwrap
@@ -44,8 +44,9 @@ def at_chance(interpolations: pd.DataFrame, splits: Mapping[str, provenance.Spli
 def judge(claims: pd.DataFrame, barriers: pd.DataFrame, guessing: Collection[tuple] = ()) -> pd.DataFrame:
     """The verdict on each claim on `barriers` (`tables.BARRIERS`) for each network and recipe, with VERDICT_COLUMNS.
 
-    guessing: of `at_chance`, of which nothing is judged: whatever they are permuted by, they stay connected.
-    `std` is the standard error, `n` the number of networks. Raises ValueError naming the claim whose formula is wrong.
+    guessing: from `at_chance`; these populations are not judged, since networks that guess have no barrier under any
+    permutation. `std` is the standard error, `n` the number of networks. Raises ValueError naming the claim whose
+    formula is wrong.
     """
     verdicts = []
     for claim in claims[claims["table"] == "barriers"].to_dict("records"):
@@ -62,8 +63,7 @@ def judge(claims: pd.DataFrame, barriers: pd.DataFrame, guessing: Collection[tup
             row = by_error(claim, group, margin, missing, error, n, error)
             verdicts.append(row | ({"verdict": "at chance"} if n and group in guessing else {}))
         if rows.empty and len(barriers):
-            nothing = pd.Series(dtype=np.float64)
-            verdicts.append(by_error(claim, ("", "", "", ""), nothing, names, np.nan, 0, np.nan))
+            verdicts.append(not_run(claim, names))
     return pd.DataFrame(verdicts, columns=VERDICT_COLUMNS)
 
 
@@ -91,7 +91,7 @@ def by_error(
     """The verdict on a claim by the standard error of its mean margin: a row of VERDICT_COLUMNS.
 
     group: the values of STUDY; margin: a value a pair; missing: names in the formula that no pair has; error: the
-    standard error; n: what is counted against the claim's least_pairs; std: what is reported as deviation.
+    standard error; n: the number that is compared with the claim's least_pairs; std: the deviation that is reported.
     """
     supported = margin.mean() + claim["tolerance"]
     if n == 0:
@@ -104,6 +104,11 @@ def by_error(
         verdict = "shows" if supported > 0 else "does not show"
     found = {"std": std, "resolution": RESOLUTION * error, "n": n, "verdict": verdict}
     return verdict_row(claim, group, margin, missing) | found
+
+
+def not_run(claim: dict, missing: Sequence[str], group: Sequence = ("", "", "", "")) -> dict:
+    """The verdict on a claim on what no pair has: a row of VERDICT_COLUMNS. group, missing: as in `by_error`."""
+    return by_error(claim, group, pd.Series(dtype=np.float64), missing, np.nan, 0, np.nan)
 
 
 def text(barriers: pd.DataFrame, verdicts: pd.DataFrame) -> str:
@@ -134,7 +139,7 @@ def number_rows(rows: pd.DataFrame) -> list[list[str]]:
 
 
 def _said(verdicts, networks):
-    """Each claim, and the networks for which it shows, does not show, or neither."""
+    """Lines of text: each claim, and by verdict the networks that have it."""
     for _, rows in verdicts.groupby("claim", sort=False):
         found = dict(zip(rows["network"], rows["verdict"]))
         yield textwrap.fill(rows["statement"].iloc[0], WIDTH)

@@ -1,7 +1,7 @@
 """Populations: networks of one architecture and data set, read from artifacts, each permuted into a common frame.
 
-A pair is a population of two. A permutation of a population is a permutation a member, group -> (N, n), that brings
-it into the frame which all share; that of the network which gives the frame is the identity.
+A pair is a population of two. The permutation of a population, group -> (N, n), holds one permutation for each member,
+which brings it into the common frame; for the network that defines the frame it is the identity.
 """
 
 import argparse
@@ -23,18 +23,18 @@ class Population:
     members: tuple[dict[str, torch.Tensor], ...]
 
     def spec(self) -> permutation.PermutationSpec:
-        """Which axes of which tensors move together, discovered from the network itself."""
+        """The network's permutation spec, discovered by tracing it."""
         return permutation.discover(self.functional.network, self.dataset.example())
 
     def permuted(self, found: dict[str, torch.Tensor]) -> "Population":
-        """The population with `found`, group -> (N, n), applied: row k to member k.
+        """The population with the permutation `found`, group -> (N, n): row k is applied to member k.
 
-        Raises ValueError where there are not as many rows as members, or they are of another architecture.
+        Raises ValueError where the number of rows is not that of members, or the groups are of another architecture.
         """
         if rows := {len(orders) for orders in found.values()} - {len(self.members)}:
             raise ValueError(
-                f"a permutation of {rows.pop()} networks is given for a population of {len(self.members)}: give that "
-                "of the same networks"
+                f"a permutation of {rows.pop()} networks is given for a population of {len(self.members)}: give the "
+                "permutation of the same networks"
             )
         spec, moved = self.spec(), []
         for place, tensors in enumerate(self.members):
@@ -56,7 +56,7 @@ class Population:
 def parser(description: str, permuted: bool = True, curve: bool = False) -> argparse.ArgumentParser:
     """A parser for a program that works on a population.
 
-    permuted: it takes a permutation, which `load` reads. curve: it takes bends, which `curve_points` reads.
+    permuted: add the permutation, which `load` reads. curve: add the bends, which `curve_points` reads.
     """
     result = programs.parser(description)
     result.add_argument("--data", required=True, **artifacts.INPUT, help="the data set, from prepare_data")
@@ -85,7 +85,7 @@ def load(arguments, device) -> Population:
 
 
 def unaligned(arguments, device) -> Population:
-    """The population as it was trained. Errors: `load`."""
+    """The population without a permutation. Errors: `load`."""
     dataset, functional = architecture(arguments, device)
     network, states = arguments.job["network"], _read(arguments.networks, arguments.job["members"], device)
     if network.get("fused"):
@@ -114,21 +114,21 @@ def corrections(population: Population, vectors: torch.Tensor, settings: dict) -
 
 
 def of_choices(rows: list[dict], width: int) -> list[dict]:
-    """What was measured of choices of members, as rows of tables: without the population's name, with the width."""
+    """Measurements of chosen members as rows of a table: without the name of the population, with the width."""
     return [{k: v for k, v in row.items() if k not in ("population", "pair")} | {"width": width} for row in rows]
 
 
 def curve_points(arguments, pair: Population, device) -> torch.Tensor:
-    """Control points (k + 2, D) of the curve in `arguments.curve`, or of the straight line where it is not given."""
+    """Control points (k + 2, D) of the curve in `arguments.curve`, or of the straight line if it is not given."""
     if arguments.curve is None:
         return pair.control_points()
     return pair.control_points(artifacts.load(arguments.curve, device, "fit_curve")[0]["bends"])
 
 
 def statistics(path, count, device) -> dict[str, torch.Tensor]:
-    """Buffers, name -> (count, ...), of the networks at `count` points of a curve, as evaluate_curve estimated them.
+    """Buffers, name -> (count, ...), of the networks at `count` points of a curve, estimated by evaluate_curve.
 
-    Raises ValueError where they are those of another number of points.
+    Raises ValueError where the file has another number of points.
     """
     tensors, metadata = artifacts.load(path, device, "evaluate_curve")
     found = metadata["job"]["evaluation"]["points"]
@@ -140,7 +140,7 @@ def statistics(path, count, device) -> dict[str, torch.Tensor]:
 
 
 def _read(paths, members, device):
-    """The state dict of each of the members; of a file that holds others too only the bytes of these are read."""
+    """The state dict of each of the members; only their bytes are read from files that hold other networks too."""
     holding = {name: (path, place) for path in paths for place, names in enumerate(_names_in(path)) for name in names}
     if missing := [member for member in members if member not in holding]:
         raise ValueError(f"no network of seed {missing[0]} in {', '.join(map(str, paths))}")
@@ -148,9 +148,9 @@ def _read(paths, members, device):
 
 
 def _names_in(path):
-    """The names of each network in a file: its seed, and, where networks are of several recipes, <recipe>:<seed>.
+    """The names of each network in a file: its seed, and <recipe>:<seed>, its name in a population across recipes.
 
-    A file that is none from train is explained by reading it.
+    Where the file is not from train, loading it raises an error that says what it is.
     """
     metadata = artifacts.metadata(path)
     if metadata.get("rule") != "train":

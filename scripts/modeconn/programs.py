@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from modeconn import artifacts, bits, cost, devices, errors, fingerprint, inputs, manifests, resume
 
-NO_MEMORY = "the machine has not as much memory as this takes: lower the batch, the population, or the data's size"
+NO_MEMORY = "not enough memory on this machine: lower the batch, the population, or the data's size"
 
 
 def parser(description):
@@ -53,7 +53,7 @@ class Job:
         bits.settle(arguments.job, self.device)
         self.started = time.monotonic()
         self.images = 0
-        # With checksums of the inputs: values and source that decide only an input are not among the job's own.
+        # With checksums of the inputs: values and source that decide only an input are not part of the job.
         self.values, self.inputs = arguments.job, artifacts.checksums(arguments)
         inputs.check(arguments, self.inputs)
         self.state = resume.State(arguments.output, [arguments.job, arguments.code, self.device, self.inputs])
@@ -155,8 +155,8 @@ def keep_memory():
 
 
 def run(parser, main):
-    """Parse the arguments, do the work, write the cost; exit with 1 and one line at a user's or the system's error."""
-    gc.freeze()  # imported modules stay: at the end the garbage collector would visit torch's for a quarter second
+    """Parse the arguments, do the work, write the cost; exit with 1 and one line on a user's or the system's error."""
+    gc.freeze()  # keeps imported modules out of garbage collection, which takes a quarter second at the end with torch
     arguments = parser.parse_args()
     name = Path(sys.argv[0]).name
     with errors.in_one_line():

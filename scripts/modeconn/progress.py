@@ -33,8 +33,8 @@ STOPPED = re.compile(r"\S+: stopped($| by SIG)")  # `resume` and `errors`: the s
 class Status(NamedTuple):
     """The planned jobs by their state, and the time that those not done are expected to take.
 
-    failed: job -> reason. seconds: expected for jobs of kinds of which one has finished, divided by the number that run
-    at once. unknown: number of jobs of kinds of which none has finished. holder: the run that holds the lock, or None.
+    failed: job -> reason. seconds: expected for jobs whose kind has a finished job, divided by the number that run at
+    once. unknown: number of jobs whose kind has none. holder: the run that holds the lock, or None.
     """
 
     done: list[Job]
@@ -106,7 +106,7 @@ def is_done(plan: Plan, job: Job) -> bool:
     except (OSError, ValueError):
         return False
     wildcards = dict(job.wildcards)
-    code = made.get("code")  # None if made by hand: such outputs count as they are
+    code = made.get("code")  # None if made by hand: such outputs count as done
     return code is None or (
         code == plan.code(job.rule, wildcards)
         and canonical(made.get("job")) == canonical(plan.job(job.rule, wildcards))

@@ -10,7 +10,7 @@ import safetensors
 
 from modeconn import manifests
 
-# As `artifacts.versions` writes them; a data set has none, since no version decides it.
+# As `artifacts.versions` writes them; data sets record none, since no version changes their bytes.
 ENVIRONMENT = ["python", "torch", "torchvision", "device", "instructions", "compiled"]
 EXAMPLES = 3
 
@@ -19,9 +19,9 @@ def environments(paths):
     """One row an environment in which some of the artifacts `paths` were made, the commonest first.
 
     Columns: those of ENVIRONMENT; `artifacts`, their number; `differs`, the columns in which it differs from the
-    commonest environment that has a value there; `examples`, some artifacts, where it differs. Networks built by
-    torchvision, and compiled ones, have a row of their own, which alone does not count as a difference.
-    Facts are read from an artifact's manifest or, if it was made by hand, from the artifact itself.
+    commonest environment that has a value there; `examples`, some artifacts if it differs. Networks built by
+    torchvision, and compiled ones, have a row of their own; that alone is not a difference. Facts are read from an
+    artifact's manifest or, if it was made by hand, from the artifact itself.
     Raises ValueError where a file is no artifact, or does not match its manifest.
     """
     made = defaultdict(list)

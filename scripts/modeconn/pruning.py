@@ -1,7 +1,7 @@
-"""Pruning: masks of weights by magnitude, level by level, at once or at random, and training that keeps to them.
+"""Pruning: masks of weights by magnitude (level by level or in one shot) or at random, and training under a mask.
 
-A mask holds, by name, a tensor of bools for each prunable weight of a network, True where the weight is kept. It is a
-dict like a state dict: `permutation.apply` moves a mask with the neurons, and a checkpoint has it beside its weights.
+A mask is a dict like a state dict: for each prunable weight of a network, by name, a bool tensor that is True where the
+weight is kept. `permutation.apply` permutes a mask with the neurons, and a checkpoint stores it beside the weights.
 Rewinding is `apply` on the tensors of an earlier epoch (Frankle et al. 2020, as used by Sharma et al. 2024).
 """
 
@@ -18,7 +18,7 @@ Mask = dict[str, torch.Tensor]
 
 
 def prunable(network: nn.Module, exclude: Sequence[str] = ()) -> list[str]:
-    """Names of the weights of convolutions and linear layers, without those in `exclude` (the output layer's, say).
+    """Names of the weights of convolutions and linear layers, without those in `exclude`.
 
     Biases and normalization are never pruned (Sharma et al. 2024, global magnitude).
     Raises ValueError where a name in `exclude` is no such weight, or where none is left.
@@ -26,7 +26,7 @@ def prunable(network: nn.Module, exclude: Sequence[str] = ()) -> list[str]:
     names = [f"{name}.weight".lstrip(".") for name, module in network.named_modules() if isinstance(module, PRUNABLE)]
     for name in exclude:
         if name not in names:
-            raise ValueError(f"exclude {name} from pruning: it is no weight of a layer, which are {', '.join(names)}")
+            raise ValueError(f"cannot exclude {name} from pruning: the weights of layers are {', '.join(names)}")
     left = [name for name in names if name not in exclude]
     if not left:
         raise ValueError(f"{type(network).__name__} has no weights to prune: all of {len(names)} are excluded")
@@ -34,13 +34,13 @@ def prunable(network: nn.Module, exclude: Sequence[str] = ()) -> list[str]:
 
 
 def output_of(network: nn.Module, classes: int) -> str:
-    """Name of the weight of the output layer, the last in the network's order, to exclude it from pruning.
+    """Name of the weight of the output layer (the last in the network's order), to exclude it from pruning.
 
-    Raises ValueError where that layer does not answer with a number for each of the `classes`.
+    Raises ValueError where that layer does not have `classes` outputs.
     """
     name = prunable(network)[-1]
     if len(network.get_parameter(name)) != classes:
-        raise ValueError(f"tensor {name}: the last layer has not {classes} outputs: set keep_output to false")
+        raise ValueError(f"tensor {name}: the last layer does not have {classes} outputs: set keep_output to false")
     return name
 
 
@@ -58,8 +58,8 @@ def prune(tensors: Mapping[str, torch.Tensor], mask: Mask, fraction: float) -> M
     """The mask of the next level: without the smallest `fraction` of the weights that `mask` keeps, over all layers.
 
     Iterative magnitude pruning (Sharma et al. 2024: a fifth a level), or, from `full`, one-shot pruning at the sparsity
-    `fraction`. Pruned are exactly ceil(fraction x kept) weights, with `fraction` taken as the decimal number that it is
-    written as; of equal magnitudes those that come first, in the mask's order of names and then row by row.
+    `fraction`. Exactly ceil(fraction x kept) weights are pruned, with `fraction` read as a decimal number; of equal
+    magnitudes the first are pruned, in the mask's order of names and then row by row.
     Raises ValueError where the fraction is not from 0 to 1, or where a weight is missing, misshapen or not finite.
     """
     if not 0 <= fraction <= 1:
@@ -69,9 +69,9 @@ def prune(tensors: Mapping[str, torch.Tensor], mask: Mask, fraction: float) -> M
 
 
 def one_shot(tensors: Mapping[str, torch.Tensor], mask: Mask) -> Mask:
-    """The mask of as many weights as `mask` keeps that are the largest of all, pruned or not (Sharma et al. 2024).
+    """The mask of the largest of all weights, as many as `mask` keeps: one-shot pruning (Sharma et al. 2024).
 
-    Ties and errors as of `prune`.
+    Ties and errors as in `prune`.
     """
     return _largest(tensors, full(mask, mask), remaining(mask))
 
@@ -91,7 +91,7 @@ def _largest(tensors: Mapping[str, torch.Tensor], mask: Mask, count: int) -> Mas
 
 
 def random(mask: Mask, generator: torch.Generator, by_layer: bool) -> Mask:
-    """A mask that keeps as many weights as `mask`, drawn at random: in each layer, or of all layers together.
+    """A random mask that keeps as many weights as `mask`: in each layer, or over all layers together.
 
     generator: on the CPU.
     """
@@ -114,7 +114,7 @@ def _shaped(flat: torch.Tensor, like: Mask) -> Mask:
 
 
 def apply(mask: Mask, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A state dict with zeros where the mask prunes; all else, also what the mask does not name, keeps its bits.
+    """A state dict with zeros where the mask prunes; all other entries and tensors are unchanged.
 
     Raises ValueError, with the name, where a tensor is missing or misshapen.
     """
@@ -148,9 +148,9 @@ def _check(mask: Mask, shapes: Mapping[str, torch.Size]) -> None:
 def hold(variables: Sequence[torch.Tensor], kept: Sequence[torch.Tensor]) -> Callable[[float], None]:
     """A function for `optimization.minimize`, `after_step`, that keeps pruned entries of its variables at exactly zero.
 
-    variables: leaf tensors (L, D), whose pruned entries become zero at once. kept: for each of them a mask, bool (L, D)
-    or (D,). From now on gradients of pruned entries are zeros, so that what an optimizer remembers of them (momentum,
-    running means and squares) stays zero with them, and the others move as if they were alone.
+    variables: leaf tensors (L, D); their pruned entries are set to zero by this call. kept: for each of them a mask,
+    bool (L, D) or (D,). From this call on gradients of pruned entries are zero, so that the optimizer's state for them
+    (momentum, running means and squares) stays zero, and the kept weights are updated as if there were no others.
     """
     pruned = [~mask.to(variable.device) for variable, mask in zip(variables, kept, strict=True)]
 

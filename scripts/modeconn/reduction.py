@@ -1,8 +1,8 @@
 """Remove units from a network, or add units to it, without changing its function (Kalaivanan 2023, model reduction).
 
-Two units of a ReLU layer whose incoming weights and biases point the same way are one unit, of which the outgoing
-weights are added; dead ones are left out. A narrow network becomes a wide one by units of zeros, so that both can be
-averaged. For fully connected networks without normalization, which ties a unit to its neighbours or to statistics.
+Two units of a ReLU layer whose incoming weights and biases have the same direction are merged: their outgoing weights
+are added. Dead units are removed. A narrow network is padded with units of zeros to the width of a wide one, so that
+both can be averaged. Only for fully connected networks without normalization.
 """
 
 from collections.abc import Mapping
@@ -40,16 +40,17 @@ def reduced(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """A state dict with fewer units, and which units are left, group -> ascending indices int64.
 
-    Layer by layer, units in order of the product of their norms, incoming and outgoing: each one takes in all that are
-    left with a cosine of incoming weights and biases above `cosine` to its own. Their outgoing weights times the ratio
-    of norms, theirs to its own, are added to its own: exact for ReLU where the cosine is 1.
-    silent: units that do not answer, as `dead` finds them; they are left out, and so are units without outgoing weights
-    and those that no input can raise above 0. One unit a layer is left in any case.
+    In each layer units are visited in descending order of the product of their incoming and outgoing norms. A unit
+    absorbs all remaining ones whose incoming weights and bias have a cosine above `cosine` to its own: their outgoing
+    weights, times the ratio of their norm to its own, are added to its own. This is exact for ReLU where the cosine is
+    1.
+    silent: units that are always zero, from `dead`; they are removed, as are units without outgoing weights and units
+    that no input can raise above 0. At least one unit of a layer is kept.
     Raises ValueError where `cosine` is not between 0 and 1, or the network is not fully connected and without
     normalization.
     """
     if not 0 < cosine < 1:
-        raise ValueError(f"cosine {cosine}: units are merged above a cosine, which has to lie between 0 and 1")
+        raise ValueError(f"cosine {cosine}: the cosine above which units are merged has to lie between 0 and 1")
     found, kept = dict(tensors), {}
     for layer in _layers(spec, tensors):
         incoming, outgoing = layer.incoming(found), found[layer.reads].double()
@@ -74,7 +75,7 @@ def reduced(
 
 
 def padded(spec: PermutationSpec, tensors: Mapping[str, Tensor], units: Mapping[str, int]) -> dict[str, Tensor]:
-    """A state dict of a wider network that computes the same: behind its own units each layer has units of zeros.
+    """A state dict of a wider network with the same outputs: each layer gets units of zeros after its own.
 
     spec: of the narrow network; units: group -> how many the wider one has.
     Raises ValueError where these are fewer, or the network is not fully connected and without normalization.

@@ -27,7 +27,7 @@ LEAST_ENTRY = 5e-4
 def mix(spec, matrices, tensors):
     """`permutation.apply` with a matrix for each group in place of a permutation; linear in each of them.
 
-    spec: without blocks, whose channels a mean of permutations would not keep together.
+    spec: without blocks, since a mean of permutations would not keep their channels together.
     matrices: group -> (n, n), a row for each new neuron, holding its shares of the old ones. The matrix of a
     permutation, with ones at [i, permutation[i]], does what the permutation does.
     """
@@ -106,8 +106,8 @@ def relax(pair, spec, settings, recipe, *, lane, report, state):
 
     settings: {"epochs", "batch", "learning_rate", "nu", "projections"}: plain gradient descent on the cross-entropy at
     one t ~ U[0, 1] a batch, without decay; after each step the proximal step towards the identity, then `project`.
-    recipe: the networks', whose augmentation and attack are used here too. lane: names the random numbers and, in
-    messages, the work. report, state: see `optimization.minimize`.
+    recipe: of the networks; its augmentation and attack are used here too. lane: key of the random numbers, and name of
+    the work in messages. report, state: see `optimization.minimize`.
     Returns (group -> (n, n), history).
     """
     functional, (first, _) = pair.functional, pair.vectors()
@@ -202,7 +202,7 @@ def candidates(spec, matrices, settings):
 def score(functional, ends, images, labels, size, attack):
     """Mean cross-entropy (nats) along the line between `ends` (2, D): t goes from 0 to 1 over the batches.
 
-    Without 0 and 1 where there are no more than two: at the ends of the line every permutation scores the same.
+    With two batches or fewer t = 0 and 1 are left out, where every permutation has the same score.
 
     images: uint8 (N, C, H, W), labels: (N,), in their order, `size` a batch; normalization by the batch's statistics.
     """

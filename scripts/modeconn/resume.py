@@ -104,7 +104,7 @@ class State:
     def answer(self):
         """Raise Stopped if the process was asked to stop: for work that saves no state, after work that did."""
         if self.signal is not None:
-            raise Stopped(f"stopped by {self.signal.name}; {self.path} is kept, the same command goes on from it")
+            raise Stopped(f"stopped by {self.signal.name}; {self.path} is kept, and the same command resumes from it")
 
     def fail(self, message):
         """Record for the next attempt that this recipe cannot succeed."""

@@ -1,4 +1,4 @@
-"""Sparse networks, trained from a kept epoch on: what prune, by each network's own mask, and train_masked do alike."""
+"""Train sparse networks from a kept epoch on: shared by prune (each network's own mask) and train_masked."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -32,7 +32,7 @@ def retrain(
 ) -> Trained:
     """Train networks from the epoch that the job's recipe rewinds to, each under its mask (Frankle et al. 2020).
 
-    rewound: state dicts of that epoch, and masks: one for each network, of the same weights. lanes: as of
+    rewound: state dicts of that epoch, and masks: one for each network, of the same weights. lanes: as in
     `training.fit`. Raises ValueError where a mask is another network's.
     """
     recipe = job.values["recipe"]

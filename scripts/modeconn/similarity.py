@@ -7,9 +7,9 @@ def to_ends(network, spec, tensors, ends, images):
     """Rows, as dicts, for each of the `ends` (state dicts), each site of a group, after and before its nonlinearity.
 
     tensors: state dict of the network on the curve; images: uint8 (N, C, H, W).
-    before: mean correlation of channels of equal number; distance_before: ‖A - B‖ / √images. Tatro et al. 2020 explain
-    lower curves by them (Theorem 3.1 bounds the loss by distances before the nonlinearity). after, distance_after:
-    the same if the network is aligned to that end by correlation at that site, their "alignment along the curve".
+    before: mean correlation of channels of equal number; distance_before: ‖A - B‖ / √images. Theorem 3.1 of Tatro et
+    al. 2020 bounds the loss by distances before the nonlinearity. after, distance_after: the same if the network is
+    aligned to that end by correlation at that site, their "alignment along the curve".
     """
     rows = []
     for end, of_end in enumerate(ends):

@@ -1,32 +1,33 @@
 """Judge the claims of Sharma et al. 2024: one permutation for many moments, and for several networks, by width.
 
 Claims on the table simultaneous are judged pair by pair. A name in their formula is
-<alignment>_<along>_<origin>_<quantity>, weight_epochs_last_error_barrier_linear for example: the mean over moments (the
-levels of pruning, the epochs of training) of a barrier under the permutation that was found at the first of them, at
-the last, at each moment itself (own), or at several at once (stacked). Without an alignment, none, it is always own.
-The last epoch does not count among the moments, since there last and own are the same; nor does level 0, the dense
-networks.
+<alignment>_<along>_<origin>_<quantity>, for example weight_epochs_last_error_barrier_linear: the mean over moments
+(levels of pruning, epochs of training) of a barrier under the permutation that was found at the first moment, at the
+last, at each moment itself (own), or at several at once (stacked). For the alignment none the origin is always own. The
+mean leaves out the last epoch, where last and own are the same, and level 0, the dense networks.
 
-A name of a claim on the table masks is <alignment>_<mask>_accuracy, weight_transported_accuracy or none_own_accuracy,
-say: of a pair's second network, trained under that mask, the mean over levels of pruning.
+A name in a claim on the table masks is <alignment>_<mask>_accuracy, for example weight_transported_accuracy or
+none_own_accuracy: the accuracy of a pair's second network, trained under that mask, as the mean over levels of pruning.
 
-Claims on the table widths compare the narrowest and the widest of the networks in the table barriers, which differ in
-width alone: <narrowest or widest>_<alignment>_<quantity>. Of all pairs those count that are matched by way of the first
-network: among three networks, each with one permutation, the pair of the other two.
+Claims on the table widths compare the narrowest and the widest of the networks in the table barriers:
+<narrowest or widest>_<alignment>_<quantity>. Networks that differ in more than width are not judged. Only the pairs
+without the first network count, to which both networks of a pair are matched: among three networks, each with one
+permutation, the pair of the other two.
 
-With m the mean of the margin plus the tolerance, a claim shows if m is above RESOLUTION standard errors, does not show
-if it is as far below zero, and is too close to say otherwise. The standard error is that of independent pairs at many
-moments, and of widths the jackknife's over networks (`population_claims`).
+Let m be the mean of the margin plus the tolerance. A claim shows if m is above RESOLUTION standard errors, does not
+show if m is below minus RESOLUTION standard errors, and is too close to say otherwise. The standard error is that of
+independent pairs; for widths it is the jackknife's over networks (`population_claims`).
 """
 
 import textwrap
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
 
 from modeconn import population_claims, tables
 from modeconn.claims import STUDY, VERDICT_COLUMNS, WIDTH, names_of
+from modeconn.identity import canonical
 from modeconn.text import aligned, number
 
 QUANTITIES = tuple(name for name in tables.SIMULTANEOUS.columns if "barrier" in name)
@@ -53,7 +54,7 @@ def judge(claims: pd.DataFrame, found: pd.DataFrame, masks: pd.DataFrame) -> pd.
     """
     moments = f"({'|'.join(ALONG)})_({'|'.join(ORIGINS)})_({'|'.join(QUANTITIES)})"
     known = f"<epochs or levels>_<{', '.join(ORIGINS)}>_<quantity>, with {', '.join(QUANTITIES)}"
-    # Table -> its rows, what they are of pair by pair, and what names look like behind that of the alignment.
+    # Table -> its rows, a function that makes one row a pair of them, and the form of a name after the alignment.
     sources = {
         "simultaneous": (found, by_origin, moments, known),
         "masks": (masks, by_mask, rf"\w+_({'|'.join(MASK_QUANTITIES)})", "<mask>_<loss or accuracy>"),
@@ -69,18 +70,24 @@ def judge(claims: pd.DataFrame, found: pd.DataFrame, masks: pd.DataFrame) -> pd.
             judged = population_claims.by_error(claim, group, margin, missing, error, len(margin), margin.std())
             verdicts.append(judged)
         if rows.empty and len(found):
-            nothing = pd.Series(dtype=np.float64)
-            group = ("", "", "", "")
-            verdicts.append(population_claims.by_error(claim, group, nothing, names, np.nan, 0, np.nan))
+            verdicts.append(population_claims.not_run(claim, names))
     return pd.DataFrame(verdicts, columns=VERDICT_COLUMNS)
 
 
-def judge_widths(claims: pd.DataFrame, barriers: pd.DataFrame, guessing: Collection[tuple] = ()) -> pd.DataFrame:
+def judge_widths(
+    claims: pd.DataFrame,
+    barriers: pd.DataFrame,
+    guessing: Collection[tuple] = (),
+    architectures: Mapping[str, dict] | None = None,
+) -> pd.DataFrame:
     """The verdict on each claim on widths, from `barriers` (`tables.BARRIERS`), by data set and recipe.
 
-    `std` is the jackknife standard error, `n` the number of networks of a width, the first among them. Where all have
-    one width, or several architectures share one, nothing is judged. guessing: of `population_claims.at_chance`, which
-    do not count. Raises ValueError naming the claim whose formula is wrong.
+    `std` is the jackknife standard error, `n` the number of networks of a width, the first among them. Networks are
+    compared that differ in width alone. Where all have one width there is no verdict; where those of several widths
+    differ in more, the verdict is "not judged", and `missing` says in what. guessing: of `population_claims.at_chance`,
+    which do not count. architectures: the values of networks in the config, by name; those that are not given are taken
+    to differ in width alone.
+    Raises ValueError naming the claim whose formula is wrong.
     """
     verdicts = []
     counts = [group not in guessing for group in barriers[STUDY].itertuples(index=False, name=None)]
@@ -91,19 +98,55 @@ def judge_widths(claims: pd.DataFrame, barriers: pd.DataFrame, guessing: Collect
         rows = barriers[(barriers["split"] == claim["split"]) & (barriers["attack"] == claim["attack"])]
         rows = tables.corrected(rows, "_")
         for (dataset, recipe, attack), of_recipe in rows.groupby(["dataset", "recipe", "attack"]):
-            ends = {"narrowest": of_recipe["width"].min(), "widest": of_recipe["width"].max()}
-            of_width = of_recipe.groupby("width")["network"].nunique()
-            if ends["narrowest"] == ends["widest"] or of_width.max() > 1:
-                continue
-            wide = pd.concat(
-                [_by_alignment(of_recipe[of_recipe["width"] == w], end) for end, w in ends.items()], axis=1
-            )
-            margin, missing = _margin(claim, names, wide)
-            error, n = population_claims.standard_error(margin)
-            group = (dataset, f"{ends['narrowest']:.0f} to {ends['widest']:.0f} units", recipe, attack)
-            networks = n + 1 if n else 0  # the first among them
-            verdicts.append(population_claims.by_error(claim, group, margin, missing, error, networks, error))
+            alike = _by_architecture(of_recipe, architectures or {})
+            for part in alike:
+                ends = {"narrowest": part["width"].min(), "widest": part["width"].max()}
+                of_end = {end: part[part["width"] == width] for end, width in ends.items()}
+                label = f"{ends['narrowest']:.0f} to {ends['widest']:.0f} units"
+                if len(alike) > 1:
+                    label = f"{' to '.join(found['network'].iloc[0] for found in of_end.values())}, {label}"
+                group = (dataset, label, recipe, attack)
+                if reason := _not_comparable(part, architectures or {}):
+                    verdicts.append(population_claims.not_run(claim, [reason], group) | {"verdict": "not judged"})
+                    continue
+                wide = pd.concat([_by_alignment(found, end) for end, found in of_end.items()], axis=1)
+                margin, missing = _margin(claim, names, wide)
+                error, n = population_claims.standard_error(margin)
+                networks = n + 1 if n else 0  # the first among them
+                verdicts.append(population_claims.by_error(claim, group, margin, missing, error, networks, error))
     return pd.DataFrame(verdicts, columns=VERDICT_COLUMNS)
+
+
+def _by_architecture(rows, architectures):
+    """The rows of networks that differ in width alone, a frame for each architecture of several widths.
+
+    All rows where no architecture has several widths but the networks have; nothing where all have one width.
+    """
+    names: dict[str, list] = {}
+    for name in sorted(set(rows["network"])):
+        names.setdefault(canonical(_without_width(architectures.get(name, {}))), []).append(name)
+    parts = [rows[rows["network"].isin(alike)] for alike in names.values()]
+    several = [part for part in [*parts, rows] if part["width"].nunique() > 1]
+    return several[:-1] or several
+
+
+def _not_comparable(rows, architectures):
+    """Why networks of `tables.BARRIERS` differ in more than width, as text; empty where they do not."""
+    names = sorted(set(rows["network"]))
+    kinds = [_without_width(architectures[name]) for name in names if name in architectures]
+    keys = sorted({key for kind in kinds for key in kind})
+    if differing := [key for key in keys if any(kind.get(key) != kinds[0].get(key) for kind in kinds)]:
+        return f"{', '.join(names)} differ in more than width: {', '.join(differing)}"
+    of_width = rows.groupby("width")["network"].unique()
+    if len(same := max(of_width, key=len)) > 1:
+        return f"{', '.join(sorted(same))} have the same width"
+    return ""
+
+
+def _without_width(values):
+    """The values of a network without its width; units of hidden layers are given as ratios to the first."""
+    kept = {key: value for key, value in values.items() if key != "width"}
+    return kept | ({"hidden": [units / kept["hidden"][0] for units in kept["hidden"]]} if "hidden" in kept else {})
 
 
 def _margin(claim, names, wide):
@@ -122,7 +165,7 @@ def _by_alignment(rows, end):
 
 
 def by_origin(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a pair, one column <alignment>_<along>_<origin>_<quantity>, the mean over moments that count.
+    """One row a pair, one column <alignment>_<along>_<origin>_<quantity>: means over moments.
 
     rows: of one network, recipe and split (`tables.SIMULTANEOUS`).
     """
@@ -134,9 +177,9 @@ def by_origin(rows: pd.DataFrame) -> pd.DataFrame:
         moments = sorted(set(cells["moment"]))
         origins = {"first": found_at == moments[0], "last": found_at == moments[-1], "own": found_at == cells["moment"]}
         origins["stacked"] = stacked
-        # Epochs count but the last, which a permutation for all of training is taken from; levels but the first.
+        # The last epoch and the first level are left out of the means.
         counts = cells["moment"] != (moments[-1] if along == "epochs" else moments[0])
-        # The last level's permutation is measured at that level alone.
+        # The permutation of the last level is measured at that level only.
         known = ["own"] if unpermuted else [name for name in ORIGINS if (along, name) != ("levels", "last")]
         for origin in known:
             means = cells[counts & origins[origin]].groupby("pair")[list(QUANTITIES)].mean()
@@ -158,7 +201,7 @@ def by_mask(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def number_rows(rows: pd.DataFrame) -> list[list[str]]:
-    """Header and rows of cells: barriers by where the permutation was found; rows: as of `by_origin`."""
+    """Header and rows of cells: barriers by where the permutation was found; rows: as for `by_origin`."""
     wide = by_origin(rows)
     lines: list[list[str]] = [["along", "alignment", "found at", "loss barrier", "error barrier", "n"]]
     for along, word in ALONG.items():
@@ -187,9 +230,9 @@ def mask_rows(rows: pd.DataFrame) -> list[list[str]]:
 
 
 def text(found: pd.DataFrame, masks: pd.DataFrame, verdicts: pd.DataFrame) -> str:
-    """For a terminal: of each network and recipe the barriers by where the permutation was found, and the claims.
+    """Text for a terminal: for each network and recipe the barriers by the origin of the permutation, and the claims.
 
-    Further the accuracy under masks, where there are any. verdicts: of `judge` and `judge_widths`.
+    The accuracy under masks follows if there are any. verdicts: from `judge` and `judge_widths`.
     """
     blocks = []
     for (dataset, network, recipe), rows in found[found["split"] == "test"].groupby(tables.STUDY):
@@ -205,7 +248,9 @@ def text(found: pd.DataFrame, masks: pd.DataFrame, verdicts: pd.DataFrame) -> st
         blocks += ["\n".join(said)] if said else []
     widths = verdicts[verdicts["network"].str.endswith(" units")]
     said = [
-        f"{row['verdict']}, {row['dataset']} / {row['recipe']}, {row['network']}" for row in widths.to_dict("records")
+        f"{row['verdict']}, {row['dataset']} / {row['recipe']}, {row['network']}"
+        + (f": {row['missing']}" if row["verdict"] == "not judged" else "")
+        for row in widths.to_dict("records")
     ]
     blocks += [f"{textwrap.fill(statement, WIDTH)}\n    {line}" for statement, line in zip(widths["statement"], said)]
     return "\n\n".join(blocks) + "\n" if blocks else ""

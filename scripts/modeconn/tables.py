@@ -98,28 +98,26 @@ LINES = Table(  # between all pairs of a population; width: units or channels of
     key=[*STUDY, "alignment", "correction", "split", "attack", "pair", "t"],
 )
 _OF_POPULATION = [*STUDY, "alignment", "correction", "split", "attack"]
+_WITH_WIDTH = [*STUDY, "width", *_OF_POPULATION[len(STUDY) :]]
 _BARRIERS = [name for name in barriers.QUANTITIES if "barrier" in name]
 BARRIERS = Table(
-    columns=[*STUDY, "width", "alignment", "correction", "split", "attack", "pair", "distance", *_BARRIERS],
+    columns=[*_WITH_WIDTH, "pair", "distance", *_BARRIERS],
     key=[*_OF_POPULATION, "pair"],
 )
 BARRIER_SUMMARY = Table(
     columns=[
-        *[*STUDY, "width", "alignment", "correction", "split", "attack", "quantity"],
-        *["mean", "std", "least", "lower", "median", "upper", "most", "n", "standard_error", "networks"],
+        *[*_WITH_WIDTH, "quantity", "mean", "std", "least", "lower", "median", "upper", "most", "n"],
+        *["standard_error", "networks"],
     ],
     key=[*_OF_POPULATION, "quantity"],
 )
 INTERPOLATIONS = Table(
-    columns=[
-        *[*STUDY, "width", "alignment", "correction", "split", "attack", "t", "quantity"],
-        *["lower", "median", "upper", "n"],
-    ],
+    columns=[*_WITH_WIDTH, "t", "quantity", "lower", "median", "upper", "n"],
     key=[*_OF_POPULATION, "t", "quantity"],
 )
 TOPOLOGY = Table(  # of networks that are joined where their barrier is at most the threshold (nats)
     columns=[
-        *[*STUDY, "width", "alignment", "correction", "split", "attack", "networks", "threshold"],
+        *[*_WITH_WIDTH, "networks", "threshold"],
         *["edges", "triangles", "maximal_cliques", "largest_clique", "betti_0", "betti_1"],
     ],
     key=[*_OF_POPULATION, "threshold"],
@@ -139,7 +137,7 @@ BOUNDARIES = Table(  # of two networks, their average, and points of the data, w
     columns=[*STUDY, "width", "alignment", "mark", "x", "y", "probability"],
     key=[*STUDY, "alignment", "mark", "x", "y", "probability"],
 )
-UNITS = Table(  # of the first layer of two networks; of equal number are those that are matched
+UNITS = Table(  # of the first layer of two networks; units of equal number are matched
     columns=[*STUDY, "width", "alignment", "mark", "unit", "angle", "offset", "outgoing"],
     key=[*STUDY, "alignment", "mark", "unit"],
 )
@@ -221,7 +219,7 @@ PAPER = Table(
     key=["paper_network", "paper_dataset", "paper_curve", "quantity"],
 )
 _TARGET = ["table", *STUDY, "alignment", "pairs", "permutation", "at", "split", "quantity"]
-TARGETS = Table(  # read off figures; of the table barriers `pairs` says which, of simultaneous `permutation` and `at`
+TARGETS = Table(  # read off figures; `pairs` is used with the table barriers, `permutation` and `at` with simultaneous
     columns=[*_TARGET, "mean", "certainty", "source"],
     key=_TARGET,
 )
@@ -338,7 +336,7 @@ def ordered(rows, table):
 def pair_table(curves):
     """One row for each path (`PAIRS`) with every quantity of `barriers`, from the points along it (`EVALUATION`).
 
-    Raises ValueError naming the path where its points are no path, or where clean points for attacked ones are missing.
+    Raises ValueError naming the path if its points form no path, or if clean points for attacked ones are missing.
     """
     curves = _with_clean_accuracy(curves)
     rows = []
@@ -382,7 +380,7 @@ def best_summary_table(best):
 
 
 def _over_pairs(rows, quantities, table):
-    """Mean, standard deviation and number of pairs of each of the quantities, by the other names in the table's key."""
+    """Mean, standard deviation and number of pairs of each quantity, for each value of the rest of the table's key."""
     names = [name for name in table.key if name != "quantity"]
     statistics = rows.groupby(names)[list(quantities)].agg(["mean", "std", "count"]).stack(level=0, future_stack=True)
     statistics = statistics.rename_axis([*names, "quantity"]).rename(columns={"count": "n"})

@@ -2,8 +2,8 @@
 
 A number is named as in the paper's config, `config/simultaneous.yaml`: a pair's barrier under the permutation of an
 epoch at an epoch (table simultaneous), or the barrier of two of several networks (table barriers), matched to one
-another (pairs: direct) or both to the first one (reference). A figure says no more than about a hundredth, so nothing
-is judged; every value by which the run's meaning of these names differs is listed.
+another (pairs: direct) or both to the first one (reference). Numbers read off a figure are accurate to about a
+hundredth, so nothing is judged. Every value by which the run's meaning of these names differs is listed.
 """
 
 import textwrap
@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from modeconn import tables
-from modeconn.paper import differences
+from modeconn.paper import differences, notes_on, settings_in
 from modeconn.text import aligned, number
 
 TITLE = "Barriers read off the figures of Sharma et al. 2024 (error: points; loss: nats)"
+NOT_RUN = f"{TITLE}: no cell of them is in this run."
 KINDS = ("dataset", "network", "recipe", "alignment")
 
 
@@ -47,7 +48,8 @@ def compare(published, barriers, simultaneous, ours, theirs):
 
 
 def _by_way(barriers):
-    """The barriers of networks as they are, and whether a pair is matched directly or by way of the first network."""
+    """The barriers of networks without correction, and whether a pair is matched directly or by way of the first
+    network."""
     first, second = (barriers["pair"].str.split("-").str[end] for end in (0, -1))
     numbers = pd.to_numeric(pd.concat([first, second]), errors="coerce")  # names of several recipes are none
     reference = f"{numbers.min():.0f}"
@@ -60,12 +62,10 @@ def _setting(meanings, row):
     return {kind: meanings[kind][row[kind]][1] for kind in KINDS if row[kind] in meanings[kind]}
 
 
-def text(rows):
-    """For a terminal: the numbers of the networks that were run, and what differs in their settings."""
+def blocks(rows):
+    """(header and rows of cells of the numbers that were run, notes on their settings); rows: of `compare`."""
     run = rows[rows["n"] > 0]
-    if run.empty:
-        return f"{TITLE}: no cell of them is in this run.\n"
-    settings = {setting: mark for mark, setting in enumerate(dict.fromkeys(filter(None, run["setting"])), 1)}
+    settings = settings_in(run)
     lines = [["network", "alignment", "what", "split", "paper", "this run", "n", "setting"]]
     for row in run.to_dict("records"):
         error = row["quantity"].startswith("error")
@@ -74,7 +74,14 @@ def text(rows):
         what = f"{'error' if error else 'loss'}, {row['pairs'] or found_at}"
         numbers = number(row["paper_mean"], np.nan, scale, digits), number(row["mean"], row["std"], scale, digits)
         mark = f"[{settings[row['setting']]}]" if row["setting"] else "the paper's"
-        lines.append([row["network"], row["alignment"], what, row["split"], *numbers, str(row["n"]), mark])
-    notes = [f"[{mark}] another setting: {setting}" for setting, mark in settings.items()]
+        lines.append([row["network"], row["alignment"], what, row["split"], *numbers, f"{row['n']:.0f}", mark])
+    return lines, notes_on(settings)
+
+
+def text(rows):
+    """For a terminal: the numbers of the networks that were run, and what differs in their settings."""
+    lines, notes = blocks(rows)
+    if len(lines) == 1:
+        return f"{NOT_RUN}\n"
     wrapped = [textwrap.fill(note, 100, initial_indent="  ", subsequent_indent="      ") for note in notes]
     return "\n\n".join([TITLE, aligned(lines, left=4), *wrapped]) + "\n"

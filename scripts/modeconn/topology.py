@@ -1,7 +1,7 @@
 """The topology of networks that are linearly connected: components, cliques and holes of their graph (Kalaivanan 2023).
 
-At a threshold two networks are joined where the barrier between them is not above it, and the graph is filled: three
-networks that are joined in pairs span a triangle (the flag complex, Vietoris-Rips of the barriers).
+Two networks are joined at a threshold if the barrier between them is at most the threshold. Three networks that are
+joined in pairs span a triangle (flag complex; Vietoris-Rips complex of the barriers).
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,9 +15,11 @@ from scipy.sparse.csgraph import connected_components
 def by_threshold(barriers: ArrayLike, thresholds: Sequence[float]) -> list[dict[str, float]]:
     """Numbers of the graph at each threshold, one dict a threshold, in their order.
 
-    barriers: (N, N), symmetric, in the unit of the thresholds; its diagonal is not read, and infinite is never joined.
-    edges, triangles: pairs and triples that are joined; maximal_cliques: those that no other network can join, of which
-    largest_clique is the size; betti_0: components; betti_1: loops that triangles do not fill, over GF(2).
+    barriers: (N, N), symmetric, in the unit of the thresholds; the diagonal is ignored; networks with an infinite
+    barrier are never joined.
+    edges, triangles: number of joined pairs and triples; maximal_cliques: number of cliques that no other network can
+    join; largest_clique: size of the largest; betti_0: components; betti_1: loops that triangles do not fill, over
+    GF(2).
     Raises ValueError where the matrix is not square, symmetric and without NaN off its diagonal.
     """
     matrix = _checked(barriers)
@@ -66,10 +68,11 @@ def maximal_cliques(joined: np.ndarray) -> Iterator[list[int]]:
 
 
 def _filling(matrix):
-    """For each triangle that fills a loop, in the order in which they come, the threshold at which it does.
+    """The threshold at which each triangle that fills a loop appears, in ascending order.
 
-    Columns of the boundary matrix of triangles over GF(2), reduced from left to right (Edelsbrunner et al. 2002): up to
-    any threshold those that do not vanish are as many as the matrix has rank. A column is an integer, an edge a bit.
+    Columns of the boundary matrix of triangles over GF(2) are reduced from left to right (Edelsbrunner et al. 2002):
+    the number of columns up to a threshold that do not vanish is the rank of the matrix there. A column is an integer,
+    an edge a bit.
     """
     nodes = range(len(matrix))
     order = sorted((matrix[i, j], i, j) for i, j in combinations(nodes, 2) if np.isfinite(matrix[i, j]))

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
+MOST_CHOICES = 12  # of a switch: the style has rules for so many
 STYLE = """
 :root{color-scheme:light}
 body{font:1rem/1.5 system-ui,sans-serif;color:#1a1a1a;background:#fff;max-width:76rem;margin:0 auto;padding:1rem}
@@ -31,9 +32,9 @@ figcaption{max-width:50rem;font-size:.9rem}
 .switch>input{margin-left:.8em}
 .switch>figure{display:none}
 """ + "\n".join(
-    f".switch>input:nth-of-type({n}):checked~figure:nth-of-type({n}){{display:block}}" for n in range(1, 13)
+    f".switch>input:nth-of-type({n}):checked~figure:nth-of-type({n}){{display:block}}"
+    for n in range(1, MOST_CHOICES + 1)
 )
-MOST_CHOICES = 12  # of a switch: the style has rules for so many
 
 
 def page(title: str, body: Iterable[str]) -> str:

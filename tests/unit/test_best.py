@@ -330,7 +330,7 @@ def test_autoattack_is_asked_for_each_network_on_its_own(monkeypatch, one_line):
     measured_by_autoattack(5)
     # Two batches, of 5 and of 4 images, of two networks.
     assert calls == [(0.2, (4, 4), n, n, (n, 5)) for n in (5, 5, 4, 4)]
-    with one_line(ValueError, "AutoAttack needs 4 classes, here are 3"):
+    with one_line(ValueError, "AutoAttack needs 4 classes, and the data set has 3"):
         measured_by_autoattack(3)
 
 

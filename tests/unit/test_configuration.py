@@ -161,12 +161,12 @@ MISTAKES = {
     "alignment called none": (
         "alignments.none",
         {"method": "weight"},
-        ["alignments", "'none' means something already: take another name"],
+        ["alignments", "'none' is a reserved name: take another name"],
     ),
     "attack called none": (
         "attacks.none",
         {"epsilon": 0.1, "step": 0.02, "steps": 5},
-        ["attacks", "'none' means something already: take another name"],
+        ["attacks", "'none' is a reserved name: take another name"],
     ),
     "pair of one seed": ("studies.alignment.0.pairs", [[1]], ["studies.alignment.0.pairs.0", "[1]"]),
     "pair of a seed with itself": ("studies.alignment.0.pairs", [[3, 3]], ["studies.alignment.0.pairs.0", "[3, 3]"]),
@@ -253,6 +253,11 @@ MISTAKES = {
         "alignments.weight",
         {"method": "weight", "frame": "mean", "kernel": "cosine"},
         ["alignments.weight.kernel", "frame mean matches by kernel linear only"],
+    ),
+    "restarts in a frame of many": (
+        "alignments.weight",
+        {"method": "weight", "frame": "cycle", "restarts": 8},
+        ["alignments.weight.restarts", "frame cycle matches by restarts 1 only", "leave restarts out"],
     ),
     "unknown site": ("alignments.activation.site", "both", ["alignments.activation.site", "'both'", "pre"]),
     "unknown statistic": (

@@ -219,7 +219,7 @@ def test_iterates_are_the_kept_epochs_and_the_last_one_whatever_the_alignment():
     ("entry", "changes", "words"),
     [
         ({"across": "kept"}, {}, ["studies.averaging.1.across", "'kept' is the name of other networks already"]),
-        ({"across": "all"}, {}, ["studies.averaging.1.across", "'all' means something already"]),
+        ({"across": "all"}, {}, ["studies.averaging.1.across", "'all' is a reserved name"]),
         ({"across": "both", "recipes": ["kept"]}, {}, ["across", "one recipe", "leave across out"]),
         (
             {"across": "both"},

@@ -439,6 +439,22 @@ def test_accuracy_under_masks_is_the_mean_over_pairs_and_falls_to_the_right():
     assert left > 80 > 13.4 > right and "n = 3 pairs" in figure.legends[0].get_title().get_text()
 
 
+def test_the_label_of_a_single_row_of_masks_ends_below_the_legend():
+    rows = synthetic_tables.masks().query("network == 'mlp2' and level == 3")
+    more = [rows[rows["mask"] == "own"].assign(mask=mask) for mask in ("one_shot", "random")]
+    with drawing.look():
+        figure = masks.draw(pd.concat([rows, *more]), "title")
+        figure.draw_without_rendering()
+    (head,), label = figure.legends, figure.axes[0].yaxis.label
+    assert label.get_text() == "test accuracy (%)" and figure.get_supylabel() == ""
+    assert label.get_window_extent().y1 < head.get_window_extent().y0
+
+
+def test_a_number_of_components_holds_until_the_next_threshold(drawn):
+    lines = [line for axes in drawn["topology"].axes for line in axes.get_lines()]
+    assert lines and {line.get_drawstyle() for line in lines} == {"steps-post"}
+
+
 def test_a_heat_map_of_epochs_ends_with_the_permutation_of_several():
     rows = simultaneous.cell_table(synthetic_tables.grids().astype({"permutation": str}))
     rows = rows[(rows["split"] == "test") & (rows["network"] == "mlp2")]

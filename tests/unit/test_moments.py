@@ -169,7 +169,7 @@ def test_each_level_prunes_its_share_of_the_rest_rewinds_and_keeps_to_it(work, m
 def test_the_output_layer_is_found_or_refused(tiny_dataset):
     network = networks.of(NETWORK, tiny_dataset)
     assert pruning.output_of(network, 3) == OUTPUT
-    with pytest.raises(ValueError, match=r"the last layer has not 4 outputs: set keep_output to false"):
+    with pytest.raises(ValueError, match=r"the last layer does not have 4 outputs: set keep_output to false"):
         pruning.output_of(network, 4)
 
 
@@ -558,7 +558,30 @@ def test_a_claim_on_widths_takes_pairs_that_are_matched_by_way_of_the_first_netw
 
     # Two architectures of one width are not averaged: what they differ in is not width.
     twice = pd.DataFrame([*rows, *({**row, "network": "deeper"} for row in rows if row["width"] == 16)])
-    assert simultaneous_claims.judge_widths(claim(f"{narrow} - {wide}", "widths"), twice).empty
+    (row,) = simultaneous_claims.judge_widths(claim(f"{narrow} - {wide}", "widths"), twice).to_dict("records")
+    assert (row["verdict"], row["missing"]) == ("not judged", "deeper, mlp16 have the same width")
+
+    # Of different depth and width nothing is judged either, and the text says why; of width alone it is.
+    wider = {"mlp4": {"family": "mlp", "hidden": [4, 8]}, "mlp16": {"family": "mlp", "hidden": [16, 32]}}
+    (row,) = simultaneous_claims.judge_widths(*known, (), wider).to_dict("records")
+    assert row["verdict"] == "shows"
+    deeper = wider | {"mlp16": {"family": "mlp", "hidden": [16, 32, 32], "norm": "layer"}}
+    verdicts = simultaneous_claims.judge_widths(*known, (), deeper)
+    (row,) = verdicts.to_dict("records")
+    assert row["verdict"] == "not judged" and row["n"] == 0
+    assert row["missing"] == "mlp16, mlp4 differ in more than width: hidden, norm"
+    said = simultaneous_claims.text(pd.DataFrame(columns=tables.SIMULTANEOUS.columns), NO_MASKS, verdicts)
+    # Each of two architectures of two widths is judged by itself, the other one twice as high.
+    values = [name for name in rows[0] if "barrier" in name]
+    higher = [row | {name: 2 * row[name] for name in values} | {"network": f"deep{row['width']}"} for row in rows]
+    both = wider | {name.replace("mlp", "deep"): of | {"norm": "layer"} for name, of in wider.items()}
+    judged = simultaneous_claims.judge_widths(known[0], pd.DataFrame([*rows, *higher]), (), both)
+    measured = dict(zip(judged["network"], judged["measured"]))
+    assert measured == {
+        "mlp4 to mlp16, 4 to 16 units": pytest.approx(0.4),
+        "deep4 to deep16, 4 to 16 units": pytest.approx(0.8),
+    }
+    assert f"not judged, d / r, 4 to 16 units: {row['missing']}" in said
 
 
 CONFIG = {
@@ -702,7 +725,7 @@ def test_recipes_without_kept_epochs_keep_their_identity():
         ),
         (
             lambda c: c["studies"]["simultaneous"][0].update(alignments=["weight"], masks=["own"]),
-            "studies.simultaneous.0.masks: own needs none, since nothing moves it",
+            "studies.simultaneous.0.masks: own needs none, since no permutation moves it",
         ),
         (
             lambda c: (

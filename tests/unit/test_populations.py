@@ -1,6 +1,7 @@
 """Populations: reading slices, matching to a frame, measuring lines and averages, against loops by hand."""
 
 from itertools import islice
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pandas as pd
@@ -315,15 +316,14 @@ def test_a_measurement_of_many_at_once_goes_on_where_it_was_stopped(population, 
     def measure(state):
         return measuring.measure(
             Work(state),
+            SimpleNamespace(functional=functional, dataset=tiny_dataset),
+            {"batch": 16},
             vectors,
             lines.looks(4, 4),
             lambda look: [View("train"), View("test")],
-            functional=functional,
-            dataset=tiny_dataset,
-            batch=16,
-            statistics=lambda looks, vectors: functional.initial_buffers(len(vectors)),
             what="measure",
             total=lines.number_of_looks(4, 4),
+            statistics=lambda looks, vectors: functional.initial_buffers(len(vectors)),
             together=3,
         )[0]
 

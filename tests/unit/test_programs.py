@@ -178,7 +178,7 @@ def test_memory_that_the_machine_lacks_is_one_line(run, error):
     def main(arguments, job):
         raise error
 
-    with pytest.raises(SystemExit, match=r"^example\.py: the machine has not as much memory"):
+    with pytest.raises(SystemExit, match=r"^example\.py: not enough memory on this machine"):
         run(main)
 
 
@@ -551,7 +551,7 @@ def test_a_network_that_has_learned_nothing_is_said(made, monkeypatch, capsys, t
         output=tmp_path / "networks",
         history=tmp_path / "history.csv",
     )
-    assert ("no better than always answering the most frequent class" in capsys.readouterr().out) != learns
+    assert ("no better than always predicting the most frequent class" in capsys.readouterr().out) != learns
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)

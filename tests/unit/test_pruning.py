@@ -42,7 +42,9 @@ def test_weights_of_layers_are_pruned_and_nothing_else(resnet):
     assert len(names) == 1 + 9 * 2 + 2 + 1 and all(resnet.state_dict()[name].ndim > 1 for name in names)
     assert pruning.prunable(resnet, [OUTPUT]) == [name for name in names if name != OUTPUT]
     assert pruning.prunable(nn.Linear(2, 2)) == ["weight"]
-    with pytest.raises(ValueError, match=r"exclude network\.dense\.bias from pruning: it is no weight of a layer"):
+    with pytest.raises(
+        ValueError, match=r"cannot exclude network\.dense\.bias from pruning: the weights of layers are"
+    ):
         pruning.prunable(resnet, ["network.dense.bias"])
     with pytest.raises(ValueError, match="Linear has no weights to prune: all of 1 are excluded"):
         pruning.prunable(nn.Linear(2, 2), ["weight"])

@@ -95,7 +95,9 @@ def test_the_summary_ends_with_the_remarks(tmp_path):
     options = [
         part for name in ("pairs", "best", "summary", "signatures") for part in (f"--{name}-table", tables[name])
     ]
-    made = {name: tmp_path / name for name in ("verdicts-table", "comparison-table", "barrier-comparison-table", "text")}
+    made = {
+        name: tmp_path / name for name in ("verdicts-table", "comparison-table", "barrier-comparison-table", "text")
+    }
     options += [part for name, path in made.items() for part in (f"--{name}", path)]
     claims = ["--claims", Path(__file__).parents[2] / "config/claims.csv"]
     for given in (["a.txt"], ["a.txt", "b.txt"]):

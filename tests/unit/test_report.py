@@ -7,10 +7,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 import write_report
-from modeconn import web
+from modeconn import tables, web
 
 PROJECT = Path(__file__).parents[2]
 VOID = {"meta", "img", "input", "br", "link"}
@@ -91,6 +92,33 @@ def test_captions_use_only_the_marks_that_the_page_knows(caption):
 def test_every_figure_has_a_caption():
     registry = runpy.run_path(str(PROJECT / "scripts/modeconn/figures/registry.py"))
     assert [name for name in registry["FIGURES"] if not (PROJECT / f"workflow/report/{name}.rst").is_file()] == []
+
+
+def test_numbers_read_off_figures_stand_beside_published_numbers():
+    number = dict.fromkeys(tables.TARGETS_BESIDE.columns, "") | {"network": "vgg8", "alignment": "weight", "n": 3.0}
+    number |= {"pairs": "direct", "split": "test", "quantity": "error_barrier_linear", "paper_mean": 0.69}
+    number |= {"mean": 0.6, "std": 0.14, "setting": "recipe.epochs 2 (paper: 160)"}
+    found = pd.DataFrame([number, number | {"network": "vgg16", "n": 0}])
+    run = SimpleNamespace(numbers=lambda name, words=(): found if name == "targets" else pd.DataFrame())
+    page = "".join(write_report.beside_paper(run))
+    assert "read off the figures of Sharma et al. 2024" in page and "vgg8" in page and "vgg16" not in page
+    assert '<td class="number">69.0</td><td class="number">60.0 ± 14.0</td><td class="number">3</td>' in page
+    assert "[1] another setting: recipe.epochs 2 (paper: 160)" in page
+    found = found.assign(n=0)
+    assert "no cell of them is in this run" in "".join(write_report.beside_paper(run))
+
+
+def test_claims_that_are_not_judged_say_why():
+    row = {
+        "claim": "wider",
+        "statement": "Wider is better.",
+        "verdict": "not judged",
+        "missing": "a, b differ in more than width: hidden",
+    }
+    row |= {"dataset": "d", "network": "4 to 16 units", "recipe": "r", "attack": "none"}
+    run = SimpleNamespace(table=lambda name: pd.DataFrame([row]))
+    (_, listed) = write_report.not_run(run)
+    assert "Wider is better. (d / 4 to 16 units / r; not judged: a, b differ in more than width: hidden)" in listed
 
 
 @pytest.mark.parametrize("name", write_report.MAIN)

@@ -95,16 +95,20 @@ def test_what_is_whole_is_tabled_and_drawn_where_other_jobs_fail(checkout):
         done = subprocess.run(command, **options)
     assert done.returncode == 1
     *_, first, reason, _, reason_too, _, _, said = done.stderr.splitlines()
-    assert first == "2 jobs failed; what does not need them is done."
+    assert first == "2 jobs failed; all jobs that do not depend on them are done."
     assert reason != reason_too and all(
         line.startswith("  fit_curve: fit_curve.py: loss of curve wild") for line in (reason, reason_too)
     )
     where = "results/tiny/partial"
     assert said == (
-        "PARTIAL: 2 of 4 curves are whole, since jobs failed. "
-        f"Their tables and figures are in {where}/, until a run is whole."
+        "PARTIAL: jobs failed, and 2 of 4 curves are complete. "
+        f"Their tables and figures are in {where}/ until a run is complete."
     )
-    assert (checkout.path / where / "summary.txt").read_text().startswith("PARTIAL: 2 of 4 curves are whole")
+    assert (
+        (checkout.path / where / "summary.txt")
+        .read_text()
+        .startswith("PARTIAL: jobs failed, and 2 of 4 curves are complete")
+    )
     rows = pd.read_csv(checkout.path / where / "tables/pairs.csv", keep_default_na=False)
     assert set(zip(rows["alignment"], rows["curve"])) == {("none", "linear"), ("weight", "linear")}
     drawn = {path.stem for path in (checkout.path / where / "figures").rglob("*.svg")}

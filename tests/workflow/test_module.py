@@ -24,6 +24,8 @@ module modeconn:
 
 use rule * from modeconn
 """
+BEGIN = "\n\nonstart:\n    modeconn.begin()\n"
+DRY = ("--dry-run", "--printshellcmds")
 
 
 @pytest.fixture
@@ -31,14 +33,14 @@ def project(tmp_path):
     """Plan in a folder that holds a Snakefile and a config only: returns a function that does, and the folder."""
     folder = tmp_path / "elsewhere"
 
-    def plan(place, values=TINY, config="config", **environment):
+    def plan(place, values=TINY, config="config", more="", arguments=DRY, **environment):
         for name, text in {
-            "workflow/Snakefile": SNAKEFILE.format(place=place, config=config),
+            "workflow/Snakefile": SNAKEFILE.format(place=place, config=config) + more,
             "config/config.yaml": yaml.safe_dump(values),
         }.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)
-        command = [preloaded.python(), "-m", "snakemake", "--dry-run", "--printshellcmds", "--resources", "gpu=0"]
+        command = [preloaded.python(), "-m", "snakemake", *arguments, "--resources", "gpu=0"]
         variables = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")} | environment
         return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
 
@@ -70,6 +72,18 @@ def test_a_module_takes_the_config_that_it_is_given(project, tmp_path):
     assert done.returncode == 1
     assert "nmae" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_module_checks_at_the_start_what_its_snakefile_lets_it_check(project, tmp_path):
+    plan, folder = project
+    checkout = Checkout(tmp_path / "project")
+    place = f'"{checkout.path}/workflow/Snakefile"'
+    config = TINY | {"device": "cuda"}
+    done = plan(place, config, more=BEGIN, arguments=("--cores", "1"), CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 1
+    assert "config, device: cuda needs a GPU, and none is found here" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "results/data").exists()
 
 
 def test_a_module_on_a_host_is_planned_from_its_tag(project, tmp_path):

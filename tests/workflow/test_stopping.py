@@ -62,6 +62,6 @@ def test_a_run_ends_with_snakemake(checkout, moment):
         done = subprocess.run(command, cwd=checkout.path, env=checkout.environment, capture_output=True, text=True)
     assert done.returncode == 128 + signal.SIGINT, done.stdout + done.stderr
     *_, last = done.stderr.splitlines()
-    assert last.startswith("Stopped by SIGINT, not yet done") and last.endswith("to go on from here.")
+    assert last.startswith("Stopped by SIGINT, not yet done") and last.endswith("to resume.")
     assert "Traceback" not in done.stderr and "KeyboardInterrupt" not in done.stderr
     unlocked(checkout)

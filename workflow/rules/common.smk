@@ -73,8 +73,8 @@ from modeconn.studies import STUDIES
 IS_MODULE = not workflow.modifier.is_main_snakefile()
 HAS_CONFIG = IS_MODULE and workflow.modifier.skip_configfile
 
-# Only in the main process: Snakemake's jobs read this file too. Not in a module: Snakemake does not call its handlers,
-# and `onstart` would not end this.
+# Only in the main process: Snakemake's jobs read this file too. Not in a module: Snakemake does not call its `onstart`,
+# which ends this.
 if workflow.is_main_process and not IS_MODULE:
     stopping.end_at_once()
 

@@ -5,7 +5,7 @@ ASKED = len(PLAN.cells)
 if PARTIAL:
     PLAN = PLAN.narrowed(PLAN.whole)
     if not PLAN.cells:
-        sys.exit("nothing is whole")
+        sys.exit("no measurement is complete")
 SHOWN = PLAN.shown
 TABULATED = ["runs", *PLAN.studies]
 # Numbers that were published for the config of this name: inputs of judge_claims.
@@ -196,6 +196,10 @@ rule judge_claims:
         program=program("judge_claims"),
         code=fingerprint("judge_claims"),
         tables=" ".join(f"--{name}-table '{path}'" for name, path in JUDGED.items()),
+        # A function's braces are no wildcards.
+        networks=lambda wildcards: canonical(
+            {name: values for name, (_, values) in PLAN.meanings["network"].items()}
+        ),
         paper=option("--paper", "paper"),
         published=" ".join(
             f"--{name.replace('_', '-')} '{os.path.relpath(path)}'" for name, path in PUBLISHED.items()
@@ -204,7 +208,7 @@ rule judge_claims:
     message:
         "judge the claims"
     shell:
-        "python {params.program:q} {params.tables} {params.paper} --data {input.data:q} --remarks {input.remarks:q}"
+        "python {params.program:q} {params.tables} --networks {params.networks:q} {params.paper} --data {input.data:q} --remarks {input.remarks:q}"
         " --claims {input.claims:q} {params.published} {params.partial} --verdicts-table {output.verdicts:q}"
         " --comparison-table {output.comparison:q} --barrier-comparison-table {output.barrier_comparison:q}"
         " --text {output.text:q} > {log:q} 2>&1"
@@ -270,6 +274,7 @@ rule write_report:
         config=rules.write_config.output,
         captions=sorted(os.path.relpath(path) for path in Path(ROOT, "workflow/report").glob("*.rst")),
         remarks=PLAN.outputs("prepare_data", "remarks"),
+        targets=[rules.compare_targets.output.table] if TARGETED else [],
     output:
         f"{RUN}/report.html",
     log:
@@ -282,9 +287,10 @@ rule write_report:
         code=fingerprint("write_report"),
         check=program("check_shown"),
         planned=digest(canonical(config)),
+        targets=option("--targets", "targets"),
     message:
         "write the report, {output}"
     shell:
         "python {params.check:q} --config {input.config:q} --planned {params.planned} > {log:q} 2>&1"
         " && python {params.program:q} --config {input.config:q} --captions {input.captions:q}"
-        " --remarks {input.remarks:q} --output {output:q} >> {log:q} 2>&1"
+        " --remarks {input.remarks:q} {params.targets} --output {output:q} >> {log:q} 2>&1"

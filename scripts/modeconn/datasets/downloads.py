@@ -1,4 +1,4 @@
-"""Archives of public data sets: downloaded once, resumed where a download broke off, checked before use."""
+"""Archives of public data sets: downloaded once, resumed after an interruption, checked before use."""
 
 import fcntl
 import hashlib

@@ -1,4 +1,4 @@
-"""Draw the loss of averages of k networks over k, a panel for each network, beside that of their ensemble."""
+"""Draw the loss of averages of k networks and of their ensembles over k, a panel for each network."""
 
 from modeconn import drawing, tables
 

@@ -1,7 +1,7 @@
 """Draw the test accuracy of the best network on each curve beside its ends, and of ensembles, clean and under attack.
 
-A small point is a pair of networks, a large one the mean. The line joins the mean of both ends to what is compared with
-it, for each alignment.
+A small point is a pair of networks, a large one the mean. For each alignment a line joins the mean of both ends to each
+of the others.
 """
 
 import itertools

@@ -1,4 +1,5 @@
-"""Draw what two networks and their average answer in the plane, a row of panels for each network (Kalaivanan 2023)."""
+"""Draw the predictions of two networks and of their average in the plane, a row of panels a network (Kalaivanan
+2023)."""
 
 from matplotlib.figure import Figure
 
@@ -35,8 +36,7 @@ def draw(rows, title):
             filled = answers(axis, shown[shown["mark"] == mark], shown[shown["mark"] == "data"])
     for axis, (*_, label) in zip(axes[0], columns):
         axis.set_title(label)
-    bar = figure.colorbar(filled, ax=axes, label="probability of class 1")
-    bar.outline.set_linewidth(0.6)
+    drawing.colour_bar(figure, filled, axes, "probability of class 1")
     said = drawing.about(title, rows, "networks 1 and 2 of each width")
     drawing.legend(figure, said, [*(kind | POINT for kind in CLASSES), EQUAL])
     return figure

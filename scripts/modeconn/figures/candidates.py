@@ -1,4 +1,4 @@
-"""Draw the loss of each permutation among which a refinement (PAM) chose, a panel for each refined alignment."""
+"""Draw the loss of each candidate permutation of a refinement (PAM), a panel for each refined alignment."""
 
 import numpy as np
 from matplotlib.figure import Figure

@@ -1,6 +1,6 @@
-"""Draw barriers over the epochs of training, a line for each permutation by the epoch it was found at (Sharma et al.).
+"""Draw barriers over the epochs of training, a line for the permutation of each epoch (Sharma et al. 2024).
 
-The same cells as the heat map, of whose rows the lines are, and the pairs without a permutation.
+The lines are the rows of the heat map `trajectories`, and the pairs without a permutation.
 """
 
 import numpy as np

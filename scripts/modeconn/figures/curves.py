@@ -1,6 +1,6 @@
 """Draw accuracy and loss along the curves between pairs of networks, a column of panels for each kind of curve.
 
-Without --alignment all alignments lie over each other; with it only that one is drawn, in axes with the same limits.
+Without --alignment all alignments are drawn; with it only that one, in axes with the same limits.
 """
 
 from modeconn import drawing, tables

@@ -38,8 +38,7 @@ def draw(rows, title, disagreements):
         fill(line, networks["network"], of_line, quantity, scale)
     axes[-1][0].set_ylabel("answers that\ndiffer (%)")
     fill(axes[-1], networks["network"], disagreements, "percent", disagreements["percent"].quantile(0.95))
-    for axis, network, width in zip(axes[0], networks["network"], networks["width"]):
-        axis.set_title(f"{network}: {width:.0f} units")
+    drawing.name_networks(axes[0], networks)
     drawing.legend(figure, drawing.about(title, rows, "networks recipe by recipe, seeds in order"), [])
     return figure
 

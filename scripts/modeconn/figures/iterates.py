@@ -1,4 +1,4 @@
-"""Draw the loss of the iterates of single runs and of their averages over epochs, and the barriers between iterates.
+"""Draw the loss of the iterates of single runs and of their averages over epochs, and barriers between the iterates.
 
 A column of panels for each network (Kalaivanan 2023, stochastic weight averaging).
 """
@@ -46,8 +46,7 @@ def draw(rows, title, pairs):
         axis.set_xlabel("epoch")
     axes[1, 0].set_ylabel("epoch")
     figure.colorbar(shown, ax=list(axes[1]), label="loss barrier (nats)")
-    for axis, network, width in zip(axes[0], networks["network"], networks["width"]):
-        axis.set_title(f"{network}: {width:.0f} units")
+    drawing.name_networks(axes[0], networks)
     handles = [*drawing.thick(MARKS), drawing.SINGLE | {"label": "a single run"}]
     drawing.legend(figure, f"{title}, n = {rows['seeds'].nunique()} runs", handles)
     return figure

@@ -1,4 +1,4 @@
-"""Draw how alike activations along a curve are to those of its endpoints, layer by layer: correlation against t."""
+"""Draw the correlation of activations along a curve with those of its endpoints, layer by layer, against t."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -30,7 +30,6 @@ def draw(rows, title):
     for panel, alignment in zip(axes[0], alignments):
         panel.set_title(drawing.LABELS.get(alignment, alignment))
     figure.supxlabel("position $t$ on the curve", fontsize="medium")
-    bar = figure.colorbar(drawn, ax=axes, label="mean correlation of channels")
-    bar.outline.set_linewidth(0.6)
+    drawing.colour_bar(figure, drawn, axes, "mean correlation of channels")
     drawing.legend(figure, drawing.about(title, rows, "means over pairs"), [])
     return figure

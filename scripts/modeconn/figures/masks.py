@@ -1,11 +1,11 @@
-"""Draw what networks learn under masks of their own and of others over the weights left (Sharma et al. 2024)."""
+"""Draw test accuracy under a network's own and other masks over the share of weights left (Sharma et al. 2024)."""
 
 from modeconn import drawing, tables
 
 TABLES = [tables.MASKS]
 SCOPE = ["dataset", "recipe"]
 BY: list[str] = []
-# Masks that nothing moves -> what they are called.
+# Masks without a permutation -> label.
 LABELS = {
     "own": "its own",
     "untransported": "the first network's as it is",
@@ -32,6 +32,11 @@ def draw(rows, title):
     lines |= {("none", mask): looks[mask] | {"label": LABELS[mask]} for mask in LABELS if ("none", mask) in there}
     columns = min(3, rows["network"].nunique())
     figure, panels = drawing.of_networks(rows, "weights left (%)", "test accuracy (%)", columns)
+    if rows["network"].nunique() <= columns:
+        # A single row of panels is lower than the label of the whole figure, which would run into the legend.
+        figure.set_figheight(3.3)
+        figure.supylabel("")
+        panels[0][0].set_ylabel("test accuracy (%)")
     shares = sorted(set(rows["position"]))
     for panel, of_network in panels:
         for (alignment, mask), style in lines.items():

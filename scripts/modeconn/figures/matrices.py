@@ -28,8 +28,7 @@ def draw(rows, title):
             shown = axis.imshow(clustered(matrix(pairs)), vmin=0, vmax=highest, cmap="magma_r", interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             axis.grid(visible=False)
-    for axis, network, width in zip(axes[0], networks["network"], networks["width"]):
-        axis.set_title(f"{network}: {width:.0f} units")
+    drawing.name_networks(axes[0], networks)
     figure.colorbar(shown, ax=axes, label="loss barrier (nats)", extend="max")
     drawing.legend(figure, drawing.about(title, rows, "rows and columns: networks, ordered by clustering"), [])
     return figure

@@ -1,6 +1,6 @@
 """Draw the test error of the average of k networks over width, a line for each k, in each frame (Sharma et al. 2024).
 
-Where merging costs nothing, lines of all k lie on that of single networks. Mean over choices of networks.
+If merging costs no accuracy, the lines of all k coincide with that of single networks. Means over choices of networks.
 """
 
 from matplotlib import colormaps

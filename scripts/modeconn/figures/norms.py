@@ -28,8 +28,7 @@ def draw(rows, title):
             axis.set_ylim(bottom=0)
             axis.set_xticks(range(len(recipes)), recipes, rotation=45, ha="right", rotation_mode="anchor")
             axis.margins(x=0.2)
-    for axis, network, width in zip(axes[0], networks["network"], networks["width"]):
-        axis.set_title(f"{network}: {width:.0f} units")
+    drawing.name_networks(axes[0], networks)
     handles = [POINT | {"label": "a single network"}, MEAN | {"label": "mean"}]
     drawing.legend(figure, drawing.about(title, rows), handles)
     return figure

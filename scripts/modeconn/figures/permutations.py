@@ -1,6 +1,6 @@
-"""Draw where the permutations that other alignments found differ from the one found by matching, layer by layer.
+"""Draw how much the permutations of other alignments differ from that of a reference, layer by layer.
 
-Each point is the share of a layer's neurons that are placed differently, on the mean over pairs of networks; its bar is
+Each point is the share of a layer's neurons that are placed differently, the mean over pairs of networks; its bar is
 the standard deviation.
 """
 

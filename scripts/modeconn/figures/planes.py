@@ -18,7 +18,7 @@ from modeconn import drawing, tables
 TABLES = [tables.PLANE, tables.MARKS]
 BY = ["curve"]
 
-# Of accuracy so many levels at most; of loss these in each decade, where it ranges over several.
+# The largest number of levels of accuracy; levels of loss in each decade, if it ranges over several.
 LEVELS = 10
 DECADE = (1, 1.5, 2, 3, 5, 7)
 LEAST = 1e-6  # nats
@@ -33,7 +33,7 @@ WHITE = {"color": "white", "linewidth": 2.6}
 
 
 def draw(rows, title, marks):
-    """A figure from the planes of one study and curve (`tables.PLANE`) and what lies in them (`tables.MARKS`)."""
+    """A figure from the planes of one study and curve (`tables.PLANE`) and the networks in them (`tables.MARKS`)."""
     alignments = drawing.in_order(rows["alignment"], drawing.STYLES)
     rows = rows.assign(accuracy=100 * rows["accuracy"])
     figure = Figure(figsize=(max(drawing.LEAST_WIDTH, 1.6 + 2.2 * len(alignments)), 5))
@@ -51,8 +51,7 @@ def draw(rows, title, marks):
             filled.set_edgecolor("face")  # or PDF viewers show seams
             _mark(panel, marks[marks["alignment"] == alignment])
             panel.grid(False)
-        bar = figure.colorbar(filled, ax=list(panels), label=label, format="{x:.3g}")
-        bar.outline.set_linewidth(0.6)
+        drawing.colour_bar(figure, filled, list(panels), label, format="{x:.3g}")
     for panel, alignment in zip(axes[0], alignments):
         panel.set_title(drawing.LABELS.get(alignment, alignment))
     figure.supxlabel("along the line between the networks, in units of their distance", fontsize="medium")

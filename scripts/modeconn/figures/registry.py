@@ -1,6 +1,6 @@
-"""Which figures there are, and which of them a study has. Without matplotlib: the workflow asks when it plans.
+"""The registry of figures, and which of them each study has. Does not import matplotlib: the workflow reads it to plan.
 
-To add a figure is its module in this package, its entry in `FIGURES`, and its caption, `workflow/report/<name>.rst`.
+A figure is its module in this package, its entry in `FIGURES`, and its caption, `workflow/report/<name>.rst`.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ ALL = "all"  # alignments over one another, in place of the name of one
 
 
 class Pairs(NamedTuple):
-    """What one entry of the alignment study shows, by the names that tables and figures use."""
+    """What the figures need to know of one entry of the alignment study, by the names that tables and figures use."""
 
     alignments: list[str]
     curves: list[str]
@@ -30,7 +30,7 @@ class Pairs(NamedTuple):
 
     @property
     def switch(self) -> list[str]:
-        """All alignments together, then the unaligned and the aligned pairs by themselves, to switch between."""
+        """The choices of a switch: all alignments together, the unaligned pairs, the aligned pairs."""
         return [ALL, "none", *self.aligned] if "none" in self.alignments else [ALL]
 
     @property
@@ -61,33 +61,21 @@ def pairs(config: dict, entry: dict) -> Pairs:
 
 
 class Populations(NamedTuple):
-    """What one entry of the averaging study shows."""
+    """What the figures need to know of one entry of the averaging study."""
 
-    averaged: bool
+    measures: list[str]
     splits: list[str]  # on which barriers are measured
     corrected: bool
-    bounded: bool  # whether answers in the plane are measured
-    triangles: bool  # whether they are measured
-    compared: bool  # whether answers of each two are compared
-    iterated: bool  # whether epochs of each run are measured
 
 
 def population(config: dict, entry: dict) -> Populations:
     """The `Populations` of one entry of the averaging study of a complete config."""
-    measures, about = entry["measures"], config["barriers"]
-    return Populations(
-        averaged="averages" in measures,
-        splits=about["splits"],
-        corrected=bool(about["corrections"]),
-        bounded="boundaries" in measures,
-        triangles="triangles" in measures,
-        compared="disagreement" in measures,
-        iterated="iterates" in measures,
-    )
+    about = config["barriers"]
+    return Populations(entry["measures"], about["splits"], bool(about["corrections"]))
 
 
 class Moments(NamedTuple):
-    """What one entry of the simultaneous study shows."""
+    """What the figures need to know of one entry of the simultaneous study."""
 
     epochs: bool  # whether there is more than one
     levels: bool
@@ -113,10 +101,10 @@ SHOWN: dict[str, Callable[[dict, dict], Any]] = {
 class Figure(NamedTuple):
     """A figure: its label in the report, the tables it is drawn from, and for which parts of a study it is drawn.
 
-    tables: of `studies`. by: what tells several of an entry apart, in the order in which it stands in the name of the
-    file. parts: `Pairs` of an entry -> the values of `by`, a tuple a figure; () alone is one figure, no tuple is none.
-    study: whose entries have it; of others than alignment it is drawn for a data set and a recipe, and `parts` gets
-    what `SHOWN` makes of an entry.
+    tables: of `studies`. by: the names that distinguish several figures of an entry, in the order in which they stand
+    in the file's name. parts: a function that maps `Pairs` of an entry to the values of `by`, one tuple for each
+    figure: [()] is one figure, [] is none. study: the study whose entries have the figure. In studies other than
+    alignment a figure is drawn for a data set and a recipe, and `parts` is called with what `SHOWN` makes of an entry.
     """
 
     label: str
@@ -132,6 +120,16 @@ def _each(names):
 
 def _once(wanted):
     return [()] if wanted else []
+
+
+def _measured(name):
+    """One figure, if an entry asks for this measurement."""
+    return lambda entry: _once(name in entry.measures)
+
+
+def _by_split(name):
+    """A figure for each split, if an entry asks for this measurement."""
+    return lambda entry: _each(entry.splits if name in entry.measures else [])
 
 
 SPLITS = [("test",), ("train",)]
@@ -178,30 +176,28 @@ FIGURES = {
         lambda entry: _each(entry.splits if entry.corrected else []),
         "averaging",
     ),
-    "boundaries": Figure("answers in the plane", ["boundaries"], [], lambda entry: _once(entry.bounded), "averaging"),
-    "units": Figure("units of the first layer", ["units"], [], lambda entry: _once(entry.bounded), "averaging"),
+    "boundaries": Figure("answers in the plane", ["boundaries"], [], _measured("boundaries"), "averaging"),
+    "units": Figure("units of the first layer", ["units"], [], _measured("boundaries"), "averaging"),
     "dynamics": Figure(
         "pairs within and across recipes",
         ["barriers", "disagreements"],
         ["split"],
-        lambda entry: _each(entry.splits if entry.compared else []),
+        _by_split("disagreement"),
         "averaging",
     ),
-    "norms": Figure("norms of the weights", ["norms"], [], lambda entry: _once(entry.compared), "averaging"),
+    "norms": Figure("norms of the weights", ["norms"], [], _measured("disagreement"), "averaging"),
     "iterates": Figure(
-        "iterates and their averages",
-        ["iterate_averages", "iterates"],
-        ["split"],
-        lambda entry: _each(entry.splits if entry.iterated else []),
-        "averaging",
+        "iterates and their averages", ["iterate_averages", "iterates"], ["split"], _by_split("iterates"), "averaging"
     ),
     "averages": Figure(
-        "averages of many", ["averages"], ["split"], lambda entry: SPLITS if entry.averaged else [], "averaging"
+        "averages of many",
+        ["averages"],
+        ["split"],
+        lambda entry: SPLITS if "averages" in entry.measures else [],
+        "averaging",
     ),
-    "merging": Figure("merging over width", ["averages"], [], lambda entry: _once(entry.averaged), "averaging"),
-    "triangles": Figure(
-        "triangles between three networks", ["triangles"], [], lambda entry: _once(entry.triangles), "averaging"
-    ),
+    "merging": Figure("merging over width", ["averages"], [], _measured("averages"), "averaging"),
+    "triangles": Figure("triangles between three networks", ["triangles"], [], _measured("triangles"), "averaging"),
     "trajectories": Figure(
         "permutations at other epochs",
         ["simultaneous"],
@@ -250,7 +246,7 @@ def of(config: dict) -> list[str]:
 
 
 def parts_of(name: str, part: str) -> dict[str, str]:
-    """What tells a figure `name` apart, from the rest of its file's name.
+    """The values of `by` of a figure `name`, from the rest of its file's name.
 
     parts_of("curves", "-test-all") -> {"split": "test", "alignment": "all"}.
     """

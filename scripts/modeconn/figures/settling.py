@@ -1,4 +1,4 @@
-"""Draw which layers' permutations settle when: fixed points between moments, layer by layer (Sharma et al. 2024).
+"""Draw when the permutation of each layer settles: fixed points between moments, layer by layer (Sharma et al. 2024).
 
 Epochs of training are compared with the last one, levels of pruning with the first, the dense networks. The colour is
 the share of a layer's neurons that both permutations place alike, the mean over pairs.
@@ -40,7 +40,6 @@ def draw(rows, title):
             panel.set_title(TITLES[kind])
             panel.set_xlabel("epoch" if kind == "epochs" else "level of pruning")
         panels[0].set_ylabel(f"{network}\n{drawing.LABELS.get(alignment, alignment)}")
-    bar = figure.colorbar(drawn, ax=axes, label="neurons placed alike (%)")
-    bar.outline.set_linewidth(0.6)
+    drawing.colour_bar(figure, drawn, axes, "neurons placed alike (%)")
     drawing.legend(figure, drawing.about(title, rows, "means over pairs"), [])
     return figure

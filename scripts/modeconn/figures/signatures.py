@@ -1,7 +1,7 @@
-"""Draw how well two networks' activations correlate, layer by layer, before and after each alignment.
+"""Draw the correlation of two networks' activations, layer by layer, before and after each alignment.
 
 Each point is the mean correlation of matched channels over pairs of networks, its bar the standard deviation.
-Shown are activations after the nonlinearity, on clean images: what every alignment can be compared by.
+Activations are those after the nonlinearity, on clean images, which are measured for every alignment.
 """
 
 from matplotlib.figure import Figure

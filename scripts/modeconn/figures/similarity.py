@@ -1,7 +1,7 @@
-"""Draw how alike activations along a curve are to those of its endpoints, on the mean over layers.
+"""Draw the similarity of activations along a curve to those of its endpoints, mean over layers.
 
-Above the correlation of channels after the nonlinearity, below the L2 distance before it, of which the theory speaks;
-beside both, what they are if the network at that point is aligned to the endpoint.
+Above: the correlation of channels after the nonlinearity. Below: the L2 distance before it, which the theory bounds the
+loss by. Markers: the values if the network at that point is aligned to the endpoint.
 """
 
 from modeconn import drawing, tables

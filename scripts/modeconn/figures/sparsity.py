@@ -1,4 +1,4 @@
-"""Draw barriers over the levels of pruning: without permutation, with the dense networks', with each level's.
+"""Draw barriers over the levels of pruning, by permutation: none, that of the dense networks, that of each level.
 
 Source: Sharma et al. 2024. Thin lines are single pairs, thick ones their mean.
 """
@@ -10,7 +10,7 @@ from modeconn import drawing, tables
 TABLES = [tables.SIMULTANEOUS]
 SCOPE = ["dataset", "recipe"]
 BY = ["split"]
-# Line -> the alignment whose colour it has, and what it is.
+# Line -> the alignment whose colour it has, and its label.
 LINES = {
     "none": ("none", "unaligned"),
     "first": ("activation", "permutation of the dense networks"),

@@ -1,7 +1,4 @@
-"""Draw accuracy and loss against epoch: of the networks' training and, beside it, of what was trained between them.
-
-That are permutations, where PAM refines them, and each kind of curve.
-"""
+"""Draw accuracy and loss against epoch, of the training of networks, permutations (PAM) and each kind of curve."""
 
 from modeconn import drawing, tables
 

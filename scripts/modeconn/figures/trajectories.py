@@ -1,4 +1,4 @@
-"""Draw how permutations serve other epochs: the epoch of the permutation against that of the networks (Sharma et al.).
+"""Draw a heat map of error barriers: the epoch of the permutation against that of the networks (Sharma et al. 2024).
 
 The colour is the error barrier of the straight line, the mean over pairs.
 """
@@ -37,8 +37,7 @@ def draw(rows, title):
         panel.set_title(drawing.LABELS.get(alignment, alignment))
     for panel in axes[-1]:
         panel.set_xlabel("epoch of the networks")
-    bar = figure.colorbar(drawn, ax=axes, label="error barrier (points)")
-    bar.outline.set_linewidth(0.6)
+    drawing.colour_bar(figure, drawn, axes, "error barrier (points)")
     drawing.legend(figure, drawing.about(title, rows, "means over pairs"), [])
     return figure
 

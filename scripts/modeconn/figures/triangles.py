@@ -1,7 +1,7 @@
 """Draw the loss on triangles between three networks: a row of panels a network, a column a frame (Sharma et al. 2024).
 
-The corners are three networks, each permuted by the permutation of its own; a point is their average by its distances.
-The mean over triangles, which share no network; all panels have one scale of colours.
+The corners are three networks, each with its own permutation; a point is their average, weighted by its barycentric
+coordinates. Values are means over triangles that share no network; all panels have one scale of colours.
 """
 
 import numpy as np
@@ -39,20 +39,19 @@ def draw(rows, title):
             panel.spines[:].set_visible(False)
     for style, panel in zip(alignments.values(), axes[0]):
         panel.set_title(style["label"])
-    bar = figure.colorbar(drawn, ax=axes, label="loss (nats)", ticks=levels[::3], format="{x:.2g}")
-    bar.outline.set_linewidth(0.6)
+    drawing.colour_bar(figure, drawn, axes, "loss (nats)", ticks=levels[::3], format="{x:.2g}")
     drawing.legend(figure, drawing.about(title, rows, "a triangle has three networks"), [])
     return figure
 
 
 def places(loss):
-    """x and y of the points (third, second) of a triangle of which all sides are drawn equal."""
+    """x and y of the points (third, second) of a triangle that is drawn equilateral."""
     third, second = (np.array(loss.index.get_level_values(name)) for name in ("third", "second"))
     return second + third / 2, third * 3**0.5 / 2
 
 
 def rise(loss):
-    """How far the loss rises above the plane through its values at the corners, at most."""
+    """The largest rise of the loss above the plane through its values at the corners."""
     third, second = (np.array(loss.index.get_level_values(name)) for name in ("third", "second"))
     plane = (1 - second - third) * loss[0, 0] + second * loss[0, 1] + third * loss[1, 0]
     return (loss.to_numpy() - plane).max()

@@ -45,7 +45,6 @@ def draw(rows, title):
         for mark, look in NETWORKS.items()
     ]
     matched = {"label": "averaged with each other", "color": "0.6", "linewidth": 0.8}
-    bar = figure.colorbar(drawn, ax=axes, label="outgoing weight / largest of the panel")
-    bar.outline.set_linewidth(0.6)
+    drawing.colour_bar(figure, drawn, axes, "outgoing weight / largest of the panel")
     drawing.legend(figure, drawing.about(title, rows, "networks 1 and 2 of each width"), [*handles, matched])
     return figure

@@ -13,7 +13,7 @@ from torch import nn
 
 from modeconn.dispatch import FAMILIES
 
-# Keys of a network that say how it is computed, not which function it is.
+# Keys of a network that decide how it is computed, not which function it is.
 COMPUTING = ("precision", "compile", "exact")
 
 # Draws of He et al. 2015 (arXiv 1502.01852) for ReLU, with variance 2 / inputs.

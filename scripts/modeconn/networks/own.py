@@ -7,7 +7,7 @@ from modeconn import forward, own_code
 
 
 def network(path, content, classes, channels, inputs, shape):
-    """The network of `path`, file.py:function, called with those of classes, channels, inputs and shape that it names.
+    """The network of the function `path` (file.py:function), called with those of the arguments that it names.
 
     content: the digest of the file that the job was planned with. Raises ValueError, one line, where the file
     was edited since, cannot be run, or returns no network for such images.

@@ -12,9 +12,9 @@ from modeconn.plan import NONE, RULES, Plan, unique
 
 
 class Study(NamedTuple):
-    """measured: name -> the files, of a plan, that tables are made from. tables: name -> what a row of it is.
+    """measured: name -> function of a plan: the files that tables are made from. tables: name -> what a row of it is.
 
-    shown: those that the report shows -> its heading there. needed: measurements without which there are no tables.
+    shown: tables that the report shows -> their heading there. needed: measurements without which there are no tables.
     """
 
     measured: dict[str, Callable[[Plan], list[str]]]
@@ -24,7 +24,7 @@ class Study(NamedTuple):
 
 
 def _all(outputs):
-    """The files of these outputs of all rules that have them."""
+    """A function of a plan: the files of these outputs, of all rules that have them."""
 
     def of(plan):
         found = [(rule, output) for rule, about in RULES.items() for output in about.outputs if output in outputs]
@@ -34,7 +34,7 @@ def _all(outputs):
 
 
 def _pairs(rule, output):
-    """The files of one output of a rule, those of the alignment study."""
+    """A function of a plan: the files of one output of a rule in the alignment study."""
 
     def of(plan):
         return plan.only("alignment").outputs(rule, output)

@@ -6,7 +6,7 @@ from modeconn import permutation_tables, tables
 
 
 def tabulate(measured: dict[str, list[str]]) -> dict[str, pd.DataFrame]:
-    """Each point of each curve, each curve with its averages and barriers, and their mean and deviation over pairs.
+    """The points of curves, the averages and barriers of each curve, and their mean and deviation over pairs.
 
     Also the spectrum of the loss along each curve, the agreement of permutations of a pair, and the other measurements
     in a fixed order.

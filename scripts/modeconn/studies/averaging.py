@@ -55,8 +55,8 @@ def topology_table(found: pd.DataFrame) -> pd.DataFrame:
 def across_table(found: pd.DataFrame, disagreements: pd.DataFrame) -> pd.DataFrame:
     """Means over the pairs within each recipe and of each two recipes, of populations across recipes (`tables.ACROSS`).
 
-    found: `tables.BARRIERS`, of which those without correction count; disagreements: `tables.DISAGREEMENTS`, which hang
-    on no alignment, and are given as those of none.
+    found: `tables.BARRIERS`, of which those without correction count; disagreements: `tables.DISAGREEMENTS`; they do
+    not depend on the alignment, and get the alignment none.
     """
     names = [name for name in tables.ACROSS.key if name not in ("first_recipe", "second_recipe", "quantity")]
     parts = []
@@ -73,7 +73,7 @@ def across_table(found: pd.DataFrame, disagreements: pd.DataFrame) -> pd.DataFra
 
 
 def pair_table(points: pd.DataFrame, table: tables.Table = tables.BARRIERS) -> pd.DataFrame:
-    """One row a pair, network, alignment and split, or what else is the key of `table`, from the points between them.
+    """One row for each key of `table` (a pair, network, alignment and split), from the points between the two networks.
 
     points: `tables.LINES`, or, for `tables.ITERATES`, `tables.ITERATE_LINES`.
     Raises ValueError where pairs of one network are not measured at the same points.

@@ -1,4 +1,4 @@
-"""The tables of the simultaneous study (Sharma et al. 2024): barriers of pairs at many moments by few permutations."""
+"""The tables of the simultaneous study (Sharma et al. 2024): barriers of pairs at many moments, by permutation."""
 
 import json
 
@@ -14,7 +14,7 @@ QUANTITIES = ["distance", "endpoint_accuracy", *(name for name in barriers.QUANT
 def tabulate(measured: dict[str, list[str]]) -> dict[str, pd.DataFrame]:
     """Barriers of each pair under each permutation at each moment, their mean over pairs, and shared fixed points.
 
-    Further what networks learn under the masks of others.
+    Further the accuracy of networks trained under masks.
     """
     found = cell_table(tables.joined(measured["grids"], tables.GRID))
     masks = tables.joined(measured["masks"], tables.MASKS)
