@@ -69,6 +69,9 @@ def main():
     # The name of a data set is that of its file, without the hash of its values.
     splits = {Path(path).stem.rpartition("-")[0]: provenance.splits(path) for path in arguments.data}
     rows = tables.read([arguments.claims], tables.CLAIMS)
+    # Read before claims are judged, so that what is damaged is said at once.
+    papers = [manifests.read_text(path) for path in arguments.paper]
+    remarked = "".join(map(manifests.read_text, arguments.remarks)).splitlines()
     verdicts = claims.judge(rows, pairs, best, signatures, splits)
     guessing = population_claims.at_chance(interpolations, splits)
     of_populations = population_claims.judge(rows, barriers, guessing)
@@ -86,10 +89,9 @@ def main():
         text += claims.text(summary, verdicts, comparison)
     if arguments.partial is not None:
         text = f"PARTIAL: {arguments.partial} curves are whole, since jobs failed.\n\n{text}"
-    for path in arguments.paper:
-        text += f"\n{manifests.read_text(path)}"
-    lines = "".join(map(manifests.read_text, arguments.remarks)).splitlines()
-    text += remarks(lines + of_identical(pairs))
+    for paper in papers:
+        text += f"\n{paper}"
+    text += remarks(remarked + of_identical(pairs))
     outputs = {
         # Concatenated with an empty frame, numbers would become objects, which are not rounded.
         arguments.verdicts_table: tables.csv(
