@@ -85,6 +85,9 @@ def main():
     # The name of a data set is that of its file, without the hash of its values.
     splits = {Path(path).stem.rpartition("-")[0]: provenance.splits(path) for path in arguments.data}
     rows = tables.read([arguments.claims], tables.CLAIMS)
+    # Read before claims are judged, so that what is damaged is said at once.
+    papers = [manifests.read_text(path) for path in arguments.paper]
+    remarked = "".join(map(manifests.read_text, arguments.remarks)).splitlines()
     verdicts = claims.judge(rows, pairs, best, signatures, splits)
     guessing = population_claims.at_chance(interpolations, splits)
     of_populations = population_claims.judge(rows, barriers, guessing)
@@ -108,11 +111,13 @@ def main():
         parts.append(claims.comparison_text(*comparisons) + "\n")
     text = "\n".join(part for part in parts if part)
     if arguments.partial is not None:
-        text = f"PARTIAL: jobs failed, and {arguments.partial} curves are complete.\n\n{text}"
-    for path in arguments.paper:
-        text += f"\n{manifests.read_text(path)}"
-    lines = "".join(map(manifests.read_text, arguments.remarks)).splitlines()
-    text += remarks(lines + of_identical(pairs))
+        text = f"PARTIAL: jobs failed, and {arguments.partial} curves are complete.
+
+{text}"
+    for paper in papers:
+        text += f"
+{paper}"
+    text += remarks(remarked + of_identical(pairs))
     outputs = {
         arguments.verdicts_table: tables.csv(together(verdicts, of_populations, of_moments)),
         arguments.comparison_table: tables.csv(comparisons[0]),

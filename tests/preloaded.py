@@ -22,6 +22,7 @@ LIBRARIES = (
     *("torch", "safetensors.torch", "scipy.optimize", "sklearn.datasets", "PIL.Image", "tqdm"),
     *("pandas", "matplotlib.figure", "matplotlib.backends.backend_pdf", "matplotlib.backends.backend_svg"),
     *("jsonschema", "psutil", "snakemake.cli", "snakemake.workflow", "snakemake.executors.local"),
+    *("snakemake.report.html_reporter", "smart_open"),  # which Snakemake imports late
 )
 # Starts of the names of variables that are read early, and those that change nothing here: text is UTF-8 anyway, and
 # scikit-learn, once it is imported, sets two for an OpenMP that torch does not have.
@@ -141,6 +142,7 @@ def load():
             importlib.import_module(name)
     gc.collect()
     gc.freeze()
+    gc.set_threshold(100_000)  # Snakemake's plan is many small objects that stay
 
 
 def become(client, program):

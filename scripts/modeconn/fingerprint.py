@@ -7,6 +7,7 @@ positions, comments and docstrings, and the same on every supported version of P
 
 import ast
 import hashlib
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -79,12 +80,23 @@ def source_digest(path):
 def _loaded():
     """(name, path) of every source file of the project that this process has loaded."""
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    for path in sorted(Path(file).resolve() for file in files if file):
-        if path.is_relative_to(SCRIPTS):
-            parts = path.relative_to(SCRIPTS).with_suffix("").parts
-            # The name comes from the path: the program itself is loaded under other names, such as __main__.
-            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-            yield name.removeprefix(f"{PACKAGE}."), path
+    for path in sorted(Path(file) for file in map(_real, filter(None, files)) if file.startswith(f"{SCRIPTS}{os.sep}")):
+        parts = path.relative_to(SCRIPTS).with_suffix("").parts
+        # The name comes from the path: the program itself is loaded under other names, such as __main__.
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        yield name.removeprefix(f"{PACKAGE}."), path
+
+
+@cache
+def _real(file):
+    """`os.path.realpath`, which takes ten times as long: a process loads thousands of files from a few folders."""
+    folder, name = os.path.split(file)
+    return os.path.realpath(file) if os.path.islink(file) else os.path.join(_real_folder(folder), name)
+
+
+@cache
+def _real_folder(folder):
+    return os.path.realpath(folder)
 
 
 def _path(module):
@@ -107,7 +119,7 @@ def _read(path):
 def _parsed(source):
     """(hash, imports from the project: modules, and names inside them) of a source text."""
     tree = ast.parse(source)
-    return hashlib.sha256(repr(_plain(tree)).encode()).hexdigest()[:8], tuple(_imports(tree))
+    return hashlib.sha256(_text(tree).encode()).hexdigest()[:8], tuple(_imports(tree))
 
 
 def _imports(tree):
@@ -130,18 +142,27 @@ def _is_module(name):
     return base.with_suffix(".py").is_file() or (base / "__init__.py").is_file()
 
 
-def _plain(node):
-    """A syntax tree as nested tuples; empty fields are left out, since versions of Python differ in them."""
-    if isinstance(node, ast.JoinedStr):
-        # Some versions of Python put empty strings between the parts of an f-string.
-        node = ast.JoinedStr([part for part in node.values if getattr(part, "value", None) != ""])
+def _text(node):
+    """A syntax tree as text, that of nested tuples: (type, (field, value), ...), lists, and the type and text of what
+    else there is. Empty fields are left out, since versions of Python differ in them."""
     if isinstance(node, ast.AST):
-        fields = ((name, _plain(value)) for name, value in ast.iter_fields(_without_docstring(node)))
-        return (type(node).__name__, *((name, value) for name, value in fields if value not in (None, ())))
+        if isinstance(node, ast.JoinedStr):
+            # Some versions of Python put empty strings between the parts of an f-string.
+            node = ast.JoinedStr([part for part in node.values if getattr(part, "value", None) != ""])
+        parts = [f"'{type(node).__name__}'"]
+        for name, value in ast.iter_fields(_without_docstring(node)):
+            if value is not None and value != []:
+                parts.append(f"('{name}', {_text(value)})")
+        return _tuple(parts)
     if isinstance(node, list):
-        return tuple(_plain(item) for item in node)
+        return _tuple([_text(item) for item in node])
     # With the type: 1, 1.0 and True are equal in Python, but make different programs.
-    return None if node is None else (type(node).__name__, repr(node))
+    return "None" if node is None else f"('{type(node).__name__}', {repr(node)!r})"
+
+
+def _tuple(parts):
+    """The text of a tuple of these texts."""
+    return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
 
 
 def _without_docstring(node):
