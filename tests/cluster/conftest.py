@@ -17,6 +17,7 @@ SMALL["studies"]["alignment"][1].update(alignments=["activation"], curves=["line
 
 # Two networks that train for seconds, in which something can happen to them.
 LONG = copy.deepcopy(SMALL)
+LONG["datasets"]["digits"] = {"source": "digits", "size": 12}
 LONG["recipes"]["standard"]["epochs"] = 100
 LONG["studies"]["alignment"] = LONG["studies"]["alignment"][:1]
 

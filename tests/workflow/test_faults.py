@@ -82,7 +82,7 @@ def test_a_full_disk_and_then_room_again(checkout):
 def test_what_is_whole_is_tabled_and_drawn_where_other_jobs_fail(checkout):
     """In a folder of its own, until a run is whole: what that shows is left alone."""
     before = checkout.artifacts()
-    wild = {"kind": "bezier", "epochs": 1, "optimizer": {"learning_rate": 10000}}
+    wild = {"kind": "bezier", "epochs": 3, "optimizer": {"learning_rate": 10000}}
     command = [preloaded.python(), "scripts/run_workflow.py", "--config", "tiny.yaml", "--", "--cores", "2"]
     options = {"cwd": checkout.path, "env": checkout.environment, "capture_output": True, "text": True}
 

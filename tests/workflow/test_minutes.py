@@ -18,6 +18,7 @@ from workflow.checkout import PROJECT, TINY, Checkout
 def checkouts(tmp_path):
     """Two checkouts, with the Makefile and the environment that the tests run in; training takes most of their time."""
     config = copy.deepcopy(TINY)
+    config["datasets"]["digits"] = {"source": "digits", "size": 12}
     config["recipes"]["standard"]["epochs"] = 40
     config["studies"] = {"alignment": config["studies"]["alignment"][:1]}
     found = [Checkout(tmp_path / name / "project", config) for name in ("whole", "pieces")]

@@ -83,7 +83,7 @@ def test_an_edit_is_seen_where_records_are_lost(finished, tmp_path):
 def test_a_file_above_a_megabyte_touched(tmp_path):
     """Contents count, not dates, also above the size up to which Snakemake compares them by itself."""
     config = copy.deepcopy(TINY)
-    config["datasets"]["digits"]["size"] = 32
+    config["datasets"]["digits"] = {"source": "digits", "size": 32}
     config["recipes"]["standard"].update(epochs=1, population=2)
     config["studies"] = {"alignment": [TINY["studies"]["alignment"][0]]}
     checkout = Checkout(tmp_path / "project", config)
