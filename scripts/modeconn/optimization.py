@@ -79,7 +79,10 @@ def minimize(
         steps, images = [], 0
         report(history[-1])
     if not all(variable.isfinite().all() for variable in variables):
-        raise Hopeless(f"weights of {', '.join(lanes)} are not finite after the last step: lower the learning rate")
+        raise Hopeless(
+            f"weights of {', '.join(lanes)} are not finite after the last step: "
+            "lower the learning rate or the weight decay"
+        )
     return history
 
 
@@ -132,7 +135,7 @@ def _summary(steps, epoch, rate_in, images, lanes):
         step, lane = bad.nonzero()[0].tolist()
         raise Hopeless(
             f"loss of {lanes[lane]} is not finite in epoch {epoch + 1}, step {step + 1}, "
-            f"at learning rate {rate_in(step):g}: lower the learning rate in the config"
+            f"at learning rate {rate_in(step):g}: lower the learning rate or the weight decay in the config"
         )
     _, entropy, correct = (steps.double().sum(0) / images).tolist()
     rate = rate_in(len(steps) - 1)
