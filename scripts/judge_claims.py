@@ -111,12 +111,9 @@ def main():
         parts.append(claims.comparison_text(*comparisons) + "\n")
     text = "\n".join(part for part in parts if part)
     if arguments.partial is not None:
-        text = f"PARTIAL: jobs failed, and {arguments.partial} curves are complete.
-
-{text}"
+        text = f"PARTIAL: jobs failed, and {arguments.partial} curves are complete.\n\n{text}"
     for paper in papers:
-        text += f"
-{paper}"
+        text += f"\n{paper}"
     text += remarks(remarked + of_identical(pairs))
     outputs = {
         arguments.verdicts_table: tables.csv(together(verdicts, of_populations, of_moments)),
