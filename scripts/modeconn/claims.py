@@ -267,7 +267,7 @@ def compare(published, measured, table=tables.SUMMARY):
 def text(summary, verdicts):
     """The result for a plain terminal: each recipe's numbers on the test split, and claims."""
     summary = summary[summary["split"] == "test"]
-    blocks: list[str] = []
+    blocks = []
     studies = {*summary[STUDY].itertuples(index=False, name=None), *verdicts[STUDY].itertuples(index=False, name=None)}
     # Claims that no study measures come last.
     for study in sorted(studies, key=lambda study: (not _title(study), study)):

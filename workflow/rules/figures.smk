@@ -174,12 +174,12 @@ JUDGED = {
 rule judge_claims:
     input:
         **JUDGED,
+        **{name: os.path.relpath(path) for name, path in PUBLISHED.items()},
         paper=([rules.compare_paper.output.text] if "alignment" in PLAN.studies else [])
         + ([rules.compare_targets.output.text] if TARGETED else []),
         data=PLAN.outputs("prepare_data", "data"),
         remarks=PLAN.outputs("prepare_data", "remarks"),
         claims=os.path.relpath(ROOT / "config/claims.csv"),
-        **{name: os.path.relpath(path) for name, path in PUBLISHED.items()},
     output:
         verdicts=report(f"{RUN}/tables/claims.csv", caption="../report/verdicts.rst", category="Claims"),
         comparison=f"{RUN}/tables/published.csv",
