@@ -150,16 +150,16 @@ JOBS = {
         "align_moments": 4 * 2,
         "evaluate_grid": 4 * 3,
     },
-    # Two networks in two blocks, one of them pruned by ten levels, and six widths, of which one is among the two.
+    # Two networks in two blocks, one of them pruned by ten levels, and five widths, of which one is among the two.
     "simultaneous_mnist": {
         "prepare_data": 1,
-        "train": 2 * (1 + 6),
+        "train": 2 * (1 + 5),
         "prune": 2 * 10,
         "align_moments": 4 * 2 * (2 + 1),
         "evaluate_grid": 4 * 3 * (2 + 1),
         "train_masked": 4 * 3 * 3,
-        "align": 2 * 6 + 4 * 2,
-        "evaluate_barriers": 3 * 6,
+        "align": 2 * 5 + 4 * 2,
+        "evaluate_barriers": 3 * 5,
     },
     # One network of four seeds along training and four levels of pruning, and two more widths.
     "simultaneous_slice": {
