@@ -6,7 +6,7 @@ negative one too where all of it is linear, as between queries and keys, and bet
 attention. Where anything else lies between, as normalization, GELU or tanh, a group keeps its scales, with the reason.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import chain
 
@@ -101,18 +101,7 @@ def verify(network: nn.Module, spec: PermutationSpec, example: torch.Tensor, gen
 def _changes(network, example, generator):
     """`change` of this network as a function of the spec."""
     drawn = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=generator)))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(drawn.initial_seed())
-        twin, images = forward.copied(network).to("cpu", torch.float64), proof.images_like(example)
-        proof.redraw(twin, images)
-    modules = [twin, *graphs_of(twin)[1:]]
-    tensors = dict(chain(twin.named_parameters(), twin.named_buffers()))
-
-    @torch.no_grad()
-    def outputs(state):
-        values = [torch.func.functional_call(module, state, (images[:2],)) for module in modules]
-        return [value for value in tree_leaves(values) if isinstance(value, torch.Tensor)]
-
+    tensors, outputs = redrawn(network, example, drawn)
     before = outputs(tensors)
 
     def changed(spec):
@@ -125,6 +114,29 @@ def _changes(network, example, generator):
         return max(((new - old).abs().max() / old.abs().max()).item() for new, old in pairs)
 
     return changed
+
+
+@torch.no_grad()
+def redrawn(
+    network: nn.Module, example: torch.Tensor, drawn: torch.Generator
+) -> tuple[dict[str, torch.Tensor], Callable[[Mapping[str, torch.Tensor]], list[torch.Tensor]]]:
+    """(tensors of a copy with weights drawn anew, a function from such tensors to all outputs), in float64 on the CPU.
+
+    The outputs are those of eval mode, and those that only train mode has. drawn: by its initial seed.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(drawn.initial_seed())
+        twin, images = forward.copied(network).to("cpu", torch.float64), proof.images_like(example)
+        proof.redraw(twin, images)
+    modules = [twin, *graphs_of(twin)[1:]]
+    tensors = dict(chain(twin.named_parameters(), twin.named_buffers()))
+
+    @torch.no_grad()
+    def outputs(state):
+        values = [torch.func.functional_call(module, state, (images[:2],)) for module in modules]
+        return [value for value in tree_leaves(values) if isinstance(value, torch.Tensor)]
+
+    return tensors, outputs
 
 
 def apply(
@@ -257,7 +269,7 @@ def _allowed(network, spec, example):
     kinds, reasons = {}, {}
     for walk in walks:
         for node in walk.module.graph.nodes:
-            for group in _carried(groups, [walk.labels[source] for source in node.all_input_nodes]):
+            for group in carried(groups, [walk.labels[source] for source in node.all_input_nodes]):
                 allowed = _passes(walk, groups, node, group)
                 if allowed is None:
                     reasons.setdefault(group, f"{walk._named(node)} does not pass its scale on")
@@ -274,12 +286,12 @@ def _allowed(network, spec, example):
     return {group: kinds[group] for group in spec.groups if group in kinds and group not in reasons}, reasons
 
 
-def _carried(groups, labels):
+def carried(groups, labels):
     """The names of the groups that values with these labels carry."""
     found = set()
     for label in labels:
         if isinstance(label, discovery._Several):
-            found |= _carried(groups, label.labels)
+            found |= carried(groups, label.labels)
         elif isinstance(label, discovery._Spread):
             ids = groups._current(label.ids.unique())
             found |= {groups.names[number] for number in (ids // _CHANNELS).unique().tolist()}
@@ -297,7 +309,7 @@ def _passes(walk, groups, node, group):
         return None
     sources = node.all_input_nodes
     if kind in _SUMS:
-        alike = all(source in own or group in _carried(groups, [walk.labels[source]]) for source in sources)
+        alike = all(source in own or group in carried(groups, [walk.labels[source]]) for source in sources)
         operands = node.args[:2]
         if not alike or any(not hasattr(operand, "op") and operand != 0 for operand in operands):
             return None

@@ -50,6 +50,30 @@ class Site:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """The gain of a normalization of a group that may be rotated, by the names of its tensors in a state dict.
+
+    names: of the gain, several where modules share it. offsets: of what is added to the values that it multiplied.
+    readers: (tensor, dim) of the axes that read these values.
+    """
+
+    names: tuple[str, ...]
+    offsets: tuple[str, ...]
+    readers: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """How a group may be rotated: by any orthogonal matrix, once its gains are folded into what reads them.
+
+    centred: only by those that keep the vector of ones, since layer normalization subtracts the mean.
+    """
+
+    gains: tuple[Gain, ...]
+    centred: bool
+
+
+@dataclass(frozen=True)
 class PermutationSpec:
     """The groups of a network, name -> size, and the axes that carry them.
 
@@ -66,6 +90,8 @@ class PermutationSpec:
     rule knows its outputs are taken.
     `scales` holds the groups whose channels may be multiplied too, where `permutation.scales` was asked for them, ->
     by "scales" or by "scales and signs"; `unscaled` the other groups -> why not.
+    `rotations` holds the groups whose channels may be rotated too, where `permutation.rotations` was asked for them;
+    `unrotated` the other groups -> why not.
     """
 
     groups: dict[str, int]
@@ -77,6 +103,8 @@ class PermutationSpec:
     channels: dict[str, int] = field(default_factory=dict)
     scales: dict[str, str] = field(default_factory=dict)
     unscaled: dict[str, str] = field(default_factory=dict)
+    rotations: dict[str, Rotation] = field(default_factory=dict)
+    unrotated: dict[str, str] = field(default_factory=dict)
 
 
 def apply(spec, permutation, tensors):
@@ -273,4 +301,6 @@ def pin(spec, groups, reason):
         channels=spec.channels,
         scales={group: kind for group, kind in spec.scales.items() if group not in groups},
         unscaled={group: why for group, why in spec.unscaled.items() if group not in groups},
+        rotations={group: rotation for group, rotation in spec.rotations.items() if group not in groups},
+        unrotated={group: why for group, why in spec.unrotated.items() if group not in groups},
     )
