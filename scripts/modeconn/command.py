@@ -74,9 +74,10 @@ def parser() -> argparse.ArgumentParser:
     connect.add_argument(
         "--symmetry",
         default="none",
-        choices=("none", "scale"),
-        help="what weights are matched up to besides permutations: scales of units before ReLU, and scales and signs "
-        "within attention (%(default)s)",
+        choices=("none", "scale", "orthogonal"),
+        help="what weights are matched up to besides permutations: scale, scales of units before ReLU, and scales and "
+        "signs within attention; orthogonal, rotations of residual streams that are read through RMS or layer "
+        "normalization (%(default)s)",
     )
     connect.add_argument("--threads", type=_positive, metavar="N", help="to compute with (torch's own choice)")
     connect.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="(%(default)s)")

@@ -20,7 +20,7 @@ from modeconn.datasets import Dataset
 from modeconn.functional import Functional
 from modeconn.matching import activation, weight
 from modeconn.networks import Normalized
-from modeconn.permutation import PermutationSpec, proof, scales, verdict
+from modeconn.permutation import PermutationSpec, proof, rotations, scales, verdict
 from modeconn.randomness import generator
 
 State = Mapping[str, torch.Tensor]
@@ -30,8 +30,8 @@ LEAST_GAIN = 1e-3  # nats by which the line as they are has to have the lower ba
 LARGEST_CHANGE = 1e-3  # of B's largest logit by permuting it, in float32; a thousand times what rounding leaves
 CURVE = "Bézier curve"
 AS_THEY_ARE, BY_ACTIVATIONS, BY_WEIGHTS = "as they are", "matched by activations", "matched by weights"
-BY_SCALED_WEIGHTS = "matched by weights and scales"
-SYMMETRIES = ("none", "scale")
+BY_SCALED_WEIGHTS, BY_ROTATED_WEIGHTS = "matched by weights and scales", "matched by weights and rotations"
+SYMMETRIES = ("none", "scale", "orthogonal")
 
 
 class OfFeatures(Normalized):
@@ -122,7 +122,7 @@ class Connection:
     signature: (group, name of a line -> mean correlation of paired neurons on test images), in graph order.
     change: of B's largest logit by permuting it, which is rounding.
     restated: whether statistics of batch normalization were estimated anew.
-    symmetry: what was divided out besides permutations, and what not, and why, a line each; empty without it.
+    symmetry: what was used besides permutations, and what could not be, and why, a line each; empty without it.
     """
 
     profiles: dict[str, Profile]
@@ -266,7 +266,7 @@ def connect(
     """Compare the networks a and b, state dicts of one architecture.
 
     curve_epochs: of the curve that is fitted between a and the best match of b; 0 for none. symmetry: of SYMMETRIES,
-    what weights are matched up to besides permutations, see `permutation.scales`. say: told of progress.
+    what weights are matched up to besides permutations, see `with_symmetry`. say: told of progress.
     Raises ValueError, one line, where both hold the same weights, or cannot be measured.
     """
     a, b = _on(setting, a), _on(setting, b)
@@ -285,14 +285,18 @@ def connect(
         say("match activations and weights")
         correlations = _correlations(setting, spec, a, b, "alignment")
         found[BY_ACTIVATIONS] = activation.match_correlations(spec, correlations)
-        by_weights = BY_SCALED_WEIGHTS if spec.scales else BY_WEIGHTS
-        found[by_weights] = match_weights(spec, a, b, setting.functional.shapes)
+        if spec.scales:
+            found[BY_SCALED_WEIGHTS] = match_weights(spec, a, b, setting.functional.shapes)
+        else:
+            found[BY_WEIGHTS] = weight.match_weights(spec, a, b, setting.functional.shapes)
+        if spec.rotations:
+            found[BY_ROTATED_WEIGHTS] = match_weights(spec, a, b, setting.functional.shapes)
         for name, order in found.items():
             networks[name] = moved(spec, order, b)
             change = max(change, _change(setting, b, networks[name]))
             say(f"measure the line {name}")
             profiles[name] = profile(setting, a, networks[name], points)
-        signature = _signature(_correlations(setting, spec, a, b, "test"), found)
+        signature = _signature(setting, spec, a, b, found, networks)
     reordered = next((name for name in found if _is_close(setting, a, networks[name])), None)
     best = reordered or min(profiles, key=lambda name: profiles[name].loss_barrier + LEAST_GAIN * (name == AS_THEY_ARE))
     merged = at(setting, a, networks[best], 0.5)
@@ -324,23 +328,45 @@ def connect(
 
 
 def match_weights(spec: PermutationSpec, a: State, b: State, names: Iterable[str]) -> dict[str, torch.Tensor]:
-    """The permutation of b by weights; with the scales of `spec.scales`, if it has any, a `scales.Rescaled`."""
-    if not spec.scales:
-        return weight.match_weights(spec, a, b, names)
-    from modeconn.matching.scaled import match_scaled  # here, since few ask for it
+    """The permutation of b by weights: a `scales.Rescaled` for `spec.scales`, a `rotations.Rotated` for the others."""
+    # Imported here, since few ask for them.
+    if spec.scales:
+        from modeconn.matching.scaled import match_scaled
 
-    return match_scaled(spec, a, b, names)
+        return match_scaled(spec, a, b, names)
+    if spec.rotations:
+        from modeconn.matching.rotated import match_rotated
+
+        return match_rotated(spec, a, b, names)
+    return weight.match_weights(spec, a, b, names)
 
 
 def moved(spec: PermutationSpec, permutation: dict[str, torch.Tensor], state: State) -> dict[str, torch.Tensor]:
-    """The state dict permuted, and its channels multiplied where the permutation is a `scales.Rescaled`."""
+    """The state dict permuted, and its channels multiplied or rotated where the permutation says so, too."""
     permuted = permutations.apply(spec, permutation, state)
-    return scales.apply(spec, permutation.scales, permuted) if isinstance(permutation, scales.Rescaled) else permuted
+    if isinstance(permutation, scales.Rescaled):
+        return scales.apply(spec, permutation.scales, permuted)
+    return rotations.apply(spec, permutation, permuted) if isinstance(permutation, rotations.Rotated) else permuted
+
+
+def with_symmetry(
+    network: nn.Module, spec: PermutationSpec, example: torch.Tensor, symmetry: str
+) -> PermutationSpec:
+    """The spec with what `symmetry`, of SYMMETRIES, asks for besides permutations.
+
+    "scale": scales and signs of single channels (`permutation.scales`). "orthogonal": rotations of residual streams
+    (`permutation.rotations`). example: images (N, C, H, W), of which only the shape counts.
+    """
+    if symmetry == "none":
+        return spec
+    found = {"scale": scales, "orthogonal": rotations}[symmetry]
+    return found.discover(network, spec, example, generator(found.__name__.rpartition(".")[2]))
 
 
 def _symmetry(spec, asked):
-    """What was divided out besides permutations, a line each."""
-    return scales.report(spec).splitlines() if spec and asked != "none" else []
+    """What was used besides permutations, a line each."""
+    reports = {"scale": scales.report, "orthogonal": rotations.report}
+    return reports[asked](spec).splitlines() if spec and asked in reports else []
 
 
 def judged(setting: Setting, line: Profile) -> str:
@@ -365,7 +391,8 @@ def _answer(setting, profiles, best, accuracies, reordered, unpermuted):
     if guessing:
         word = f"not judged: {' and '.join(guessing)} answer no better than always the most frequent class"
     elif reordered:
-        also = " and other scales" if reordered == BY_SCALED_WEIGHTS else ""
+        more = {BY_SCALED_WEIGHTS: " and other scales", BY_ROTATED_WEIGHTS: " and its residual stream rotated"}
+        also = more.get(reordered, "")
         word = f"connected: B is A with its neurons in another order{also}"
     elif (before := judged(setting, straight)) == "connected":
         word = "connected, as they are"
@@ -403,7 +430,7 @@ def _proved(setting, symmetry) -> tuple[PermutationSpec | None, str | None]:
         spec = proof.prove(network, permutations.discover(network, example), example, generator("verify"))[0]
     except ValueError as error:
         return None, str(error)
-    return (scales.discover(network, spec, example, generator("scales")) if symmetry == "scale" else spec), None
+    return with_symmetry(network, spec, example, symmetry), None
 
 
 def _on(setting, state):
@@ -464,12 +491,15 @@ def _correlations(setting, spec, a, b, split):
     return activation.correlate(setting.functional.network, spec, a, b, activation.batches_of(images))
 
 
-def _signature(correlations, found: dict[str, dict[str, torch.Tensor]]) -> list[tuple[str, dict[str, float]]]:
+def _signature(setting, spec, a, b, found, networks) -> list[tuple[str, dict[str, float]]]:
     """(group, name of a line -> mean correlation of paired neurons); of a group of several sites one row each."""
+    correlations = _correlations(setting, spec, a, b, "test")
     columns: dict[str, Sequence[float]] = {}
     for name, order in found.items():
         rows = activation.signature(correlations, order)
         columns.setdefault(AS_THEY_ARE, [before for _, before, _ in rows])
+        if isinstance(order, rotations.Rotated):  # its neurons are those of no order of b's
+            rows = activation.signature(_correlations(setting, spec, a, networks[name], "test"), {})
         columns[name] = [after for _, _, after in rows]
     return [(c.group, {name: column[i] for name, column in columns.items()}) for i, c in enumerate(correlations)]
 

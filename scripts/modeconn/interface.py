@@ -21,7 +21,7 @@ from torch import nn
 from modeconn import connecting
 from modeconn import permutation as permutations
 from modeconn.connecting import Connection, Profile, Setting, dataset_of
-from modeconn.permutation import PermutationSpec, scales
+from modeconn.permutation import PermutationSpec, rotations, scales
 from modeconn.permutation.proof import Proof
 from modeconn.randomness import generator
 
@@ -36,21 +36,23 @@ def discover(network: nn.Module, images: torch.Tensor, symmetry: str = "none") -
     """Find which neurons of a network can be permuted, by tracing it with torch.fx.
 
     images: a batch of two or more, of which only the shape counts.
-    symmetry: "none", or "scale": find also which neurons can be multiplied by factors, positive ones where ReLU lies
-        between their layers, any where all is linear, as within attention; `scales` of what is returned has them, and
-        `unscaled` the others, with the reason. It goes beyond permutation.
+    symmetry: what to find besides permutations, "none", "scale" or "orthogonal". "scale": which neurons can be
+        multiplied by factors, positive ones where ReLU lies between their layers, any where all is linear, as within
+        attention; `scales` of what is returned has them, and `unscaled` the others, with the reason. "orthogonal":
+        which groups can be multiplied by an orthogonal matrix, as a residual stream that is read only through RMS or
+        layer normalization (of the latter by those matrices that keep the mean over channels); `rotations` has them,
+        and `unrotated` the others, with the reason.
 
     Returns the spec, which the other functions take. Its `groups` are name -> number of neurons; its `pinned` says what
     cannot be permuted, and why.
     Raises ValueError where the network cannot be traced, does not run on the images, or returns anything but logits.
     """
     _check_symmetry(symmetry)
-    spec = permutations.discover(network, images)
-    return scales.discover(network, spec, images, generator("scales")) if symmetry == "scale" else spec
+    return connecting.with_symmetry(network, permutations.discover(network, images), images, symmetry)
 
 
 def verify(network: nn.Module, spec: PermutationSpec, images: torch.Tensor) -> Proof:
-    """Prove that a spec's permutations, and its scales, leave what the network computes unchanged.
+    """Prove that a spec's permutations, and its scales and rotations, leave what the network computes unchanged.
 
     On a copy with weights drawn anew, in float64, where permuting changes an output by 1e-15 of its largest value or by
     much more. Of each group is shown also that the proof could have failed: with only its written axes permuted an
@@ -63,6 +65,7 @@ def verify(network: nn.Module, spec: PermutationSpec, images: torch.Tensor) -> P
     """
     proof = permutations.verify(network, spec, images, generator("verify"))
     scales.verify(network, spec, images, generator("scales"))
+    rotations.verify(network, spec, images, generator("rotations"))
     return proof
 
 
@@ -77,7 +80,9 @@ def match(
         large, by coordinate descent (Git Re-Basin, Ainsworth et al. 2023, Algorithm 1), which ends in a local optimum.
 
     With a spec that has scales, weights are compared with these divided out, and what is returned is a `Rescaled`, by
-    which `apply` brings b to the scales of a, too. Activations are matched by permutations alone.
+    which `apply` brings b to the scales of a, too. With a spec that has rotations it is a `Rotated`, by which `apply`
+    rotates b into the basis of a and gives it the gains of a's normalization, with b's own folded into the layers that
+    read what they multiply. Activations are matched by permutations alone.
     Raises ValueError where the state dicts are not of the network, or not finite.
     """
     from modeconn.matching import activation
@@ -186,7 +191,7 @@ def connect(
         some of each class.
     test: on which is measured.
     points: on each line, the ends included.
-    symmetry: "none", or "scale", as of `discover`: weights are matched up to scales, too.
+    symmetry: "none", "scale" or "orthogonal", as of `discover`: weights are matched up to scales, or rotations, too.
 
     Raises ValueError where a and b are equal, or anything given is not of the network. A network that cannot be traced
     is measured as it is, and `unpermuted` says why.

@@ -99,10 +99,13 @@ def changes(
     for group, rotation in spec.rotations.items():
         turn = {group: draw(spec.groups[group], rotation.centred, drawn)}
         state = folded(spec, tensors)
-        writing = [axis for axis in spec.axes if axis.output]
+        axes = carrying(spec, group)
+        writing = [axis for axis in axes if axis.output]
+        # A tensor that both writes and reads, as an embedding that decodes too, counts as writing: leave one out.
+        half = writing[1:] if writing == axes else writing
         found[group] = (
             _distance(outputs(rotate(spec, turn, state)), before),
-            _distance(outputs(rotate(replace(spec, axes=tuple(writing)), turn, state)), before),
+            _distance(outputs(rotate(replace(spec, axes=tuple(half)), turn, state)), before),
         )
     return found
 
@@ -322,7 +325,7 @@ class _Rules:
         for (tensor, _), gains in self.used.items():
             if len(gains) > 1 or tensor in normalizing:
                 named = ", ".join(self.norms[gain][0] for gain in gains if gain)
-                raise _Pinned(f"the gain of {named} cannot be folded into {self.names[tensor][0]}, used elsewhere too")
+                raise _Pinned(f"the gain of {named} cannot be folded into {self.names[tensor][0]}, which is used without it too")
         gains = []
         for gain, (_, offsets) in self.norms.items():
             readers = [(tensor, dim) for (tensor, dim), of in self.used.items() if of == {gain}]
@@ -348,8 +351,9 @@ class _Rules:
             return self._norm(walk, node, sources, module.normalized_shape, module.weight, _bias(module))
         if module is not None and next(module.parameters(), None) is not None:
             plain = type(module) in (*LAYERS, NonDynamicallyQuantizableLinear, nn.Embedding)
-            known = {id(module.weight), id(_bias(module))} if plain and not parametrize.is_parametrized(module) else ()
-            if getattr(module, "groups", 1) > 1 or any(tensor not in known for tensor, *_ in uses):
+            if not plain or parametrize.is_parametrized(module) or getattr(module, "groups", 1) > 1:
+                raise self._unknown(walk, node)
+            if not {tensor for tensor, *_ in uses} <= {id(module.weight), id(_bias(module))}:
                 raise self._unknown(walk, node)
             return self._layer(uses, gain)
         if kind in ("rmsnorm", "layernorm"):
