@@ -31,7 +31,10 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     connect.add_argument(
-        "checkpoints", nargs=2, metavar="CHECKPOINT", help="state dicts: .safetensors, or torch.save's"
+        "checkpoints",
+        nargs=2,
+        metavar="CHECKPOINT",
+        help="state dicts: .safetensors, or torch.save's; of a file with several the one under a key, as a.pt:ema",
     )
     connect.add_argument(
         "--network",
@@ -117,7 +120,7 @@ def main(given: Sequence[str] | None = None) -> None:
 def _connect(arguments):
     from modeconn import checkpoints  # torch takes a second, and mistakes in the command need not wait for it
 
-    states = [checkpoints.read(path) for path in arguments.checkpoints]
+    states, read = zip(*map(checkpoints.read, arguments.checkpoints))
     # Before anything is read that takes long.
     for option in (arguments.network, arguments.data):
         if own_code.is_named(option) or option.endswith(".py"):
@@ -136,7 +139,8 @@ def _connect(arguments):
     network = _network(arguments, dataset)
     fitted = [checkpoints.fitted(state, network.network, path) for state, path in zip(states, arguments.checkpoints)]
     a, b = ({f"network.{name}": tensor for name, tensor in state.items()} for state, _ in fitted)
-    notes = [f"{path}: {note}" for path, (_, told) in zip(arguments.checkpoints, fitted) for note in told]
+    told = [[*notes, *more] for notes, (_, more) in zip(read, fitted)]
+    notes = [f"{path}: {note}" for path, lines in zip(arguments.checkpoints, told) for note in lines]
     for note in notes:
         print(f"note: {note}", flush=True)
     setting = connecting.Setting.of(network, dataset, arguments.images, arguments.batch)
