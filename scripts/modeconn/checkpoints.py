@@ -84,7 +84,8 @@ def _state(content, path):
         if not states:
             break
         if not wrapped and len(states) > 1:
-            raise ValueError(f"{path} holds several state dicts, {_listed([*states])}: name one, {path}:{[*states][0]}")
+            named = f"{path}:{next(iter(states))}"
+            raise ValueError(f"{path} holds several state dicts, {_listed([*states])}: name one, as {named}")
         key, *others = dict.fromkeys((*wrapped, *states))
         if others:
             notes.append(f"{key} was read, and not {_listed(others)}: give {path}:{others[0]} to read that instead")
@@ -94,9 +95,9 @@ def _state(content, path):
 
 
 def _states(content):
-    """key -> each state dict within a mapping: one that has weights, or has a mapping that has."""
-    mappings = _mappings(content)
-    return {key: value for key, value in mappings.items() if any(map(_has_weights, (value, *_mappings(value).values())))}
+    """key -> each value of a mapping that is a state dict: a mapping with weights, or with a mapping of weights."""
+    found = {key: (value, *_mappings(value).values()) for key, value in _mappings(content).items()}
+    return {key: value for key, (value, *within) in found.items() if any(map(_has_weights, (value, *within)))}
 
 
 def _mappings(content):

@@ -349,9 +349,7 @@ def moved(spec: PermutationSpec, permutation: dict[str, torch.Tensor], state: St
     return rotations.apply(spec, permutation, permuted) if isinstance(permutation, rotations.Rotated) else permuted
 
 
-def with_symmetry(
-    network: nn.Module, spec: PermutationSpec, example: torch.Tensor, symmetry: str
-) -> PermutationSpec:
+def with_symmetry(network: nn.Module, spec: PermutationSpec, example: torch.Tensor, symmetry: str) -> PermutationSpec:
     """The spec with what `symmetry`, of SYMMETRIES, asks for besides permutations.
 
     "scale": scales and signs of single channels (`permutation.scales`). "orthogonal": rotations of residual streams

@@ -236,7 +236,7 @@ def test_half_precision_and_extra_tensors_are_said(tmp_path):
 
 
 def test_of_several_state_dicts_it_is_said_which_was_read(tmp_path):
-    """Besides the model its moving average, as is or in a wrapper; the optimizer's state and random numbers are none."""
+    """Of a model and its moving average, also in a wrapper; not of the optimizer's state and random numbers."""
     first, second = drawn(1).state_dict(), drawn(2).state_dict()
     optimizer = {"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": [{"lr": 0.1}]}
     path = tmp_path / "a.pt"
@@ -253,7 +253,7 @@ def test_of_several_state_dicts_it_is_said_which_was_read(tmp_path):
     torch.save({"ema": second, "optimizer": optimizer}, path)
     assert torch.equal(checkpoints.read(path)[0]["0.weight"], second["0.weight"])
     torch.save({"teacher": first, "student": second}, path)
-    with pytest.raises(ValueError, match=r"several state dicts, teacher, student: name one, .*a\.pt:teacher$"):
+    with pytest.raises(ValueError, match=r"several state dicts, teacher, student: name one, as .*a\.pt:teacher$"):
         checkpoints.read(path)
     torch.save({"optimizer": optimizer}, path)
     with pytest.raises(ValueError, match="holds no state dict, but optimizer"):

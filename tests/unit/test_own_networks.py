@@ -361,7 +361,7 @@ def test_a_module_that_cannot_be_traced_says_what_may_be_permuted(permutable, gr
 @pytest.mark.parametrize(
     ("attributes", "words"),
     [
-        ({"permutable": {}}, "is what gate says by permutable true?"),  # the scale belongs to channels
+        ({"permutable": {}}, "check the attribute permutable of gate"),  # the scale belongs to channels
         ({"permutable": {"gain": 0}}, "Gate gate: its attribute permutable is {'gain': 0}: let it be None, or a"),
         ({"permutable": {"scale": 1}}, "axis of the channels; it has scale"),
         ({"permutable": {}, "forward": lambda m, x: choice(x)[:, :3] * m.scale.sum()}, "does not return the channels"),

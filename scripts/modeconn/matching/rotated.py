@@ -105,8 +105,9 @@ class _Descent:
         return candidate if values[1] > values[0] else turned[group]
 
     def _fitted(self, group, axes, moved, rank_tolerance=0.0):
-        size = self.spec.groups[group]
-        products = sum((self._products(group, axis, moved[axis.tensor]) for axis in axes), torch.zeros(size, size).double())
+        products = torch.zeros(self.spec.groups[group], self.spec.groups[group], dtype=torch.float64)
+        for axis in axes:
+            products += self._products(group, axis, moved[axis.tensor])
         return rotations.nearest(products, self.spec.rotations[group].centred, rank_tolerance)
 
     def _products(self, group, axis, tensor):
@@ -123,9 +124,7 @@ class _Descent:
         b = rotations.rotate(self.spec, turned, self.b)
         restarts = self.restarts if permutation is None else 1
         initial = permutation and {group: permutation[group] for group in self.others.groups}
-        found = match_weights(
-            self.others, self.a, b, self.names, self.seed, restarts, initial, order=self.order
-        )
+        found = match_weights(self.others, self.a, b, self.names, self.seed, restarts, initial, order=self.order)
         return self._unturned(found)
 
     def _unturned(self, permutation):

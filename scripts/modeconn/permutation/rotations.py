@@ -80,7 +80,8 @@ def discover(
         elif not half > proof.LEAST_REACTION:
             reasons[group] = "no output reacts to it, so that rotating it cannot be proved"
     found = {group: rotation for group, rotation in found.items() if group not in reasons}
-    return replace(spec, rotations=found, unrotated={group: reasons[group] for group in spec.groups if group in reasons})
+    reasons = {group: reasons[group] for group in spec.groups if group in reasons}
+    return replace(spec, rotations=found, unrotated=reasons)
 
 
 @torch.no_grad()
@@ -193,9 +194,7 @@ def carrying(spec: PermutationSpec, group: str) -> list[Axis]:
     """The axes that a rotation of a group multiplies: all that carry it but its gains."""
     gains = {name for gain in spec.rotations[group].gains for name in gain.names}
     return [
-        axis
-        for axis in spec.axes
-        if axis.tensor not in gains and group in {segment.group for segment in axis.segments}
+        axis for axis in spec.axes if axis.tensor not in gains and group in {segment.group for segment in axis.segments}
     ]
 
 
@@ -232,7 +231,7 @@ def apply(spec: PermutationSpec, found: Rotated, permuted: State) -> dict[str, t
 
 
 def report(spec: PermutationSpec) -> str:
-    """What of a network may be rotated, and what not, and why, a line each."""
+    """Which groups may be rotated, and which not, and why, a line each."""
     reasons: dict[str, list[str]] = {}
     for group, reason in spec.unrotated.items():
         reasons.setdefault(reason, []).append(group)
@@ -325,7 +324,8 @@ class _Rules:
         for (tensor, _), gains in self.used.items():
             if len(gains) > 1 or tensor in normalizing:
                 named = ", ".join(self.norms[gain][0] for gain in gains if gain)
-                raise _Pinned(f"the gain of {named} cannot be folded into {self.names[tensor][0]}, which is used without it too")
+                also = f"{self.names[tensor][0]}, which is used without it too"
+                raise _Pinned(f"the gain of {named} cannot be folded into {also}")
         gains = []
         for gain, (_, offsets) in self.norms.items():
             readers = [(tensor, dim) for (tensor, dim), of in self.used.items() if of == {gain}]
@@ -384,7 +384,7 @@ class _Rules:
             self.used[tensor, dim].add(None if writes else gain)
 
     def _joined(self, walk, node, sources, own, uses):
-        """Whether a sum or concatenation is of values with the group and of parameters of its channels, nothing else."""
+        """Whether a sum or concatenation is only of values with the group, and of parameters of its channels."""
         bound = {tensor for tensor, *_ in uses}
         inner = [id(tensor) for source in own for tensor in walk.own[source].tensors]
         others = [source for source in node.all_input_nodes if source not in own and source not in sources]
