@@ -1,7 +1,7 @@
-"""Two networks compared: the straight line between them, as they are and with the second one's neurons matched.
+"""Compare two networks: the straight line between them, as they are and with the neurons of the second one matched.
 
-Everything that is measured along a line or a curve is measured with statistics of batch normalization that are
-estimated anew at each point, as everywhere in this project.
+All measurements along a line or a curve are made with statistics of batch normalization that are re-estimated at each
+point, as everywhere in this project.
 """
 
 import math
@@ -26,7 +26,7 @@ from modeconn.randomness import generator
 State = Mapping[str, torch.Tensor]
 
 CONNECTED = 0.02  # rise of the error above the ends' interpolant (Sharma et al. 2024): above it two networks are apart
-LEAST_GAIN = 1e-3  # nats by which the line as they are has to have the lower barrier to be preferred to a matched one
+LEAST_GAIN = 1e-3  # nats: a matched line is preferred unless the unmatched one has a barrier lower by more than this
 LARGEST_CHANGE = 1e-3  # of B's largest logit by permuting it, in float32; a thousand times what rounding leaves
 CURVE = "Bézier curve"
 AS_THEY_ARE, BY_ACTIVATIONS, BY_WEIGHTS = "as they are", "matched by activations", "matched by weights"
@@ -43,9 +43,9 @@ class OfFeatures(Normalized):
 
 @dataclass(frozen=True)
 class Setting:
-    """In what networks are compared: their architecture, the data, and how much of it.
+    """What networks are compared on: their architecture, the data, and how much of it is used.
 
-    images: training images that activations are matched on, and statistics estimated; 0 for all. batch: images at once.
+    images: training images to match activations and to estimate statistics on; 0 for all. batch: images at once.
     """
 
     functional: Functional
@@ -55,7 +55,7 @@ class Setting:
 
     @classmethod
     def of(cls, network: nn.Module, dataset: Dataset, images: int = 1000, batch: int = 128) -> "Setting":
-        """For a network, which is left as it is."""
+        """The setting of a network, which is not modified."""
         device = dataset.train_images.device
         chosen = datasets.mixed(dataset.train_labels, images)
         if len(chosen) > batch and len(chosen) % batch == 1:  # a batch of one image has no statistics of its own
@@ -65,13 +65,13 @@ class Setting:
 
     @property
     def normalizes_batches(self) -> bool:
-        """Whether the network has statistics that are estimated anew."""
+        """Whether the network has statistics that are re-estimated."""
         return bool(statistics_of(self.functional.network))
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a path is measured to be on the test images at T points.
+    """Measurements along a path, on the test images, at T points.
 
     t: (T,), from 0 to 1.
     loss: (T,), mean cross-entropy, nats.
@@ -107,8 +107,8 @@ class Connection:
     """What `connect` finds.
 
     profiles: name -> along the line, or curve, of that name.
-    best: the name of the line with the lowest loss barrier, a matched one where LEAST_GAIN does not tell them apart, by
-        which `aligned` and `merged` are made.
+    best: the name of the line with the lowest loss barrier, a matched one where they differ by less than LEAST_GAIN;
+        `aligned` and `merged` are of this line.
     answer: whether the two are connected, in one line.
     accuracies: of the networks alone, "A", "B" and "merged", with statistics of their own.
     aligned: the state dict of B, matched to A.
@@ -120,8 +120,8 @@ class Connection:
     unpermuted: why no neuron could be permuted, where none could.
     pinned: what was not permuted, and why, a line each.
     signature: (group, name of a line -> mean correlation of paired neurons on test images), in graph order.
-    change: of B's largest logit by permuting it, which is rounding.
-    restated: whether statistics of batch normalization were estimated anew.
+    change: of B's logits by permuting it, as a fraction of the largest, which is rounding.
+    restated: whether statistics of batch normalization were re-estimated.
     symmetry: what was used besides permutations, and what could not be, and why, a line each; empty without it.
     """
 
@@ -237,7 +237,7 @@ def fit_bends(
 
 
 class _NotKept:
-    """The state of work that is not resumed."""
+    """A store for checkpoints that keeps none, since fitting a curve is not resumed here."""
 
     def load(self):
         return None
@@ -247,7 +247,7 @@ class _NotKept:
 
 
 def accuracy(setting: Setting, state: State) -> float:
-    """Accuracy on the test images of a network with the statistics that it has."""
+    """Accuracy of a network on the test images, with its own statistics of batch normalization."""
     vectors, buffers = setting.functional.stack([_on(setting, state)])
     images, labels = setting.dataset.split("test")
     return classification.evaluate(setting.functional, vectors, buffers, images, labels, setting.batch)[1].item()
@@ -370,8 +370,9 @@ def _symmetry(spec, asked):
 def judged(setting: Setting, line: Profile) -> str:
     """Whether a line connects its ends: "connected", "not connected" or "too close to say".
 
-    By the error's rise above the ends' interpolant, against CONNECTED; too close is what lies within two standard
-    errors of it, of the choice of the test images, taken as if the networks erred independently, which is the most.
+    The largest rise of the error above the interpolation between the ends is compared with CONNECTED. A difference
+    within two standard errors is too close to say. The standard error is that of the choice of the test images, for
+    networks whose errors are independent, which gives the largest value.
     """
     error, worst = 1 - line.accuracy, (1 - line.accuracy).argmax()
     variances = error * (1 - error) / len(setting.dataset.test_labels)
@@ -387,7 +388,7 @@ def _answer(setting, profiles, best, accuracies, reordered, unpermuted):
     guessing = [name for name in ("A", "B") if accuracies[name] <= lowest]
     straight = profiles[AS_THEY_ARE]
     if guessing:
-        word = f"not judged: {' and '.join(guessing)} answer no better than always the most frequent class"
+        word = f"not judged: {' and '.join(guessing)} no better than always answering the most frequent class"
     elif reordered:
         more = {BY_SCALED_WEIGHTS: " and other scales", BY_ROTATED_WEIGHTS: " and its residual stream rotated"}
         also = more.get(reordered, "")
@@ -416,7 +417,7 @@ def _answer(setting, profiles, best, accuracies, reordered, unpermuted):
 
 
 def _most_frequent(labels):
-    """The accuracy of always the most frequent class, and two standard errors above it."""
+    """The accuracy of always answering the most frequent class, plus two standard errors."""
     share = labels.bincount().max().item() / len(labels)
     return share + 2 * math.sqrt(share * (1 - share) / len(labels))
 
@@ -445,14 +446,14 @@ def _control_points(setting, a, b, bends=None):
 
 
 def statistics_of(network):
-    """The names of the buffers that recalibration estimates."""
+    """The names of the buffers that are re-estimated: running statistics of batch normalization."""
     layers = {name: m for name, m in network.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
     kept = {name: layer for name, layer in layers.items() if layer.track_running_stats}
     return {f"{name}.{buffer}".lstrip(".") for name, layer in kept.items() for buffer, _ in layer.named_buffers()}
 
 
 def _singular_vectors(setting, vector):
-    """Of layers with spectral normalization: buffers, name -> (1, ...), that go with the weights (D,)."""
+    """The buffers of spectral normalization for the weights (D,), name -> (1, ...): singular vectors."""
     found, weights = {}, setting.functional.unpack(vector)
     for name, module in setting.functional.network.named_modules():
         if isinstance(module, _SpectralNorm) and hasattr(module, "_u"):
@@ -463,9 +464,9 @@ def _singular_vectors(setting, vector):
 
 
 def _buffers(setting, vectors, a, b, t):
-    """Buffers, name -> (1, ...), at t: statistics estimated anew, other ones between those of a and b.
+    """Buffers, name -> (1, ...), at t: re-estimated statistics, and others interpolated between a and b.
 
-    Raises ValueError where those cannot be averaged: integers that differ.
+    Raises ValueError for integers that differ between a and b, which cannot be interpolated.
     """
     found = batchnorm.recalibrated(
         setting.functional, vectors, setting.dataset, {"images": setting.images, "batch": setting.batch}
@@ -478,7 +479,7 @@ def _buffers(setting, vectors, a, b, t):
         elif torch.equal(first, second):
             found[name] = first[None]
         else:
-            raise ValueError(f"tensor {name} is no number that can be averaged, and differs between the networks")
+            raise ValueError(f"tensor {name} holds integers, which cannot be averaged, and differs in the networks")
     return found
 
 
@@ -503,7 +504,7 @@ def _signature(setting, spec, a, b, found, networks) -> list[tuple[str, dict[str
 
 
 def _change(setting, b, permuted):
-    """By how much permuting b changes its logits, as a fraction of the largest; an error where that is no rounding."""
+    """By how much permuting b changes its logits, relative to the largest. Raises ValueError beyond rounding."""
     images = setting.dataset.example(64)[None]
     logits = []
     for state in (b, permuted):
@@ -517,6 +518,6 @@ def _change(setting, b, permuted):
 
 
 def _is_close(setting, a, b):
-    """Whether two networks are the same up to the last digits."""
+    """Whether the weights of two networks are equal up to rounding."""
     first, second = (setting.functional.pack(state)[0].double() for state in (a, b))
     return bool((first - second).norm() <= 1e-6 * first.norm())

@@ -7,7 +7,7 @@ import numpy as np
 
 from modeconn.connecting import CONNECTED, Connection
 
-# Told apart by the colour-blind (Okabe and Ito), and in grey by the dashes.
+# Colours that the colour-blind can distinguish (Okabe and Ito); in grey the dashes differ.
 COLOURS = ("#6b6b6b", "#0072b2", "#d55e00", "#009e73", "#cc79a7")
 DASHES = ("5 4", "none", "9 3 2 3", "2 2", "12 4")
 DEFINITIONS = {"linear": "interpolant", "max_endpoint": "worse end", "mean_endpoint": "mean of ends"}
@@ -44,7 +44,7 @@ def written(found: Connection, facts: Mapping[str, str], notes: Sequence[str], f
         _signature(found) if found.signature else "",
         "<h2>Files</h2>",
         _table(["", ""], files.items()),
-        f"<p>They are those of the line of lowest loss barrier on the test images: {_text(found.best)}.</p>",
+        f"<p>They belong to the line with the lowest loss barrier on the test images: {_text(found.best)}.</p>",
     ]
     body = "\n".join(parts)
     return (

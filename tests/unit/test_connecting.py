@@ -134,7 +134,7 @@ def test_a_buffer_that_is_no_statistic_is_averaged_or_refused(data):
 
     a, b, other = Scaled(1.0, 1), Scaled(3.0, 1), Scaled(3.0, 2)
     assert connecting.at(setting_of(a, data), a.state_dict(), b.state_dict(), 0.25)["scale"] == 1.5
-    with pytest.raises(ValueError, match="table is no number that can be averaged"):
+    with pytest.raises(ValueError, match="table holds integers, which cannot be averaged"):
         connecting.at(setting_of(a, data), a.state_dict(), other.state_dict(), 0.5)
 
 

@@ -362,7 +362,7 @@ def test_a_module_that_cannot_be_traced_says_what_may_be_permuted(permutable, gr
     ("attributes", "words"),
     [
         ({"permutable": {}}, "check the attribute permutable of gate"),  # the scale belongs to channels
-        ({"permutable": {"gain": 0}}, "Gate gate: its attribute permutable is {'gain': 0}: let it be None, or a"),
+        ({"permutable": {"gain": 0}}, "Gate gate: its attribute permutable is {'gain': 0}: set it to None, or to a"),
         ({"permutable": {"scale": 1}}, "axis of the channels; it has scale"),
         ({"permutable": {}, "forward": lambda m, x: choice(x)[:, :3] * m.scale.sum()}, "does not return the channels"),
     ],

@@ -59,15 +59,15 @@ class _Descent:
         self.least = LEAST_GAIN * self._inner(a, a) ** 0.5 * self._inner(b, b) ** 0.5
 
     def determined(self):
-        """(rotations, permutation): rotations by the weights that no other group is on, 0 where these say nothing."""
+        """(rotations, permutation) from the weights with no other group; rotations are 0 where these are 0."""
         found = {}
         for group, axes in self.axes.items():
-            alone = [axis for axis in axes if not self._other_groups(axis, group)]
+            alone = [axis for axis in axes if not self._groups_beside(axis)]
             found[group] = self._fitted(group, alone, self.b, RANK)
         return found, self._matched(found, None)
 
     def of(self, permutation):
-        """(rotations, permutation) that are a permutation of all groups."""
+        """(rotations, permutation) that are equal to a permutation of all groups."""
         turned = {group: torch.eye(len(order)).double()[order] for group, order in permutation.items()}
         return {group: turned[group] for group in self.axes}, self._unturned(permutation)
 
@@ -86,11 +86,12 @@ class _Descent:
         return value, turned, permutation
 
     def _better(self, group, axes, moved, turned, others):
-        """The best rotation of one group for the others."""
+        """The best rotation of one group, given the others and the permutation."""
         moved = rotations.rotate(self.spec, others, moved)
         if len({axis.tensor for axis in axes}) == len(axes):
             return self._fitted(group, axes, moved)
-        # Of a tensor with the group on two axes, for the present rotation of the other one: which may not be better.
+        # The objective is quadratic in the rotation of a tensor with the group on two axes. The best rotation for the
+        # present one of the other axis may be worse, and is then not taken.
         products = 0
         for axis in axes:
             tensor = moved[axis.tensor]
@@ -105,6 +106,7 @@ class _Descent:
         return candidate if values[1] > values[0] else turned[group]
 
     def _fitted(self, group, axes, moved, rank_tolerance=0.0):
+        """The best rotation of one group by these axes, none of whose tensors has it twice."""
         products = torch.zeros(self.spec.groups[group], self.spec.groups[group], dtype=torch.float64)
         for axis in axes:
             products += self._products(group, axis, moved[axis.tensor])
@@ -115,9 +117,10 @@ class _Descent:
         a, b = (rotations.rows_of(axis, group, each) for each in (self.a[axis.tensor], tensor))
         return (a @ b.T).cpu()
 
-    def _other_groups(self, axis, group):
-        axes = [other for other in self.spec.axes if other.tensor == axis.tensor]
-        return {segment.group for other in axes for segment in other.segments} - {group, None}
+    def _groups_beside(self, axis):
+        """The groups on the other axes of an axis' tensor."""
+        others = [other for other in self.spec.axes if other.tensor == axis.tensor and other.dim != axis.dim]
+        return {segment.group for other in others for segment in other.segments} - {None}
 
     def _matched(self, turned, permutation):
         """The permutation of the groups that are not rotated."""

@@ -68,8 +68,8 @@ def discover(
 ) -> PermutationSpec:
     """The spec with the groups whose channels may be rotated (`rotations`), and the reason for each other one.
 
-    A group is taken where every operation between its layers is known to commute with a rotation, and where it is
-    proved: rotating it changes no output, and rotating only what writes it does (`changes`). example: a batch of images
+    A group is included if every operation between its layers is known to commute with a rotation, and if that is proved
+    (`changes`): rotating it changes no output, and rotating only what writes it does. example: a batch of images
     (N, C, H, W). Errors as of `discovery.discover`.
     """
     found, reasons = _allowed(network, spec, example)
@@ -90,9 +90,9 @@ def changes(
 ) -> dict[str, tuple[float, float]]:
     """group of `spec.rotations` -> (change by a random rotation, change by rotating only what writes the group).
 
-    As fractions of an output's largest value, on a copy with weights drawn anew, in float64 on the CPU, in eval mode,
-    and of the outputs that only train mode has: about 1e-15 where the rotation is exact. example: only its shape
-    counts, and of integers the range.
+    As fractions of an output's largest value, on a copy with redrawn weights, in float64 on the CPU, for the outputs of
+    eval mode and those that only train mode has. An exact symmetry gives about 1e-15. example: only its shape is used,
+    and the range of integers.
     """
     drawn = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=generator)))
     tensors, outputs = scales.redrawn(network, example, drawn)
@@ -102,7 +102,7 @@ def changes(
         state = folded(spec, tensors)
         axes = carrying(spec, group)
         writing = [axis for axis in axes if axis.output]
-        # A tensor that both writes and reads, as an embedding that decodes too, counts as writing: leave one out.
+        # If every axis both writes and reads, as with a decoder's weight tied to the embedding's: all axes but one.
         half = writing[1:] if writing == axes else writing
         found[group] = (
             _distance(outputs(rotate(spec, turn, state)), before),
@@ -251,7 +251,7 @@ def _distance(outputs, before):
 
 
 class _Uses(Groups):
-    """Groups that note which node uses which axes of tensors."""
+    """Groups that record which node uses which axes of tensors."""
 
     def __init__(self):
         super().__init__()
@@ -263,6 +263,8 @@ class _Uses(Groups):
 
 
 class _Walk(discovery._Walk):
+    """A walk that tells `_Uses` at which node it is."""
+
     def run_node(self, node):
         self.groups.node = node
         return super().run_node(node)
@@ -298,10 +300,10 @@ def _allowed(network, spec, example):
 
 
 class _Rules:
-    """One group on its way through the graphs: what each operation does to a rotation of it.
+    """Follows one group through the graphs, and checks that every operation commutes with a rotation of it.
 
-    `gains` has, for each node whose value carries the group, the normalization whose gain the value was multiplied by,
-    or None: values of different gains cannot be added.
+    `gains`: node whose value carries the group -> id of the gain that the value was multiplied by, or None. Values with
+    different gains cannot be added, and weights that read different gains cannot have them folded in.
     """
 
     def __init__(self, walks, groups, names, spec, group):
@@ -312,6 +314,7 @@ class _Rules:
         self.norms, self.centred = {}, False  # id of a gain -> (name of its layer, ids of offsets)
 
     def rotation(self):
+        """The group's Rotation. Raises _Pinned, with the reason, where it may not be rotated."""
         for walk in self.walks:
             for node in walk.module.graph.nodes:
                 sources = [source for source in node.all_input_nodes if self._carries(walk.labels.get(source))]
@@ -348,7 +351,8 @@ class _Rules:
         module = walk.fetch_attr(node.target) if node.op == "call_module" else None
         gain = self._common(walk, node, [self.gains.get(source) for source in sources])
         if isinstance(module, nn.RMSNorm | nn.LayerNorm):
-            return self._norm(walk, node, sources, module.normalized_shape, module.weight, _bias(module))
+            centred = isinstance(module, nn.LayerNorm)
+            return self._norm(walk, node, sources, centred, module.normalized_shape, module.weight, _bias(module))
         if module is not None and next(module.parameters(), None) is not None:
             plain = type(module) in (*LAYERS, NonDynamicallyQuantizableLinear, nn.Embedding)
             if not plain or parametrize.is_parametrized(module) or getattr(module, "groups", 1) > 1:
@@ -373,13 +377,14 @@ class _Rules:
         return gain
 
     def _common(self, walk, node, gains):
+        """The gain that all inputs of a node have."""
         if len(set(gains)) > 1:
             named = ", ".join(sorted({self.norms[gain][0] for gain in gains if gain}))
             raise _Pinned(f"the gain of {named} cannot be folded past {walk._named(node)}")
         return gains[0] if gains else None
 
     def _layer(self, uses, gain):
-        """Weights that read the group meet values with this gain; those that write it, values without."""
+        """Note that weights read the group from values with this gain, or write it."""
         for tensor, dim, writes in uses:
             self.used[tensor, dim].add(None if writes else gain)
 
@@ -393,6 +398,7 @@ class _Rules:
         return not others and not numbers and all(tensor in bound for tensor in inner)
 
     def _linear(self, node, kind, sources):
+        """Whether an operation is linear and along other axes than that of the channels."""
         if kind in _FACTORS:
             given = [part for part in node.args if isinstance(part, fx.Node)]
             return len(given) == 1 and given == sources and (kind in ("mul", "imul") or node.args[0] is given[0])
@@ -411,16 +417,17 @@ class _Rules:
         if not all(part is None or (part in walk.own and _is_parameter(part)) for part in parts):
             raise self._unknown(walk, node)
         tensors = [None if part is None else walk.own[part].tensors[0] for part in parts]
-        return self._norm(walk, node, sources, given["normalized_shape"], *tensors)
+        centred = walk.kind(node) == "layernorm"
+        return self._norm(walk, node, sources, centred, given["normalized_shape"], *tensors)
 
-    def _norm(self, walk, node, sources, shape, weight, bias):
-        """RMS normalization, or layer normalization, over the channels of the group."""
+    def _norm(self, walk, node, sources, centred, shape, weight, bias):
+        """RMS normalization or, if it is `centred`, layer normalization, over the channels of the group."""
         label = walk.labels[sources[0]] if len(sources) == 1 else None
         runs = self.groups.resolve(label.runs) if isinstance(label, discovery._Label) else ()
         whole = tuple(shape) == (self.size,) == tuple(run.size for run in runs) and runs[0].repeat == 1
         if not whole or label.order is not None or self.gains.get(sources[0]) is not None:
             raise self._unknown(walk, node)
-        self.centred |= "layer" in walk.kind(node)
+        self.centred |= centred
         if weight is None:
             if bias is not None:
                 raise self._unknown(walk, node)

@@ -54,7 +54,8 @@ class Site:
 class Gain:
     """The gain of a normalization of a group that may be rotated, by the names of its tensors in a state dict.
 
-    names: of the gain, several where modules share it. offsets: of what is added to the values that it multiplied.
+    names: of the gain, several where modules share it.
+    offsets: of what is added to the values that it multiplied.
     readers: (tensor, dim) of the axes that read these values.
     """
 
@@ -67,6 +68,7 @@ class Gain:
 class Rotation:
     """How a group may be rotated: by any orthogonal matrix, once its gains are folded into what reads them.
 
+    gains: of the normalizations that read the group.
     centred: only by those that keep the vector of ones, since layer normalization subtracts the mean.
     """
 
