@@ -468,6 +468,14 @@ def test_heads_and_units_of_the_example_of_a_transformer_are_permuted():
     assert len(spec.groups) == 9 and sorted(spec.groups.values()) == [4, 4, 32, 32, 32, 32, 32, 64, 64]
 
 
+def test_the_residual_stream_of_the_example_with_rms_normalization_is_rotated():
+    network = own_code.load("config/examples/rms_vit.py:build", beside=True)(10)
+    spec = modeconn.discover(network, torch.rand(2, 1, 8, 8), symmetry="orthogonal")
+    assert list(spec.rotations) == ["patches"] and not spec.rotations["patches"].centred
+    x, y, x_test, y_test = own_code.load("config/examples/rms_vit.py:data", beside=True)()
+    assert (len(x), len(y), len(x_test), len(y_test)) == (1400, 1400, 397, 397) and network(x[:2]).shape == (2, 10)
+
+
 def test_units_of_the_example_that_normalizes_after_its_activation_are_permuted():
     network, images = own_code.load("config/examples/rebasin.py:narrow")(784, 10), torch.rand(2, 1, 28, 28)
     spec, proved = proof.prove(network, modeconn.discover(network, images), images, torch.Generator())
