@@ -222,7 +222,7 @@ class _Walk(fx.Interpreter):
 
     def run_node(self, node):
         value = super().run_node(node)
-        self.groups.reason = f"{self._named(node)} ties it to what is pinned{_line(node)}"
+        self.groups.reason = f"{self._named(node)} ties it to pinned channels{_line(node)}"
         own = any(source in self.own for source in node.all_input_nodes)
         label = self._with_own(node, value) if own else NotImplemented
         if label is NotImplemented:
