@@ -1,4 +1,4 @@
-"""The command `modeconn connect A B --network ... --data ...`: are two networks of one's own connected?"""
+"""The command `modeconn connect A B --network ... --data ...`: are a user's two networks connected?"""
 
 import argparse
 import json
@@ -196,7 +196,7 @@ def _folder(path):
 
 
 def _of_the_file(text):
-    """The text with modules by their names in the user's network, which is the module `network` of what is compared."""
+    """The text with modules named as in the user's network, without the `network.` of the module around it."""
     return re.sub(r"\bnetwork\.(?!py\b)(?=\w)", "", text)
 
 

@@ -497,7 +497,7 @@ def _signature(setting, spec, a, b, found, networks) -> list[tuple[str, dict[str
     for name, order in found.items():
         rows = activation.signature(correlations, order)
         columns.setdefault(AS_THEY_ARE, [before for _, before, _ in rows])
-        if isinstance(order, rotations.Rotated):  # its neurons are those of no order of b's
+        if isinstance(order, rotations.Rotated):  # its neurons are mixtures of those of b
             rows = activation.signature(_correlations(setting, spec, a, networks[name], "test"), {})
         columns[name] = [after for _, _, after in rows]
     return [(c.group, {name: column[i] for name, column in columns.items()}) for i, c in enumerate(correlations)]

@@ -96,7 +96,7 @@ def _symmetry(lines):
     used, *kept = lines
     listed = "".join(f"<li>{_text(line.strip())}</li>" for line in kept)
     return (
-        f"<p>More symmetry than permutation was used where weights are matched, and B was brought to A by it: "
+        "<p>Symmetry beyond permutation, up to which weights are matched and by which B is brought to A: "
         f"{_text(used)}.</p><ul>{listed}</ul>"
     )
 

@@ -256,7 +256,7 @@ def match_correlations(spec, correlations, statistic="sum", kernel="correlation"
     statistic: what a group with several sites (a residual stream) is matched on: the "sum" over them or
     the "first"; one for all groups, or group -> statistic ("sum" where not named).
     A group without correlations keeps its order.
-    Raises ValueError where a statistic or its group is unknown, or what is matched on is not finite.
+    Raises ValueError where a statistic or its group is unknown, or activations are not finite.
     """
     statistics = check_statistic(spec, statistic)
     permutation = permutations.identity(spec)

@@ -197,7 +197,7 @@ class _Ascent:
         return torch.randperm(count, generator=self.generator).tolist()
 
     def _sum(self, lanes, names):
-        """In float64, so that what a step gains is a gain whatever the order of the steps."""
+        """The sum of some networks, in float64, so that rounding does not turn a gain into a loss."""
         return {name: sum(self.networks[lane][name].double() for lane in lanes) for name in names}
 
 
@@ -220,7 +220,7 @@ def _networks(spec, tensors, names):
     if len(lanes) != 1 or lanes == {0}:
         counts = ", ".join(f"{name} {len(tensors[name]) if name in tensors else 0}" for name in used)
         raise ValueError(
-            f"frames: each tensor has to be a stack of the same networks; of so many they are: {counts or 'none given'}"
+            f"frames: each tensor has to be a stack of the same networks; they have stacks of: {counts or 'none given'}"
         )
     for name in used:
         for lane in torch.where(~tensors[name].flatten(1).isfinite().all(1))[0].tolist():

@@ -47,10 +47,10 @@ _VIEWS = words("view reshape flatten unflatten permute transpose t squeeze unsqu
 
 
 class Rotated(dict):
-    """A permutation, group -> indices (n,), and what is done afterwards to the groups that are rotated.
+    """A permutation, group -> indices (n,), and the rotations and gains that are applied after it.
 
-    rotations: group -> orthogonal matrix (n, n), float64; its indices are the identity.
-    gains: name of a gain -> (n,), the gains of the network that another one is aligned to, which that one gets too.
+    rotations: group -> orthogonal matrix (n, n), float64; the indices of these groups are the identity.
+    gains: name of a gain -> (n,), of network a, which the aligned network b gets too.
     """
 
     def __init__(

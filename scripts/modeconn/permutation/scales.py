@@ -120,7 +120,7 @@ def _changes(network, example, generator):
 def redrawn(
     network: nn.Module, example: torch.Tensor, drawn: torch.Generator
 ) -> tuple[dict[str, torch.Tensor], Callable[[Mapping[str, torch.Tensor]], list[torch.Tensor]]]:
-    """(tensors of a copy with weights drawn anew, a function from such tensors to all outputs), in float64 on the CPU.
+    """(tensors of a copy with redrawn weights, a function from such tensors to all outputs), in float64 on the CPU.
 
     The outputs are those of eval mode, and those that only train mode has. drawn: by its initial seed.
     """
