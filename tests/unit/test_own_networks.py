@@ -266,7 +266,7 @@ def test_each_axis_that_is_forgotten_changes_an_output(name):
         ),
         (lambda m, x: pooled(m.a(x) * m.a(x).argmax(1, keepdim=True)), "argmax (node argmax) is not understood: "),
         (lambda m, x: pooled(m.a(x).max(1, keepdim=True)[1] * m.a(x)), "max (node max_1) is not understood: "),
-        (lambda m, x: pooled(m.a(x) * m.table), "mul (node mul) ties it to pinned channels: test_own_networks.py, line"),
+        (lambda m, x: pooled(m.a(x) * m.table), "mul (node mul) ties it to pinned channels: test_own_networks.py, "),
         (lambda m, x: pooled(torch.fft.fft(m.a(x), dim=1).abs()), "is not understood: test_own_networks.py, line"),
         (lambda m, x: pooled(m.a(x).relu().roll(1, 1) * m.a(x)), "mul (node mul) ties it to pinned channels"),
         (lambda m, x: pooled(F.local_response_norm(m.a(x), 3)), "local_response_norm) is not understood: "),

@@ -6,7 +6,7 @@ import torch
 
 from modeconn import permutation as permutations
 from modeconn.matching.weight import match_weights
-from modeconn.permutation import PermutationSpec, rotations
+from modeconn.permutation import PermutationSpec, rotations, scales
 from modeconn.permutation.rotations import Rotated
 
 ROUNDS = 100
@@ -114,7 +114,7 @@ class _Descent:
 
     def _products(self, group, axis, tensor):
         """(n, n), float64: inner products of the channels of a and of a tensor of b."""
-        a, b = (rotations.rows_of(axis, group, each) for each in (self.a[axis.tensor], tensor))
+        a, b = (scales.rows_of(axis, group, each).double() for each in (self.a[axis.tensor], tensor))
         return (a @ b.T).cpu()
 
     def _groups_beside(self, axis):

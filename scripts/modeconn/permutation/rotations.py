@@ -203,13 +203,6 @@ def turned(axis: Axis, group: str, tensor: torch.Tensor, matrix: torch.Tensor) -
     return _mapped(axis, group, tensor, lambda rows: matrix.to(rows) @ rows)
 
 
-def rows_of(axis: Axis, group: str, tensor: torch.Tensor) -> torch.Tensor:
-    """(n, everything else), float64: what an axis has of each channel of a group."""
-    found = []
-    _mapped(axis, group, tensor, lambda rows: found.append(rows) or rows)
-    return torch.cat(found, 1)
-
-
 def _scaled(axis, group, tensor, factors):
     return _mapped(axis, group, tensor, lambda rows: factors.to(rows)[:, None] * rows)
 

@@ -171,7 +171,7 @@ def canonical(
     found = {}
     for group, kind in spec.scales.items():
         rows = torch.cat(
-            [_rows(axis, group, tensors[axis.tensor], written=True) for axis in _writing(spec, group)], 1
+            [rows_of(axis, group, tensors[axis.tensor], written=True) for axis in _writing(spec, group)], 1
         ).double()
         norms = torch.linalg.vector_norm(rows, dim=1)
         norms = torch.where(norms > 0, norms, 1)
@@ -192,7 +192,9 @@ def opposed(
     found, names = {}, set(names)
     for group in [group for group, kind in spec.scales.items() if kind == SIGNS]:
         axes = [axis for axis in spec.axes if axis.tensor in names and group in {s.group for s in axis.segments}]
-        products = [(_rows(x, group, a[x.tensor]).double() * _rows(x, group, b[x.tensor])).sum(1).cpu() for x in axes]
+        products = [
+            (rows_of(x, group, a[x.tensor]).double() * rows_of(x, group, b[x.tensor])).sum(1).cpu() for x in axes
+        ]
         signs = torch.where(sum(products) < 0, -1.0, 1.0).double()
         if (signs < 0).any():
             found[group] = signs
@@ -223,7 +225,7 @@ def _along(axis: Axis, scales):
     return torch.empty_like(factors).scatter_(0, torch.tensor(axis.order), factors)
 
 
-def _rows(axis, group, tensor, written=False):
+def rows_of(axis, group, tensor, written=False):
     """(n, everything else): a tensor's entries of each channel of a group; written: without segments that are read."""
     if axis.order is not None:
         tensor = tensor.index_select(axis.dim, torch.tensor(axis.order, device=tensor.device))
