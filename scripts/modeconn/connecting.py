@@ -388,7 +388,8 @@ def _answer(setting, profiles, best, accuracies, reordered, unpermuted):
     guessing = [name for name in ("A", "B") if accuracies[name] <= lowest]
     straight = profiles[AS_THEY_ARE]
     if guessing:
-        word = f"not judged: {' and '.join(guessing)} no better than always answering the most frequent class"
+        are = f"{' and '.join(guessing)} {'is' if len(guessing) == 1 else 'are'}"
+        word = f"not judged: {are} no better than always answering the most frequent class"
     elif reordered:
         more = {BY_SCALED_WEIGHTS: " and other scales", BY_ROTATED_WEIGHTS: " and its residual stream rotated"}
         also = more.get(reordered, "")
