@@ -1,6 +1,6 @@
 """Two small vision transformers with RMS normalization, whose residual streams can be rotated.
 
-python config/examples/rms_vit.py results/rms_vit          # trains two networks, a.pt and b.pt: 40 s on one core
+python config/examples/rms_vit.py results/rms_vit          # trains two networks, a.pt and b.pt: 50 s on one core
 make connect A=results/rms_vit/a.pt B=results/rms_vit/b.pt NETWORK=config/examples/rms_vit.py:build \
     DATA=config/examples/rms_vit.py:data OUTPUT=results/rms_vit/connected ARGS="--symmetry orthogonal"
 
@@ -62,6 +62,7 @@ def train(seed, epochs=30, batch=64):
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)  # layers are too small to be shared between cores
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for name, seed in (("a", 0), ("b", 1)):
