@@ -94,6 +94,8 @@ def changes(
     eval mode and those that only train mode has. An exact symmetry gives about 1e-15. example: only its shape is used,
     and the range of integers.
     """
+    if not spec.rotations:
+        return {}
     drawn = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=generator)))
     tensors, outputs = scales.redrawn(network, example, drawn)
     before, found = outputs(tensors), {}
