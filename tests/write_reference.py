@@ -11,6 +11,9 @@ PAGE = ROOT / "scripts" / "README.md"
 RETURNED = {
     "PermutationSpec": "permutation/spec",
     "Rescaled": "permutation/scales",
+    "Rotated": "permutation/rotations",
+    "Rotation": "permutation/spec",
+    "Gain": "permutation/spec",
     "Proof": "permutation/proof",
     "Profile": "connecting",
     "Connection": "connecting",

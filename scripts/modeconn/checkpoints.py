@@ -14,25 +14,35 @@ from torch import nn
 
 from modeconn import files
 
-# Keys under which training scripts store the state dict, in the order of search.
+# Keys under which training scripts store the state dict; of several the first one here is read.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
 COUNTER = "num_batches_tracked"  # of batch normalization; evaluation does not read it, and old checkpoints have none
 SHOWN = 3  # names in a message
 
 
-def read(path: str | Path) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint by name, on the CPU.
+def read(named: str | Path) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """(the tensors of a checkpoint by name, on the CPU; lines on what of the file was read, where it holds more).
 
-    Raises ValueError, one line, where the file is absent, damaged, or holds anything that would have to be executed.
+    named: a path, or `path:key` for one of several state dicts in a file, `a.pt:ema` say.
+    Raises ValueError, one line, where the file is absent, damaged, holds anything that would have to be executed, or
+    holds several state dicts of which none is under a key of WRAPPERS.
     """
-    path = Path(path)
+    path, key = Path(named), None
+    if not path.is_file() and ":" in str(named):
+        file_name, _, key = str(named).rpartition(":")
+        path = Path(file_name)
     if not path.is_file():
-        raise ValueError(f"{path} is no file: give the path of a checkpoint, .safetensors or .pt")
+        raise ValueError(f"{named} is no file: give the path of a checkpoint, .safetensors or .pt")
     with open(path, "rb") as file:
         start = file.read(9)
     # A safetensors file begins with the length of its header, eight bytes, and the header with a brace.
     content = _safetensors(path) if start[8:] == b"{" else _torch(path)
-    return _tensors(content, path)
+    if key is None:
+        return _state(content, path)
+    states = _states(content)
+    if key not in states:
+        raise ValueError(f"{path} holds no state dict {key}: it holds {_listed([*states]) or 'no named one'}")
+    return _state(states[key], path)[0], []
 
 
 def _safetensors(path):
@@ -63,20 +73,46 @@ def _torch(path):
         raise ValueError(f"{path} is no checkpoint that can be read, or it is damaged: {reason}") from None
 
 
-def _tensors(content, path):
-    """The state dict in the contents of a file, without wrappers."""
+def _state(content, path):
+    """(the state dict in the contents of a file, without wrappers; lines on other state dicts beside it)."""
+    notes = []
     for _ in range(3):
-        if not isinstance(content, Mapping):
+        states = _states(content)
+        wrapped = [key for key in WRAPPERS if key in states]
+        if not wrapped and (tensors := _tensors(content)):
+            return tensors, notes
+        if not states:
             break
-        tensors = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
-        wrapped = [key for key in WRAPPERS if isinstance(content.get(key), Mapping)]
-        if tensors and not wrapped:
-            return tensors
-        if not wrapped:
-            break
-        content = content[wrapped[0]]
+        if not wrapped and len(states) > 1:
+            named = f"{path}:{next(iter(states))}"
+            raise ValueError(f"{path} holds several state dicts, {_listed([*states])}: name one, as {named}")
+        key, *others = dict.fromkeys((*wrapped, *states))
+        if others:
+            notes.append(f"{key} was read, and not {_listed(others)}: give {path}:{others[0]} to read that instead")
+        content = states[key]
     held = ", ".join(map(str, list(content)[:SHOWN])) if isinstance(content, Mapping) else type(content).__name__
     raise ValueError(f"{path} holds no state dict, but {held or 'nothing'}: save network.state_dict()")
+
+
+def _states(content):
+    """key -> each value of a mapping that is a state dict: a mapping with weights, or with a mapping of weights."""
+    found = {key: (value, *_mappings(value).values()) for key, value in _mappings(content).items()}
+    return {key: value for key, (value, *within) in found.items() if any(map(_has_weights, (value, *within)))}
+
+
+def _mappings(content):
+    items = content.items() if isinstance(content, Mapping) else ()
+    return {str(key): value for key, value in items if isinstance(value, Mapping)}
+
+
+def _tensors(content):
+    items = content.items() if isinstance(content, Mapping) else ()
+    return {str(name): value for name, value in items if isinstance(value, torch.Tensor)}
+
+
+def _has_weights(content):
+    """Whether a mapping has numbers that may be weights, which those of random generators are not."""
+    return any(tensor.is_floating_point() or tensor.is_complex() for tensor in _tensors(content).values())
 
 
 def fitted(

@@ -1,4 +1,4 @@
-"""The command `modeconn connect A B --network ... --data ...`: are two networks of one's own connected?"""
+"""The command `modeconn connect A B --network ... --data ...`: are a user's two networks connected?"""
 
 import argparse
 import json
@@ -31,7 +31,10 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     connect.add_argument(
-        "checkpoints", nargs=2, metavar="CHECKPOINT", help="state dicts: .safetensors, or torch.save's"
+        "checkpoints",
+        nargs=2,
+        metavar="CHECKPOINT",
+        help="state dicts: .safetensors, or torch.save's; of a file with several the one under a key, as a.pt:ema",
     )
     connect.add_argument(
         "--network",
@@ -48,18 +51,18 @@ def parser() -> argparse.ArgumentParser:
         "file.py:function that returns these four, images (N, C, H, W) as the network takes them",
     )
     connect.add_argument(
-        "--output", default="connected", metavar="FOLDER", help="for page and checkpoints (%(default)s)"
+        "--output", default="connected", metavar="FOLDER", help="for the page and checkpoints (%(default)s)"
     )
     connect.add_argument(
-        "--size", type=_positive, metavar="N", help="pixels to which a folder's images are cut, a side"
+        "--size", type=_positive, metavar="N", help="side, in pixels, to which a folder's images are resized"
     )
     connect.add_argument(
-        "--classes", type=_positive, metavar="N", help="that the network tells apart (those of the data)"
+        "--classes", type=_positive, metavar="N", help="classes of the network (as many as the data have)"
     )
     connect.add_argument(
-        "--mean", type=float, nargs="+", default=[0.0], help="per channel, subtracted from pixels in [0, 1] (0)"
+        "--mean", type=float, nargs="+", default=[0.0], help="of each channel, subtracted from pixels in [0, 1] (0)"
     )
-    connect.add_argument("--std", type=float, nargs="+", default=[1.0], help="per channel, divided by then (1)")
+    connect.add_argument("--std", type=float, nargs="+", default=[1.0], help="of each channel, divided by (1)")
     connect.add_argument(
         "--images",
         type=_count,
@@ -68,17 +71,18 @@ def parser() -> argparse.ArgumentParser:
         help="training images to match and to estimate statistics on, 0 for all (%(default)s)",
     )
     connect.add_argument("--test-images", type=_count, default=0, metavar="N", help="to measure on, 0 for all (0)")
-    connect.add_argument("--points", type=_points, default=11, metavar="N", help="on each line (%(default)s)")
+    connect.add_argument("--points", type=_points, default=11, metavar="N", help="points on each line (%(default)s)")
     connect.add_argument("--batch", type=_positive, default=128, metavar="N", help="images at once (%(default)s)")
     connect.add_argument("--curve", type=_count, default=0, metavar="EPOCHS", help="fit a Bézier curve too (0: none)")
     connect.add_argument(
         "--symmetry",
         default="none",
-        choices=("none", "scale"),
-        help="what weights are matched up to besides permutations: scales of units before ReLU, and scales and signs "
-        "within attention (%(default)s)",
+        choices=("none", "scale", "orthogonal"),
+        help="what weights are matched up to besides permutations: scale, scales of units before ReLU, and scales and "
+        "signs within attention; orthogonal, rotations of residual streams that are read through RMS or layer "
+        "normalization (%(default)s)",
     )
-    connect.add_argument("--threads", type=_positive, metavar="N", help="to compute with (torch's own choice)")
+    connect.add_argument("--threads", type=_positive, metavar="N", help="threads to compute with (torch's default)")
     connect.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="(%(default)s)")
     return result
 
@@ -102,7 +106,7 @@ def _at_least(text, least):
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    """The console command; a mistake of the user's ends it with one line."""
+    """The console command; a user's mistake ends it with a message of one line."""
     arguments = parser().parse_args(given)
     with errors.in_one_line():
         try:
@@ -114,10 +118,10 @@ def main(given: Sequence[str] | None = None) -> None:
 
 
 def _connect(arguments):
-    from modeconn import checkpoints  # torch takes a second, and mistakes in the command need not wait for it
+    from modeconn import checkpoints  # here, since it imports torch, which takes a second
 
-    states = [checkpoints.read(path) for path in arguments.checkpoints]
-    # Before anything is read that takes long.
+    states, read = zip(*map(checkpoints.read, arguments.checkpoints))
+    # Checked before any data is read, which takes long.
     for option in (arguments.network, arguments.data):
         if own_code.is_named(option) or option.endswith(".py"):
             own_code.digest(option)
@@ -135,7 +139,8 @@ def _connect(arguments):
     network = _network(arguments, dataset)
     fitted = [checkpoints.fitted(state, network.network, path) for state, path in zip(states, arguments.checkpoints)]
     a, b = ({f"network.{name}": tensor for name, tensor in state.items()} for state, _ in fitted)
-    notes = [f"{path}: {note}" for path, (_, told) in zip(arguments.checkpoints, fitted) for note in told]
+    told = [[*notes, *more] for notes, (_, more) in zip(read, fitted)]
+    notes = [f"{path}: {note}" for path, lines in zip(arguments.checkpoints, told) for note in lines]
     for note in notes:
         print(f"note: {note}", flush=True)
     setting = connecting.Setting.of(network, dataset, arguments.images, arguments.batch)
@@ -183,7 +188,7 @@ def _connect(arguments):
 def _folder(path):
     """The folder that is written to. Raises ValueError, one line, where it cannot be."""
     folder = Path(path)
-    while not folder.exists():  # the nearest that is there; what is missing is made once there is something to write
+    while not folder.exists():  # the nearest folder that exists; missing ones are made when results are written
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise ValueError(f"--output {path}: {folder} is no folder that can be written to: name another one")
@@ -191,7 +196,7 @@ def _folder(path):
 
 
 def _of_the_file(text):
-    """The text with modules by their names in the user's network, which is the module `network` of what is compared."""
+    """The text with modules named as in the user's network, without the `network.` of the module around it."""
     return re.sub(r"\bnetwork\.(?!py\b)(?=\w)", "", text)
 
 
@@ -226,7 +231,7 @@ def _dataset(arguments):
     else:
         source = {"source": "npz" if Path(named).suffix == ".npz" else "image_folder", "path": named}
         source |= {"size": arguments.size, "alignment_fraction": 1, "seed": 0}
-        with warnings.catch_warnings(record=True) as caught:  # what a user should know of the images
+        with warnings.catch_warnings(record=True) as caught:  # remarks on the images, to be printed as notes
             warnings.simplefilter("always")
             tensors, metadata = datasets.prepare(source)
         for warning in caught:
@@ -243,7 +248,7 @@ def _dataset(arguments):
 
 
 def _network(arguments, dataset):
-    """The network as it is named, on images in [0, 1] or whatever the data are: a module with the attribute `network`.
+    """The network of --network, which subtracts --mean and divides by --std first: a module, its attribute `network`.
 
     Raises ValueError, one line, where there is no such network, or it does not take these images.
     """

@@ -1,7 +1,7 @@
-"""Two networks compared: the straight line between them, as they are and with the second one's neurons matched.
+"""Compare two networks: the straight line between them, as they are and with the neurons of the second one matched.
 
-Everything that is measured along a line or a curve is measured with statistics of batch normalization that are
-estimated anew at each point, as everywhere in this project.
+All measurements along a line or a curve are made with statistics of batch normalization that are re-estimated at each
+point, as everywhere in this project.
 """
 
 import math
@@ -20,18 +20,18 @@ from modeconn.datasets import Dataset
 from modeconn.functional import Functional
 from modeconn.matching import activation, weight
 from modeconn.networks import Normalized
-from modeconn.permutation import PermutationSpec, proof, scales, verdict
+from modeconn.permutation import PermutationSpec, proof, rotations, scales, verdict
 from modeconn.randomness import generator
 
 State = Mapping[str, torch.Tensor]
 
 CONNECTED = 0.02  # rise of the error above the ends' interpolant (Sharma et al. 2024): above it two networks are apart
-LEAST_GAIN = 1e-3  # nats by which the line as they are has to have the lower barrier to be preferred to a matched one
+LEAST_GAIN = 1e-3  # nats: a matched line is preferred unless the unmatched one has a barrier lower by more than this
 LARGEST_CHANGE = 1e-3  # of B's largest logit by permuting it, in float32; a thousand times what rounding leaves
 CURVE = "Bézier curve"
 AS_THEY_ARE, BY_ACTIVATIONS, BY_WEIGHTS = "as they are", "matched by activations", "matched by weights"
-BY_SCALED_WEIGHTS = "matched by weights and scales"
-SYMMETRIES = ("none", "scale")
+BY_SCALED_WEIGHTS, BY_ROTATED_WEIGHTS = "matched by weights and scales", "matched by weights and rotations"
+SYMMETRIES = ("none", "scale", "orthogonal")
 
 
 class OfFeatures(Normalized):
@@ -43,9 +43,9 @@ class OfFeatures(Normalized):
 
 @dataclass(frozen=True)
 class Setting:
-    """In what networks are compared: their architecture, the data, and how much of it.
+    """What networks are compared on: their architecture, the data, and how much of it is used.
 
-    images: training images that activations are matched on, and statistics estimated; 0 for all. batch: images at once.
+    images: training images to match activations and to estimate statistics on; 0 for all. batch: images at once.
     """
 
     functional: Functional
@@ -55,7 +55,7 @@ class Setting:
 
     @classmethod
     def of(cls, network: nn.Module, dataset: Dataset, images: int = 1000, batch: int = 128) -> "Setting":
-        """For a network, which is left as it is."""
+        """The setting of a network, which is not modified."""
         device = dataset.train_images.device
         chosen = datasets.mixed(dataset.train_labels, images)
         if len(chosen) > batch and len(chosen) % batch == 1:  # a batch of one image has no statistics of its own
@@ -65,13 +65,13 @@ class Setting:
 
     @property
     def normalizes_batches(self) -> bool:
-        """Whether the network has statistics that are estimated anew."""
+        """Whether the network has statistics that are re-estimated."""
         return bool(statistics_of(self.functional.network))
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a path is measured to be on the test images at T points.
+    """Measurements along a path, on the test images, at T points.
 
     t: (T,), from 0 to 1.
     loss: (T,), mean cross-entropy, nats.
@@ -107,8 +107,8 @@ class Connection:
     """What `connect` finds.
 
     profiles: name -> along the line, or curve, of that name.
-    best: the name of the line with the lowest loss barrier, a matched one where LEAST_GAIN does not tell them apart, by
-        which `aligned` and `merged` are made.
+    best: the name of the line with the lowest loss barrier, a matched one where they differ by less than LEAST_GAIN;
+        `aligned` and `merged` are of this line.
     answer: whether the two are connected, in one line.
     accuracies: of the networks alone, "A", "B" and "merged", with statistics of their own.
     aligned: the state dict of B, matched to A.
@@ -120,9 +120,9 @@ class Connection:
     unpermuted: why no neuron could be permuted, where none could.
     pinned: what was not permuted, and why, a line each.
     signature: (group, name of a line -> mean correlation of paired neurons on test images), in graph order.
-    change: of B's largest logit by permuting it, which is rounding.
-    restated: whether statistics of batch normalization were estimated anew.
-    symmetry: what was divided out besides permutations, and what not, and why, a line each; empty without it.
+    change: of B's logits by permuting it, as a fraction of the largest, which is rounding.
+    restated: whether statistics of batch normalization were re-estimated.
+    symmetry: what was used besides permutations, and what could not be, and why, a line each; empty without it.
     """
 
     profiles: dict[str, Profile]
@@ -237,7 +237,7 @@ def fit_bends(
 
 
 class _NotKept:
-    """The state of work that is not resumed."""
+    """A store for checkpoints that keeps none, since fitting a curve is not resumed here."""
 
     def load(self):
         return None
@@ -247,7 +247,7 @@ class _NotKept:
 
 
 def accuracy(setting: Setting, state: State) -> float:
-    """Accuracy on the test images of a network with the statistics that it has."""
+    """Accuracy of a network on the test images, with its own statistics of batch normalization."""
     vectors, buffers = setting.functional.stack([_on(setting, state)])
     images, labels = setting.dataset.split("test")
     return classification.evaluate(setting.functional, vectors, buffers, images, labels, setting.batch)[1].item()
@@ -266,7 +266,7 @@ def connect(
     """Compare the networks a and b, state dicts of one architecture.
 
     curve_epochs: of the curve that is fitted between a and the best match of b; 0 for none. symmetry: of SYMMETRIES,
-    what weights are matched up to besides permutations, see `permutation.scales`. say: told of progress.
+    what weights are matched up to besides permutations, see `with_symmetry`. say: told of progress.
     Raises ValueError, one line, where both hold the same weights, or cannot be measured.
     """
     a, b = _on(setting, a), _on(setting, b)
@@ -285,14 +285,18 @@ def connect(
         say("match activations and weights")
         correlations = _correlations(setting, spec, a, b, "alignment")
         found[BY_ACTIVATIONS] = activation.match_correlations(spec, correlations)
-        by_weights = BY_SCALED_WEIGHTS if spec.scales else BY_WEIGHTS
-        found[by_weights] = match_weights(spec, a, b, setting.functional.shapes)
+        if spec.scales:
+            found[BY_SCALED_WEIGHTS] = match_weights(spec, a, b, setting.functional.shapes)
+        else:
+            found[BY_WEIGHTS] = weight.match_weights(spec, a, b, setting.functional.shapes)
+        if spec.rotations:
+            found[BY_ROTATED_WEIGHTS] = match_weights(spec, a, b, setting.functional.shapes)
         for name, order in found.items():
             networks[name] = moved(spec, order, b)
             change = max(change, _change(setting, b, networks[name]))
             say(f"measure the line {name}")
             profiles[name] = profile(setting, a, networks[name], points)
-        signature = _signature(_correlations(setting, spec, a, b, "test"), found)
+        signature = _signature(setting, spec, a, b, found, networks)
     reordered = next((name for name in found if _is_close(setting, a, networks[name])), None)
     best = reordered or min(profiles, key=lambda name: profiles[name].loss_barrier + LEAST_GAIN * (name == AS_THEY_ARE))
     merged = at(setting, a, networks[best], 0.5)
@@ -324,30 +328,51 @@ def connect(
 
 
 def match_weights(spec: PermutationSpec, a: State, b: State, names: Iterable[str]) -> dict[str, torch.Tensor]:
-    """The permutation of b by weights; with the scales of `spec.scales`, if it has any, a `scales.Rescaled`."""
-    if not spec.scales:
-        return weight.match_weights(spec, a, b, names)
-    from modeconn.matching.scaled import match_scaled  # here, since few ask for it
+    """The permutation of b by weights: a `scales.Rescaled` for `spec.scales`, a `rotations.Rotated` for the others."""
+    # Imported here, since few ask for them.
+    if spec.scales:
+        from modeconn.matching.scaled import match_scaled
 
-    return match_scaled(spec, a, b, names)
+        return match_scaled(spec, a, b, names)
+    if spec.rotations:
+        from modeconn.matching.rotated import match_rotated
+
+        return match_rotated(spec, a, b, names)
+    return weight.match_weights(spec, a, b, names)
 
 
 def moved(spec: PermutationSpec, permutation: dict[str, torch.Tensor], state: State) -> dict[str, torch.Tensor]:
-    """The state dict permuted, and its channels multiplied where the permutation is a `scales.Rescaled`."""
+    """The state dict permuted, and its channels multiplied or rotated where the permutation says so, too."""
     permuted = permutations.apply(spec, permutation, state)
-    return scales.apply(spec, permutation.scales, permuted) if isinstance(permutation, scales.Rescaled) else permuted
+    if isinstance(permutation, scales.Rescaled):
+        return scales.apply(spec, permutation.scales, permuted)
+    return rotations.apply(spec, permutation, permuted) if isinstance(permutation, rotations.Rotated) else permuted
+
+
+def with_symmetry(network: nn.Module, spec: PermutationSpec, example: torch.Tensor, symmetry: str) -> PermutationSpec:
+    """The spec with what `symmetry`, of SYMMETRIES, asks for besides permutations.
+
+    "scale": scales and signs of single channels (`permutation.scales`). "orthogonal": rotations of residual streams
+    (`permutation.rotations`). example: images (N, C, H, W), of which only the shape counts.
+    """
+    if symmetry == "none":
+        return spec
+    found = {"scale": scales, "orthogonal": rotations}[symmetry]
+    return found.discover(network, spec, example, generator(found.__name__.rpartition(".")[2]))
 
 
 def _symmetry(spec, asked):
-    """What was divided out besides permutations, a line each."""
-    return scales.report(spec).splitlines() if spec and asked != "none" else []
+    """What was used besides permutations, a line each."""
+    reports = {"scale": scales.report, "orthogonal": rotations.report}
+    return reports[asked](spec).splitlines() if spec and asked in reports else []
 
 
 def judged(setting: Setting, line: Profile) -> str:
     """Whether a line connects its ends: "connected", "not connected" or "too close to say".
 
-    By the error's rise above the ends' interpolant, against CONNECTED; too close is what lies within two standard
-    errors of it, of the choice of the test images, taken as if the networks erred independently, which is the most.
+    The largest rise of the error above the interpolation between the ends is compared with CONNECTED. A difference
+    within two standard errors is too close to say. The standard error is that of the choice of the test images, for
+    networks whose errors are independent, which gives the largest value.
     """
     error, worst = 1 - line.accuracy, (1 - line.accuracy).argmax()
     variances = error * (1 - error) / len(setting.dataset.test_labels)
@@ -363,9 +388,11 @@ def _answer(setting, profiles, best, accuracies, reordered, unpermuted):
     guessing = [name for name in ("A", "B") if accuracies[name] <= lowest]
     straight = profiles[AS_THEY_ARE]
     if guessing:
-        word = f"not judged: {' and '.join(guessing)} answer no better than always the most frequent class"
+        are = f"{' and '.join(guessing)} {'is' if len(guessing) == 1 else 'are'}"
+        word = f"not judged: {are} no better than always answering the most frequent class"
     elif reordered:
-        also = " and other scales" if reordered == BY_SCALED_WEIGHTS else ""
+        more = {BY_SCALED_WEIGHTS: " and other scales", BY_ROTATED_WEIGHTS: " and its residual stream rotated"}
+        also = more.get(reordered, "")
         word = f"connected: B is A with its neurons in another order{also}"
     elif (before := judged(setting, straight)) == "connected":
         word = "connected, as they are"
@@ -391,7 +418,7 @@ def _answer(setting, profiles, best, accuracies, reordered, unpermuted):
 
 
 def _most_frequent(labels):
-    """The accuracy of always the most frequent class, and two standard errors above it."""
+    """The accuracy of always answering the most frequent class, plus two standard errors."""
     share = labels.bincount().max().item() / len(labels)
     return share + 2 * math.sqrt(share * (1 - share) / len(labels))
 
@@ -403,7 +430,7 @@ def _proved(setting, symmetry) -> tuple[PermutationSpec | None, str | None]:
         spec = proof.prove(network, permutations.discover(network, example), example, generator("verify"))[0]
     except ValueError as error:
         return None, str(error)
-    return (scales.discover(network, spec, example, generator("scales")) if symmetry == "scale" else spec), None
+    return with_symmetry(network, spec, example, symmetry), None
 
 
 def _on(setting, state):
@@ -420,14 +447,14 @@ def _control_points(setting, a, b, bends=None):
 
 
 def statistics_of(network):
-    """The names of the buffers that recalibration estimates."""
+    """The names of the buffers that are re-estimated: running statistics of batch normalization."""
     layers = {name: m for name, m in network.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
     kept = {name: layer for name, layer in layers.items() if layer.track_running_stats}
     return {f"{name}.{buffer}".lstrip(".") for name, layer in kept.items() for buffer, _ in layer.named_buffers()}
 
 
 def _singular_vectors(setting, vector):
-    """Of layers with spectral normalization: buffers, name -> (1, ...), that go with the weights (D,)."""
+    """The buffers of spectral normalization for the weights (D,), name -> (1, ...): singular vectors."""
     found, weights = {}, setting.functional.unpack(vector)
     for name, module in setting.functional.network.named_modules():
         if isinstance(module, _SpectralNorm) and hasattr(module, "_u"):
@@ -438,9 +465,9 @@ def _singular_vectors(setting, vector):
 
 
 def _buffers(setting, vectors, a, b, t):
-    """Buffers, name -> (1, ...), at t: statistics estimated anew, other ones between those of a and b.
+    """Buffers, name -> (1, ...), at t: re-estimated statistics, and others interpolated between a and b.
 
-    Raises ValueError where those cannot be averaged: integers that differ.
+    Raises ValueError for integers that differ between a and b, which cannot be interpolated.
     """
     found = batchnorm.recalibrated(
         setting.functional, vectors, setting.dataset, {"images": setting.images, "batch": setting.batch}
@@ -453,7 +480,7 @@ def _buffers(setting, vectors, a, b, t):
         elif torch.equal(first, second):
             found[name] = first[None]
         else:
-            raise ValueError(f"tensor {name} is no number that can be averaged, and differs between the networks")
+            raise ValueError(f"tensor {name} holds integers, which cannot be averaged, and differs in the networks")
     return found
 
 
@@ -464,18 +491,21 @@ def _correlations(setting, spec, a, b, split):
     return activation.correlate(setting.functional.network, spec, a, b, activation.batches_of(images))
 
 
-def _signature(correlations, found: dict[str, dict[str, torch.Tensor]]) -> list[tuple[str, dict[str, float]]]:
+def _signature(setting, spec, a, b, found, networks) -> list[tuple[str, dict[str, float]]]:
     """(group, name of a line -> mean correlation of paired neurons); of a group of several sites one row each."""
+    correlations = _correlations(setting, spec, a, b, "test")
     columns: dict[str, Sequence[float]] = {}
     for name, order in found.items():
         rows = activation.signature(correlations, order)
         columns.setdefault(AS_THEY_ARE, [before for _, before, _ in rows])
+        if isinstance(order, rotations.Rotated):  # its neurons are mixtures of those of b
+            rows = activation.signature(_correlations(setting, spec, a, networks[name], "test"), {})
         columns[name] = [after for _, _, after in rows]
     return [(c.group, {name: column[i] for name, column in columns.items()}) for i, c in enumerate(correlations)]
 
 
 def _change(setting, b, permuted):
-    """By how much permuting b changes its logits, as a fraction of the largest; an error where that is no rounding."""
+    """By how much permuting b changes its logits, relative to the largest. Raises ValueError beyond rounding."""
     images = setting.dataset.example(64)[None]
     logits = []
     for state in (b, permuted):
@@ -489,6 +519,6 @@ def _change(setting, b, permuted):
 
 
 def _is_close(setting, a, b):
-    """Whether two networks are the same up to the last digits."""
+    """Whether the weights of two networks are equal up to rounding."""
     first, second = (setting.functional.pack(state)[0].double() for state in (a, b))
     return bool((first - second).norm() <= 1e-6 * first.norm())

@@ -1,16 +1,16 @@
-"""What the package offers to programs of one's own: `import modeconn`, `modeconn.match(...)`.
+"""The public interface of the library: `import modeconn`, `modeconn.match(...)`.
 
-A network is two things here: a module, `torch.nn.Module`, which is the architecture, and state dicts, which are the
-weights. The module's own weights are not used, and nothing that is given is changed. It takes images and returns
-logits (N, classes), and is taken in eval mode, whatever mode it is in.
+A network is given as a module, `torch.nn.Module`, for its architecture, and as state dicts, for its weights. The
+weights of the module are not used, and arguments are not modified. The module takes images, returns logits (N,
+classes), and is used in eval mode, whatever mode it is in.
 
 `State`: a state dict, name -> tensor, as `network.state_dict()` gives it, and as `network.load_state_dict` takes it.
 `Permutation`: the order of the neurons of each group, name of the group -> indices (n,), int64: neuron i of the result
-is neuron `indices[i]` of what was given.
+is neuron `indices[i]` of the network that was given.
 `Split`: (images, labels). Images are floats (N, C, H, W) as the network takes them, or uint8 pixels, which become
 [0, 1]; labels are integers (N,) from 0. Features are images (N, F, 1, 1) of a network that begins with `nn.Flatten`.
 
-A mistake in what is given is a ValueError of one line.
+Invalid arguments raise a ValueError of one line.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from torch import nn
 from modeconn import connecting
 from modeconn import permutation as permutations
 from modeconn.connecting import Connection, Profile, Setting, dataset_of
-from modeconn.permutation import PermutationSpec, scales
+from modeconn.permutation import PermutationSpec, rotations, scales
 from modeconn.permutation.proof import Proof
 from modeconn.randomness import generator
 
@@ -35,34 +35,37 @@ __all__ = ["Curve", "apply", "barrier", "connect", "discover", "match", "merge",
 def discover(network: nn.Module, images: torch.Tensor, symmetry: str = "none") -> PermutationSpec:
     """Find which neurons of a network can be permuted, by tracing it with torch.fx.
 
-    images: a batch of two or more, of which only the shape counts.
-    symmetry: "none", or "scale": find also which neurons can be multiplied by factors, positive ones where ReLU lies
-        between their layers, any where all is linear, as within attention; `scales` of what is returned has them, and
-        `unscaled` the others, with the reason. It goes beyond permutation.
+    images: a batch of two or more, of which only the shape is used.
+    symmetry: what to find besides permutations, "none", "scale" or "orthogonal". "scale": which neurons can be
+        multiplied by factors, positive ones where ReLU lies between their layers, any where all is linear, as within
+        attention; `scales` of what is returned has them, and `unscaled` the others, with the reason. "orthogonal":
+        which groups can be multiplied by an orthogonal matrix, as a residual stream that is read only through RMS or
+        layer normalization (of the latter by those matrices that keep the mean over channels); `rotations` has them,
+        and `unrotated` the others, with the reason.
 
     Returns the spec, which the other functions take. Its `groups` are name -> number of neurons; its `pinned` says what
     cannot be permuted, and why.
     Raises ValueError where the network cannot be traced, does not run on the images, or returns anything but logits.
     """
     _check_symmetry(symmetry)
-    spec = permutations.discover(network, images)
-    return scales.discover(network, spec, images, generator("scales")) if symmetry == "scale" else spec
+    return connecting.with_symmetry(network, permutations.discover(network, images), images, symmetry)
 
 
 def verify(network: nn.Module, spec: PermutationSpec, images: torch.Tensor) -> Proof:
-    """Prove that a spec's permutations, and its scales, leave what the network computes unchanged.
+    """Prove that a spec's permutations, and its scales and rotations, leave what the network computes unchanged.
 
-    On a copy with weights drawn anew, in float64, where permuting changes an output by 1e-15 of its largest value or by
-    much more. Of each group is shown also that the proof could have failed: with only its written axes permuted an
-    output changes.
+    On a copy with redrawn weights, in float64, where a right permutation changes an output by about 1e-15 of its
+    largest value, and a wrong one by much more. The proof could have failed: permuting only the axes that write a group
+    has to change an output.
 
-    images: a batch, of which only the shape counts.
+    images: a batch, of which only the shape is used.
 
     Returns the changes that were measured.
     Raises ValueError with the groups for which it does not hold, or cannot be shown.
     """
     proof = permutations.verify(network, spec, images, generator("verify"))
     scales.verify(network, spec, images, generator("scales"))
+    rotations.verify(network, spec, images, generator("rotations"))
     return proof
 
 
@@ -72,12 +75,15 @@ def match(
     """Find the permutation of b that brings its neurons to those of a, for `apply`.
 
     a, b: the two networks, of which b is to be permuted.
-    images: (N, C, H, W) to match by activations on: the correlations of paired neurons are made large (Tatro et al.
-        2020, Algorithm 1). Without images weights are matched: the inner product of both networks' weights is made
-        large, by coordinate descent (Git Re-Basin, Ainsworth et al. 2023, Algorithm 1), which ends in a local optimum.
+    images: (N, C, H, W), to match activations on them: the sum of the correlations of paired neurons is maximized
+        (Tatro et al. 2020, Algorithm 1). Without images, weights are matched: the inner product of both networks'
+        weights is maximized by coordinate descent (Git Re-Basin, Ainsworth et al. 2023, Algorithm 1), to a local
+        optimum.
 
     With a spec that has scales, weights are compared with these divided out, and what is returned is a `Rescaled`, by
-    which `apply` brings b to the scales of a, too. Activations are matched by permutations alone.
+    which `apply` brings b to the scales of a, too. With a spec that has rotations it is a `Rotated`, by which `apply`
+    rotates b into the basis of a and gives it the gains of a's normalization, with b's own folded into the layers that
+    read what they multiply. Activations are matched by permutations alone.
     Raises ValueError where the state dicts are not of the network, or not finite.
     """
     from modeconn.matching import activation
@@ -91,9 +97,9 @@ def match(
 def apply(spec: PermutationSpec, permutation: Permutation, state: State) -> dict[str, torch.Tensor]:
     """Put the neurons of a network into another order: another state dict of the same function.
 
-    permutation: of `match`, or of one's own: a permutation for each group of the spec.
+    permutation: from `match`, or your own: indices for each group of the spec.
 
-    Raises ValueError, with the group and the tensor, where the permutation or the state dict is not of the spec.
+    Raises ValueError, with the group and the tensor, where the permutation or the state dict does not fit the spec.
     """
     return connecting.moved(spec, permutation, state)
 
@@ -124,7 +130,7 @@ class Curve:
         return self
 
     def at(self, t: float) -> dict[str, torch.Tensor]:
-        """Give the state dict of the network at one point, with its statistics of batch normalization estimated.
+        """Return the state dict of the network at one point, with re-estimated statistics of batch normalization.
 
         t: in [0, 1].
         """
@@ -134,7 +140,7 @@ class Curve:
         """Measure loss and accuracy along the curve.
 
         images, labels: to measure on.
-        points: at so many equal steps of t, the ends included.
+        points: the number of points, at equal steps of t, including the ends.
         """
         return connecting.profile(
             _setting(self._network, self._train, (images, labels)), *self._ends, points, self.bends
@@ -144,13 +150,13 @@ class Curve:
 def barrier(network: nn.Module, a: State, b: State, train: Split, test: Split, points: int = 11) -> dict[str, float]:
     """Measure the barriers of loss (nats) and error (in [0, 1]) on the straight line from a to b.
 
-    train: by which statistics of batch normalization are estimated at each point, at the ends too.
-    test: on which is measured.
-    points: at so many equal steps of t, the ends included.
+    train: for re-estimating statistics of batch normalization at each point, including the ends.
+    test: to measure on.
+    points: the number of points, at equal steps of t, including the ends.
 
     Returns name -> number. "loss_barrier_linear" and "error_barrier_linear" are the largest rise above the straight
     interpolation between the ends (Entezari et al. 2022), "..._max_endpoint" above the worse end, "..._mean_endpoint"
-    above their mean; besides them averages and extremes, "minimum_accuracy" say.
+    above their mean; there are averages and extremes too, such as "minimum_accuracy".
     Raises ValueError where images, labels or state dicts are not of the network.
     """
     return connecting.profile(_setting(network, train, test), a, b, points).quantities
@@ -161,8 +167,8 @@ def merge(
 ) -> dict[str, torch.Tensor]:
     """Average two networks: the state dict at t on the straight line from a to b, which should have been matched to a.
 
-    images: by which statistics of batch normalization are estimated; needed where the network has any.
-    t: in [0, 1]; the middle where it is left out.
+    images: for estimating statistics of batch normalization; needed if the network has any.
+    t: in [0, 1], by default the middle.
 
     Raises ValueError where the network has such statistics and there are no images.
     """
@@ -179,14 +185,14 @@ def connect(
 ) -> Connection:
     """Answer whether two networks are connected by a line of low loss, as they are or with b matched to a.
 
-    All of the above in one: what can be permuted is found and proved, b is matched by activations and by weights, and
-    the lines are measured. It is what the command `modeconn connect` runs.
+    Combines the functions above: finds and proves what can be permuted, matches b by activations and by weights, and
+    measures the lines. The command `modeconn connect` runs it.
 
-    train: on which activations are matched, and statistics of batch normalization estimated; of more than 1,000 images
-        some of each class.
-    test: on which is measured.
-    points: on each line, the ends included.
-    symmetry: "none", or "scale", as of `discover`: weights are matched up to scales, too.
+    train: for matching activations and re-estimating statistics of batch normalization; of more than 1,000 images a
+        part with all classes is used.
+    test: to measure on.
+    points: the number of points on each line, including the ends.
+    symmetry: "none", "scale" or "orthogonal", as of `discover`: weights are matched up to scales, or rotations, too.
 
     Raises ValueError where a and b are equal, or anything given is not of the network. A network that cannot be traced
     is measured as it is, and `unpermuted` says why.
@@ -202,7 +208,7 @@ def _setting(network, train, test):
 
 
 def _images(images):
-    """The images. Raises ValueError where they are none."""
+    """The images. Raises ValueError where they have another number of axes."""
     if images.ndim != 4:
         raise ValueError(
             f"images are of shape {tuple(images.shape)}: give (N, C, H, W), and features as (N, F, 1, 1) to a network "

@@ -64,7 +64,7 @@ def _defined(body):
 def load(named: str, beside: bool = False) -> Callable[..., Any]:
     """The function that `file.py:function` names; the file is executed.
 
-    beside: whether modules that lie beside the file can be imported by it.
+    beside: whether the file can import modules from its own folder.
     Raises ValueError, one line, where `digest` does, or the file cannot be run.
     """
     digest(named)

@@ -7,9 +7,9 @@ import numpy as np
 
 from modeconn.connecting import CONNECTED, Connection
 
-# Told apart by the colour-blind (Okabe and Ito), and in grey by the dashes.
-COLOURS = ("#6b6b6b", "#0072b2", "#d55e00", "#009e73")
-DASHES = ("5 4", "none", "9 3 2 3", "2 2")
+# Colours that the colour-blind can distinguish (Okabe and Ito); in grey the dashes differ.
+COLOURS = ("#6b6b6b", "#0072b2", "#d55e00", "#009e73", "#cc79a7")
+DASHES = ("5 4", "none", "9 3 2 3", "2 2", "12 4")
 DEFINITIONS = {"linear": "interpolant", "max_endpoint": "worse end", "mean_endpoint": "mean of ends"}
 WIDTH, HEIGHT, LEFT, BOTTOM = 420, 240, 58, 36
 STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -44,7 +44,7 @@ def written(found: Connection, facts: Mapping[str, str], notes: Sequence[str], f
         _signature(found) if found.signature else "",
         "<h2>Files</h2>",
         _table(["", ""], files.items()),
-        f"<p>They are those of the line of lowest loss barrier on the test images: {_text(found.best)}.</p>",
+        f"<p>They belong to the line with the lowest loss barrier on the test images: {_text(found.best)}.</p>",
     ]
     body = "\n".join(parts)
     return (
@@ -92,12 +92,12 @@ def _permuted(found):
 
 def _symmetry(lines):
     if not lines:
-        return "<p>Only permutations were used, no scales or signs.</p>"
+        return "<p>Only permutations were used, no scales, signs or rotations.</p>"
     used, *kept = lines
     listed = "".join(f"<li>{_text(line.strip())}</li>" for line in kept)
     return (
-        f"<p>More symmetry than permutation was used where weights are matched: {_text(used)}, and B got those of A."
-        f"</p><ul>{listed}</ul>"
+        "<p>Symmetry beyond permutation, up to which weights are matched and by which B is brought to A: "
+        f"{_text(used)}.</p><ul>{listed}</ul>"
     )
 
 

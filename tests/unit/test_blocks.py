@@ -204,7 +204,7 @@ def test_grouped_weights_follow_their_blocks():
     assert permutation.apply(small, order, {"w": weight})["w"].tolist() == [[1, 0], [2, 3]]
     _, whole = permutation.straightened(small, {"w": weight})
     assert whole["w"].tolist() == [[0, 1, 0, 0], [0, 0, 2, 3]]
-    with pytest.raises(ValueError, match="group in: its permutation does not take whole blocks, in the order of b"):
+    with pytest.raises(ValueError, match="group in: its permutation does not move whole blocks in the order of b"):
         permutation.apply(small, order | {"b": torch.tensor([0, 1])}, {"w": weight})
 
 

@@ -363,6 +363,11 @@ MISTAKES = {
         {"method": "weight", "frame": "mean", "symmetry": "scale"},
         ["alignments.weight.symmetry", "frame mean", "take the frame first"],
     ),
+    "symmetry that is no permutation": (
+        "alignments.weight",
+        {"method": "weight", "symmetry": "orthogonal"},
+        ["alignments.weight.symmetry", "'orthogonal'", "none", "scale"],
+    ),
     "wrong value of a key of one kind": ("curves.bezier.bends", 0, ["curves.bezier.bends", "0", "minimum"]),
     "wrong value of a key of one family": ("networks.mlp.hidden", [], ["networks.mlp.hidden", "[]"]),
 }

@@ -134,7 +134,7 @@ def test_a_buffer_that_is_no_statistic_is_averaged_or_refused(data):
 
     a, b, other = Scaled(1.0, 1), Scaled(3.0, 1), Scaled(3.0, 2)
     assert connecting.at(setting_of(a, data), a.state_dict(), b.state_dict(), 0.25)["scale"] == 1.5
-    with pytest.raises(ValueError, match="table is no number that can be averaged"):
+    with pytest.raises(ValueError, match="table holds integers, which cannot be averaged"):
         connecting.at(setting_of(a, data), a.state_dict(), other.state_dict(), 0.5)
 
 
@@ -220,7 +220,7 @@ def test_merge_asks_for_images_where_there_are_statistics():
 def test_wrapped_checkpoints_are_read_as_they_are_meant(wrap, tmp_path):
     state = drawn(1).state_dict()
     torch.save(wrap(state), tmp_path / "a.pt")
-    found, _ = checkpoints.fitted(checkpoints.read(tmp_path / "a.pt"), network(), "a.pt")
+    found, _ = checkpoints.fitted(checkpoints.read(tmp_path / "a.pt")[0], network(), "a.pt")
     assert found.keys() == state.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in state.items() if "num_batches" not in name)
 
@@ -230,9 +230,34 @@ def test_half_precision_and_extra_tensors_are_said(tmp_path):
         name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in drawn(1).state_dict().items()
     }
     save_file(state | {"ema.decay": torch.ones(1)}, tmp_path / "a.safetensors")
-    found, notes = checkpoints.fitted(checkpoints.read(tmp_path / "a.safetensors"), network(), "a")
+    found, notes = checkpoints.fitted(checkpoints.read(tmp_path / "a.safetensors")[0], network(), "a")
     assert {tensor.dtype for tensor in found.values()} == {torch.float32, torch.int64}
     assert notes == ["left out, since the network has no such tensor: ema.decay", "float16 read as float32"]
+
+
+def test_of_several_state_dicts_it_is_said_which_was_read(tmp_path):
+    """Of a model and its moving average, also in a wrapper; not of the optimizer's state and random numbers."""
+    first, second = drawn(1).state_dict(), drawn(2).state_dict()
+    optimizer = {"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": [{"lr": 0.1}]}
+    path = tmp_path / "a.pt"
+    for average in (second, {"decay": 0.99, "shadow": second}):
+        others = {"optimizer": optimizer, "rng": {"cpu": torch.zeros(3, dtype=torch.uint8)}}
+        torch.save({"ema": average, "model": first, "epoch": 3, **others}, path)
+        found, notes = checkpoints.read(path)
+        assert torch.equal(found["0.weight"], first["0.weight"])
+        assert notes == [f"model was read, and not ema: give {path}:ema to read that instead"]
+        found, notes = checkpoints.read(f"{path}:ema")
+        assert torch.equal(found["0.weight"], second["0.weight"]) and notes == []
+    with pytest.raises(ValueError, match=r"a\.pt holds no state dict student: it holds ema, model"):
+        checkpoints.read(f"{path}:student")
+    torch.save({"ema": second, "optimizer": optimizer}, path)
+    assert torch.equal(checkpoints.read(path)[0]["0.weight"], second["0.weight"])
+    torch.save({"teacher": first, "student": second}, path)
+    with pytest.raises(ValueError, match=r"several state dicts, teacher, student: name one, as .*a\.pt:teacher$"):
+        checkpoints.read(path)
+    torch.save({"optimizer": optimizer}, path)
+    with pytest.raises(ValueError, match="holds no state dict, but optimizer"):
+        checkpoints.read(path)
 
 
 class Executed:
@@ -335,10 +360,18 @@ def test_the_command_answers_on_a_page_and_in_a_line(given, capsys):
     ]
 
 
-def test_the_command_divides_out_scales_where_it_is_asked_to(given):
-    command.main([*given, "--output", "out", "--points", "3", "--symmetry", "scale"])
+@pytest.mark.parametrize(
+    ("symmetry", "expected"), [("scale", "scales are divided out of"), ("orthogonal", "0 of 1 groups may be rotated")]
+)
+def test_the_command_uses_more_symmetry_where_it_is_asked_to(symmetry, expected, given, capsys):
+    """And says on the terminal and on the page which, and which of a file's state dicts it read."""
+    torch.save({"model": drawn(1).state_dict(), "ema": drawn(3).state_dict()}, "a.pt")
+    command.main([*given, "--output", "out", "--points", "3", "--symmetry", symmetry])
     said, *_ = json.loads(Path("out/numbers.json").read_text(encoding="utf-8"))["symmetry"]
-    assert "scales are divided out of" in said and said in Path("out/report.html").read_text(encoding="utf-8")
+    page, terminal = Path("out/report.html").read_text(encoding="utf-8"), capsys.readouterr().out
+    assert expected in said and said in page and said in terminal
+    note = "a.pt: model was read, and not ema: give a.pt:ema to read that instead"
+    assert note in page and note in terminal
 
 
 @pytest.mark.parametrize(
@@ -433,6 +466,14 @@ def test_heads_and_units_of_the_example_of_a_transformer_are_permuted():
     assert Functional(network).width == 32  # not that of the class token, the first parameter
     assert spec.pinned == {} and proved.invariance < 1e-12
     assert len(spec.groups) == 9 and sorted(spec.groups.values()) == [4, 4, 32, 32, 32, 32, 32, 64, 64]
+
+
+def test_the_residual_stream_of_the_example_with_rms_normalization_is_rotated():
+    network = own_code.load("config/examples/rms_vit.py:build", beside=True)(10)
+    spec = modeconn.discover(network, torch.rand(2, 1, 8, 8), symmetry="orthogonal")
+    assert list(spec.rotations) == ["patches"] and not spec.rotations["patches"].centred
+    x, y, x_test, y_test = own_code.load("config/examples/rms_vit.py:data", beside=True)()
+    assert (len(x), len(y), len(x_test), len(y_test)) == (1400, 1400, 397, 397) and network(x[:2]).shape == (2, 10)
 
 
 def test_units_of_the_example_that_normalizes_after_its_activation_are_permuted():

@@ -266,9 +266,9 @@ def test_each_axis_that_is_forgotten_changes_an_output(name):
         ),
         (lambda m, x: pooled(m.a(x) * m.a(x).argmax(1, keepdim=True)), "argmax (node argmax) is not understood: "),
         (lambda m, x: pooled(m.a(x).max(1, keepdim=True)[1] * m.a(x)), "max (node max_1) is not understood: "),
-        (lambda m, x: pooled(m.a(x) * m.table), "mul (node mul) ties it to what is pinned: test_own_networks.py, line"),
+        (lambda m, x: pooled(m.a(x) * m.table), "mul (node mul) ties it to pinned channels: test_own_networks.py, "),
         (lambda m, x: pooled(torch.fft.fft(m.a(x), dim=1).abs()), "is not understood: test_own_networks.py, line"),
-        (lambda m, x: pooled(m.a(x).relu().roll(1, 1) * m.a(x)), "mul (node mul) ties it to what is pinned"),
+        (lambda m, x: pooled(m.a(x).relu().roll(1, 1) * m.a(x)), "mul (node mul) ties it to pinned channels"),
         (lambda m, x: pooled(F.local_response_norm(m.a(x), 3)), "local_response_norm) is not understood: "),
         (
             lambda m, x: pooled(m.a(x)[:, [0, 0, 1, 2, 3, 4]] * m.a(x)),
@@ -361,8 +361,8 @@ def test_a_module_that_cannot_be_traced_says_what_may_be_permuted(permutable, gr
 @pytest.mark.parametrize(
     ("attributes", "words"),
     [
-        ({"permutable": {}}, "is what gate says by permutable true?"),  # the scale belongs to channels
-        ({"permutable": {"gain": 0}}, "Gate gate: its attribute permutable is {'gain': 0}: let it be None, or a"),
+        ({"permutable": {}}, "check the attribute permutable of gate"),  # the scale belongs to channels
+        ({"permutable": {"gain": 0}}, "Gate gate: its attribute permutable is {'gain': 0}: set it to None, or to a"),
         ({"permutable": {"scale": 1}}, "axis of the channels; it has scale"),
         ({"permutable": {}, "forward": lambda m, x: choice(x)[:, :3] * m.scale.sum()}, "does not return the channels"),
     ],

@@ -833,7 +833,7 @@ def test_capture_refuses_unknown_nodes():
 # Rule -> what is pinned and a word of the reason.
 PINNED = {
     "chain": {},
-    "addition of the input": {"a": "add (node add) ties it to what is pinned"},
+    "addition of the input": {"a": "add (node add) ties it to pinned channels"},
     "grouped convolution": {},
     "mismatched segmentations": {},
     "slices of channels": {"a[4:6]": "nothing reads this part"},
@@ -851,7 +851,7 @@ PINNED = {
     },
     "padding of channels": {"a": "pad (node pad) is not understood"},
     "layer normalization of another axis": dict.fromkeys(("a", "n.weight", "n.bias"), "LayerNorm normalizes another"),
-    "a constraint of train mode alone": {"a": "add (node add) ties it to what is pinned"},
+    "a constraint of train mode alone": {"a": "add (node add) ties it to pinned channels"},
 }
 
 

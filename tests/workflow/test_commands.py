@@ -40,6 +40,7 @@ ELSEWHERE = {
     "make connect": ("tests/unit/test_connecting.py", "--data"),
     "modeconn connect": ("tests/unit/test_connecting.py", "--data"),
     "modeconn connect --symmetry scale": ("tests/unit/test_connecting.py", "--symmetry"),
+    "modeconn connect --symmetry orthogonal": ("tests/unit/test_connecting.py", "--symmetry"),
     "make archive CONFIG=...": ("tests/workflow/test_archive.py", "scripts/archive.py"),
     "make archive": ("tests/workflow/test_archive.py", "scripts/archive.py"),
     "make bench": ("tests/unit/test_benchmarks.py", "run"),

@@ -1,9 +1,10 @@
 """Matching: the permutation of network b that brings it to network a, from activations or from weights.
 
-A module a method, imported where the config names it: editing one reruns its own alignments only. Each has a function
-`match(population, a, b, spec, alignment, further=())`: the permutation, group -> (n,), of member b of a population that
-brings it to member a, as the values of an alignment say; with the population at further moments one for all of them. To
-add a method is its module, its entry in `dispatch.MATCHING`, and its values in the config's schema.
+Each method is a module, imported where the config names it, so that editing it reruns only its own alignments. It has a
+function `match(population, a, b, spec, alignment, further=())`, which returns the permutation, group -> (n,), that
+brings member b of a population to member a; `alignment` has the config's values, `further` the population at further
+moments, all of which get one permutation. A new method needs its module, an entry in `dispatch.MATCHING`, and its keys
+in the config's schema.
 """
 
 import math
@@ -26,9 +27,9 @@ def method_of(name: str) -> Callable:
 
 
 def symmetric(network, spec, example, alignment):
-    """The spec with what an alignment's `symmetry` lets networks differ by besides permutations, which is printed.
+    """The spec with the symmetry, besides permutations, that an alignment asks for; prints which groups have it.
 
-    example: images (N, C, H, W), of which only the shape counts.
+    example: images (N, C, H, W), of which only the shape is used.
     """
     if alignment.get("symmetry", "none") == "none":
         return spec
@@ -40,10 +41,11 @@ def symmetric(network, spec, example, alignment):
 
 
 def assign_blocks(similarity, members):
-    """The best order of blocks, and of the channels within each, for all groups that permute these blocks at once.
+    """The best order of blocks, and of the channels within each block, for all groups that consist of these blocks.
 
-    similarity: (n, n), of n blocks of a to those of b for their own sake. members: group -> (n m, n m), of its
-    channels, m to a block. Each pair of blocks counts what the best order within it makes of it.
+    similarity: (n, n), of the n blocks of a to those of b, without their channels. members: group -> (n m, n m),
+    similarity of its channels, m in each block. The similarity of two blocks is that of their channels in the best
+    order.
     Returns (indices (n,) of the blocks, group -> indices (n m,)), both into b, int64.
     """
     similarity, within = similarity.copy(), {}
@@ -63,7 +65,7 @@ def assign_blocks(similarity, members):
 
 
 def assign_within(matrix, order):
-    """The best order of channels, indices into b, where the blocks have an order; matrix as of `assign_blocks`."""
+    """The best order of channels, indices into b, for a given order of blocks; matrix as in `assign_blocks`."""
     number = len(order)
     parts = matrix.reshape(number, len(matrix) // number, number, -1).swapaxes(1, 2)
     found = [linear_sum_assignment(parts[i, block], maximize=True)[1] for i, block in enumerate(order.tolist())]
@@ -79,6 +81,6 @@ def check_tensors(names, tensors_a, tensors_b):
                 "matching needs two networks of one architecture"
             )
         for network, tensor in (("a", tensors_a[name]), ("b", tensors_b[name])):
-            # The sum is quicker to look at; of large numbers it can be infinite, too.
+            # The sum is a quick check, but can overflow for finite numbers.
             if not math.isfinite(tensor.sum()) and not tensor.isfinite().all():
                 raise ValueError(f"tensor {name} of network {network} is not finite: this network has diverged")

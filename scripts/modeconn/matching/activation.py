@@ -1,4 +1,4 @@
-"""Matching by activations: Algorithm 1 of Tatro et al. 2020, and how alike two networks' neurons are."""
+"""Matching by activations: Algorithm 1 of Tatro et al. 2020, and the similarity of two networks' neurons."""
 
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -16,8 +16,8 @@ from modeconn.matching import assign_blocks, check_tensors
 LOGITS = "logits"
 BATCH = 64  # images: the quickest on a CPU
 STATISTICS = {"sum": sum, "first": lambda matrices: matrices[0]}
-# What is made small by assignment. Dead channels make ties, and which of the best assignments comes out depends on the
-# costs' bits: those of correlations are the costs, in the precision, of the paper's own code.
+# The costs of the assignment. Dead channels cause ties, which the bits of the costs decide: for correlations they are
+# the costs of the paper's own code, in its precision.
 COSTS = {
     "correlation": lambda correlations, statistic: 1.01 - statistic([c.matrix for c in correlations]).float(),
     "inner": lambda correlations, statistic: -statistic([c.inner for c in correlations]),
@@ -29,7 +29,7 @@ COSTS = {
 
 @dataclass(frozen=True)
 class Correlation:
-    """How alike the channels of two networks are at one place; [i, j]: channel i of network a, channel j of network b.
+    """Similarity of two networks' channels at one place; [i, j] is of channel i of network a and j of network b.
 
     matrix: (n, n) float64, Pearson correlations. inner: (n, n) float64, inner products over all positions of an
     image, neither centred nor normalized, mean over images; squares: (2, n) float64, the channels' own such products,
@@ -47,9 +47,9 @@ class Moments:
     """First and second moments of the n channels of two networks over the samples seen so far.
 
     Memory is n² float64, whatever the number of samples. Products are float32, over blocks of samples, and are summed
-    in float64. Raw samples lose a factor (mean/std)² of float32's precision. Where that is above LOSS in the first
-    batch, n₁ of N samples, they are taken about that batch's means, which miss the true ones by at most std·√(N/n₁),
-    so that at most N/n₁ is lost.
+    in float64. With raw samples, float32's precision decreases by a factor (mean/std)². If that is above LOSS in the
+    first batch, n₁ of N samples, that batch's means are subtracted from all samples. They differ from the true means by
+    at most std·√(N/n₁), so that the factor is at most N/n₁.
     """
 
     BLOCK = 2**12  # samples: long enough for matrix products, short enough for caches and for float32 sums
@@ -62,7 +62,7 @@ class Moments:
     def add(self, a, b):
         """a, b: (n, images, ...) activations of the two networks; every position of every image is a sample.
 
-        Any strides will do, those of channels-last memory are best; float32, or less precise.
+        float32 or less precise, of any strides; those of channels-last memory are the fastest.
         """
         if self.samples:
             self._sum(a, b)
@@ -75,7 +75,7 @@ class Moments:
             self._sum(a, b)
 
     def _start(self, pilot):
-        """Begin anew, with samples about `pilot` (2, n); zeros leave them raw."""
+        """Start again, with `pilot` (2, n) subtracted from all samples."""
         self.samples = self.images = 0
         self.pilot, self.centred = pilot, bool(pilot.any())
         self.sum, self.square = torch.zeros_like(pilot), torch.zeros_like(pilot)
@@ -129,15 +129,15 @@ def batches_of(images):
 def correlate(network, spec, tensors_a, tensors_b, batches, site="post", subsample=0):
     """Correlations of two networks' activations: one for every site of every group in graph order, last the logits.
 
-    Before the logits come groups that only the train graph has (auxiliary heads).
+    Groups that only the train graph has (auxiliary heads) come before the logits.
     network: the architecture; its own weights are not used. tensors_a, tensors_b: state dicts.
     batches: images (N, C, H, W) as the network takes them, or pairs of them where each network sees
     its own (adversarial examples), on the device of network and tensors; they are read once.
     site: activations after ("post") or before ("pre") the nonlinearities, see `PermutationSpec`.
-    subsample: of an axis longer than this every second, third ... position is taken, as many as leave
-    at most this many (Tatro et al. 2020 take every second of 64, for 32); 0 takes all.
-    Evaluation mode, and every spatial position is a sample. Both networks are the original ones for
-    every group: no group waits for another's matching (Tatro et al. 2020, Algorithm 1).
+    subsample: of a longer spatial axis every second, third ... position is taken, such that at most this many remain
+    (Tatro et al. 2020 take every second of 64, for 32); 0 takes all.
+    Evaluation mode, and every spatial position is a sample. Activations are those of the two networks as given: no
+    group's matching affects another's (Tatro et al. 2020, Algorithm 1).
     Returns a list of Correlation. Raises ValueError where a tensor is missing, misshapen or not finite,
     or where there are no batches.
     """
@@ -211,7 +211,7 @@ def of_members(population, a, b, spec, split, site="post", attack=None, subsampl
 def match(population, a, b, spec, alignment, further=()):
     """Match member b of a population to member a by their activations on the alignment split (`match_correlations`).
 
-    further: the population at further moments, all of which are matched at once by the sum of their correlations.
+    further: the population at further moments; all get one permutation, by the sum of their correlations.
     """
     site, attack = alignment.get("site", "post"), alignment.get("attack")
     found = [
@@ -223,7 +223,7 @@ def match(population, a, b, spec, alignment, further=()):
 
 
 def summed(correlations):
-    """The sum of correlations of one place in a network at several moments, as one; of a single one it is that one."""
+    """The sum of the correlations of one place in a network at several moments."""
     first, *others = correlations
     if not others:
         return first
@@ -249,14 +249,14 @@ def check_statistic(spec, statistic):
 def match_correlations(spec, correlations, statistic="sum", kernel="correlation"):
     """Permutation of b that matches, group by group, its channels with those of a.
 
-    kernel: "correlation" makes the trace of the correlations largest (Tatro et al. 2020, Algorithm 1), "inner" that of
-    the inner products, so that ‖A - P B‖² is least (same paper, Theorem 3.1, where activations are those before the
+    kernel: "correlation" maximizes the trace of the correlations (Tatro et al. 2020, Algorithm 1), "inner" that of the
+    inner products, which minimizes ‖A - P B‖² (same paper, Theorem 3.1, where activations are those before the
     nonlinearity; the linear kernel of Sharma et al. 2024), "cosine" that of the inner products of channels scaled to
-    length one over all images and sites (Sharma et al. 2024); a dead channel is at right angles to all.
+    length one over all images and sites (Sharma et al. 2024); those of a dead channel are 0.
     statistic: what a group with several sites (a residual stream) is matched on: the "sum" over them or
     the "first"; one for all groups, or group -> statistic ("sum" where not named).
     A group without correlations keeps its order.
-    Raises ValueError where a statistic or its group is unknown, or what is matched on is not finite.
+    Raises ValueError where a statistic or its group is unknown, or activations are not finite.
     """
     statistics = check_statistic(spec, statistic)
     permutation = permutations.identity(spec)

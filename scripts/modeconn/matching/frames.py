@@ -1,13 +1,13 @@
 """Networks of one architecture in a common frame: each is permuted by a permutation of its own (Kalaivanan 2023).
 
 A frame maps each group to indices (N, n) int64, of which row k is the permutation of network k, as `permutation.apply`
-takes it. Whatever the frame, the way from network k over l to m is the way from k to m: frames are cycle-consistent
-(C2M3, Crisostomi et al. 2024). What differs is how good they are: `objective` is the sum over all pairs of networks of
-their inner products in the frame, the largest where the sum of squared distances is the least.
+takes it. Every frame is cycle-consistent: permuting network k to l and then to m equals permuting it to m (C2M3,
+Crisostomi et al. 2024). Frames differ in their `objective`, the sum of inner products in the frame over all pairs of
+networks, which is largest where the sum of squared distances is least.
 
     first   each network is matched to the first one, as in the thesis
     mean    each in turn is matched to the mean of the others (MergeMany of Git Re-Basin, Ainsworth et al. 2023)
-    cycle   the objective itself is raised, from the better of these two on
+    cycle   the objective itself is maximized, starting from the better of these two
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,7 +40,8 @@ def first(spec: PermutationSpec, tensors: Mapping[str, Tensor], names: Iterable[
 def mean(spec: PermutationSpec, tensors: Mapping[str, Tensor], names: Iterable[str], seed: int = 0) -> Frame:
     """The frame in which no network gains by being matched to the mean of the others (MergeMany of Git Re-Basin).
 
-    From the networks as they are, in random order by `seed`, again and again, each by coordinate descent over groups.
+    Starts from the identity and matches the networks in random order, by `seed`, until none gains, each by coordinate
+    descent over groups.
     Arguments and errors as of `first`.
     """
     networks = _networks(spec, tensors, names)
@@ -58,10 +59,10 @@ def cycle(
 ) -> Frame:
     """A frame of large `objective`, never below those of `first` and `mean`.
 
-    Block coordinate ascent from the better of the two, over networks and groups: one network is matched to the sum of
-    the others; where none gains, a random network and those nearest to it are moved together, which can raise what
-    they have in common with the others where each alone would lose more to its neighbours.
-    starts: frames to begin from, the best of them, where `first` and `mean` are known already.
+    Block coordinate ascent over networks and groups, from the better of the two: one network is matched to the sum of
+    the others. If none gains, a random network and its nearest ones are moved together, which can gain where each alone
+    would lose more to the nearest ones.
+    starts: frames, of which the best is the start; for callers that already have `first` and `mean`.
     Other arguments and errors as of `first`.
     """
     names = list(names)
@@ -85,7 +86,7 @@ def objective(
 ) -> float:
     """Σ ⟨network k, network l⟩ over all pairs k < l, of the tensors `names` in the frame, in float64.
 
-    tensors: name -> (N, ...). It is half of what the squared norm of the sum exceeds the sum of squared norms by.
+    tensors: name -> (N, ...). Computed as (‖sum of the networks‖² - Σ ‖network k‖²) / 2.
     """
     total = 0.0
     for stack in apply(spec, frame, {name: tensors[name] for name in names}).values():
@@ -106,12 +107,12 @@ def apply(spec: PermutationSpec, frame: Mapping[str, Tensor], tensors: Mapping[s
 
 
 def between(frame: Mapping[str, Tensor], to: int, lane: int) -> dict[str, Tensor]:
-    """The permutation that brings network `lane` to network `to`: into the frame, and out of it as `to` would go."""
+    """The permutation that brings network `lane` to network `to`: into the frame, then by the inverse of `to`'s."""
     return permutations.compose(permutations.member(frame, lane), permutations.invert(permutations.member(frame, to)))
 
 
 class _Ascent:
-    """Networks in a frame that is made better step by step: every step that is taken raises the objective."""
+    """Coordinate ascent of a frame's objective."""
 
     def __init__(self, spec, networks, frame, seed):
         self.spec = spec
@@ -132,7 +133,7 @@ class _Ascent:
         """Match each network in turn to the others, in random order, until none gains."""
         gained = True
         while gained:
-            # All of them, so not any() of a generator, which ends at the first that gains.
+            # A list, since any() of a generator would stop at the first network that gains.
             gained = any([self.match([lane]) for lane in self._shuffled(len(self.networks))])  # noqa: C419
 
     def neighbours(self):
@@ -143,10 +144,7 @@ class _Ascent:
         return torch.stack(products).topk(count).indices.tolist()
 
     def match(self, lanes):
-        """Match these networks, moved together, to the others: one group at a time until none gains; whether any did.
-
-        Where nothing of a group depends on another one's order, as with one hidden layer, the first time is the last.
-        """
+        """Match these networks, moved together, to the others, by groups until none gains; whether any did."""
         groups, gained = list(self.axes), False
         stale = set(groups)
         while stale:
@@ -174,7 +172,7 @@ class _Ascent:
         moved = permutations.apply(self.spec, step, own)
         gain = sum((others[name] * (moved[name] - own[name])).sum().item() for name in names)
         least = sum((others[name].norm() * own[name].norm()).item() for name in names) * 1e-12
-        # Measured, since a tensor may carry the group on two axes, and orders that differ by rounding may take turns.
+        # The gain is computed, since a tensor may carry the group on two axes, and orders may be equal up to rounding.
         if gain <= least:
             return False
         for lane in lanes:
@@ -199,14 +197,14 @@ class _Ascent:
         return torch.randperm(count, generator=self.generator).tolist()
 
     def _sum(self, lanes, names):
-        """In float64, so that what a step gains is a gain whatever the order of the steps."""
+        """The sum of some networks, in float64, so that rounding does not turn a gain into a loss."""
         return {name: sum(self.networks[lane][name].double() for lane in lanes) for name in names}
 
 
 def _nearest(a, b):
-    """For each row of a (n, d) one of b, such that the squared distances add up to the least.
+    """For each row of a (n, d) one of b, with the least sum of squared distances.
 
-    The same assignment as that of the largest inner products, and found in a third of the time: near rows come first.
+    This is the assignment of the largest inner products too, but is found in a third of the time.
     """
     cost = (a.square().sum(1)[:, None] + b.square().sum(1)) / 2 - a @ b.T
     return torch.from_numpy(linear_sum_assignment(cost.cpu().numpy())[1])
@@ -222,7 +220,7 @@ def _networks(spec, tensors, names):
     if len(lanes) != 1 or lanes == {0}:
         counts = ", ".join(f"{name} {len(tensors[name]) if name in tensors else 0}" for name in used)
         raise ValueError(
-            f"frames: each tensor has to be a stack of the same networks; of so many they are: {counts or 'none given'}"
+            f"frames: each tensor has to be a stack of the same networks; they have stacks of: {counts or 'none given'}"
         )
     for name in used:
         for lane in torch.where(~tensors[name].flatten(1).isfinite().all(1))[0].tolist():

@@ -25,9 +25,9 @@ def match_scaled(
 ) -> Rescaled:
     """The permutation of b that brings it to a where both have their `scales.canonical` scales and signs.
 
-    By `weight.match_weights`, whose arguments and errors these are; then channels whose signs are free and that oppose
-    those of a are turned, in turns with matching until none does: both only raise the inner product. `scales` of what
-    is returned are the factors that bring the permuted b, as it is given, to the scales of a.
+    By `weight.match_weights`, whose arguments and errors these are. Then channels whose signs are free and whose inner
+    product with those of a is negative change their sign, in turns with matching, until there are none; either step can
+    only raise the inner product. The result's `scales` are the factors that bring the permuted b to the scales of a.
     """
     names = list(names)
     (a, factors_a), (b, factors_b) = (scales.canonical(spec, tensors) for tensors in (tensors_a, tensors_b))

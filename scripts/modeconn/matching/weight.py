@@ -18,9 +18,9 @@ from modeconn.matching import assign_blocks, assign_within, check_tensors
 from modeconn.permutation import Axis, PermutationSpec, Segment
 
 BLOCK = 2**16  # numbers that are turned into float64 at a time
-# Of the largest similarity: what is closer than this is not told apart by products in float32.
+# As a fraction of the largest similarity: smaller differences are below the precision of products in float32.
 RESOLUTION = 1e-5
-# Log-linear kernel. Of the sum of two channels' squares: a squared distance below this is none that float32 shows.
+# Log-linear kernel: squared distances below this fraction of the sum of two channels' squares are rounding of float32.
 SAME = 1e-12
 LEAST_DISTANCE = 1e-16  # in units of the weights, as in the code of Sharma et al. 2024: log 0 is out of its range
 
@@ -46,28 +46,28 @@ def match_weights(
     """Permutation of b that maximizes Σ ⟨a, permuted b⟩ over the tensors `names`, by coordinate descent.
 
     Algorithm 1 of Git Re-Basin (Ainsworth et al. 2023), with the options of Sharma et al. 2024:
-    one group at a time, the others fixed, until no group gains. Groups that permute the same blocks (heads; a
-    convolution's groups) are matched as one. A group's similarity counts every axis that carries it: incoming and
+    one group at a time, the others fixed, until no group gains. Groups that consist of the same blocks (heads; groups
+    of a convolution) are matched together. A group's similarity is summed over every axis that carries it: incoming and
     outgoing weights, biases, normalization.
     tensors_a, tensors_b: state dicts, or several checkpoints' as `stack` makes one of them.
-    names: the parameters, all or some (see `without`); running statistics describe data and have other units, so they
-    do not belong here.
+    names: the parameters, all or some (see `without`), and no running statistics, which describe data and have other
+    units.
     restarts: descents, each from another start (`_starts`); the best result counts.
     initial: a permutation, group -> indices, to start from before any other start.
     kernel: how alike two channels' entries x and y along an axis of a tensor are, summed over axes and tensors.
-    "linear": ⟨x, y⟩. "cosine": ⟨x, y⟩ / ‖x‖‖y‖, 0 for a channel of zeros; of a bias that is a product of signs.
-    "loglinear": -log ‖x - y‖², with channels that float32 hardly tells apart taken as equal; two biases that are close
-    by chance count as much as two rows of weights, so that it is for weights alone.
+    "linear": ⟨x, y⟩. "cosine": ⟨x, y⟩ / ‖x‖‖y‖, 0 for a channel of zeros; for biases it is the product of signs.
+    "loglinear": -log ‖x - y‖², where distances within float32's rounding count as 0; two biases that are close by
+    chance count as much as two rows of weights, so that biases should be left out.
     order: of the groups in a sweep: "random", by `seed`, "forward" in graph order, or "backward".
-    held: groups that are not matched -> their indices, identity or others, as which the free groups meet them.
+    held: groups that are not matched -> their fixed indices, for which the other groups are matched.
     With the linear kernel the result is never worse than the first start nor, without `initial`, than the identity.
-    The other kernels have no such objective: of a tensor on two groups each group compares other rows, so that one
-    group's gain may be another's loss, and the descent ends where no group gains or after `max_sweeps`.
-    Products are float32, and gains that they leave in doubt are measured in float64; distances are float64. Memory: at
+    The other kernels have no common objective: the two groups of a tensor compare its rows and its columns, so that one
+    group's gain may be another's loss. The descent ends where no group gains, or after `max_sweeps`.
+    Products are float32, and gains within their rounding are measured in float64; distances are float64. Memory: at
     most three times these tensors of one network, besides the matrices of the largest group's assignment; with the
     cosine kernel four times more.
-    Raises ValueError where one of these tensors is missing, misshapen or not finite, where `initial` or `held` is not
-    of this network, where kernel or order are unknown, or where there are no restarts.
+    Raises ValueError where one of these tensors is missing, misshapen or not finite, where `initial` or `held` is of
+    another network, where kernel or order are unknown, and where `restarts` is below 1.
     """
     if restarts < 1:
         raise ValueError(f"weight matching takes at least one start, not {restarts}")
@@ -102,8 +102,8 @@ def match_weights(
 def without(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
     """The names that match none of the patterns, "*.bias" or "*norm*", say: `names` for `match_weights`.
 
-    "*bias*" is what Sharma et al. 2024 leave out for matching without biases, normalization's included.
-    Raises ValueError for a pattern that leaves nothing out, which is a misspelt one, and where they leave nothing.
+    Sharma et al. 2024 match without "*bias*", which includes normalization's.
+    Raises ValueError for a pattern that matches no name, probably misspelt, and where no name remains.
     """
     names = list(names)
     for pattern in patterns:
@@ -119,9 +119,9 @@ def stack(checkpoints: Sequence[Mapping[str, torch.Tensor]], names: Iterable[str
     """Several checkpoints of one network as one state dict, each tensor with a last axis of checkpoints.
 
     `match_weights` of two such dicts gives one permutation for all their epochs (super-alignment, Sharma et al. 2024):
-    a channel's entries are those of all checkpoints in a row. So similarities are summed over the checkpoints with
-    the linear kernel, and taken of all entries at once with the others.
-    Raises ValueError where there is no checkpoint, or where they have no tensor of one shape of a name.
+    a channel's entries are those of all checkpoints in a row. With the linear kernel, similarities are so summed over
+    the checkpoints; the other kernels compare all entries at once.
+    Raises ValueError where there is no checkpoint, or where a tensor is missing or has different shapes in them.
     """
     stacked = {}
     for name in names:
@@ -138,8 +138,8 @@ def stack(checkpoints: Sequence[Mapping[str, torch.Tensor]], names: Iterable[str
 def match(population, a, b, spec, alignment, further=()):
     """Match member b of a population to member a, by its parameters or some of them; see `match_weights`.
 
-    Where the alignment has a `symmetry`, see `scaled.match_scaled`; it takes a single moment and the linear kernel.
-    further: the population at further moments, all of which are matched at once by a `stack` of them.
+    With a `symmetry` of the alignment, by `scaled.match_scaled`, which takes a single moment and the linear kernel.
+    further: the population at further moments; all get one permutation, by a `stack` of them.
     """
     names = without(population.functional.shapes, alignment.get("leave_out", []))
     seed, restarts, order = alignment["seed"], alignment.get("restarts", 1), alignment.get("order", "random")
@@ -161,10 +161,10 @@ def match(population, a, b, spec, alignment, further=()):
 
 
 def _starts(problem, generator, initial):
-    """Where descents begin, without end.
+    """An infinite sequence of starts for descents.
 
-    First `initial`, where it is given. Then the groups matched in graph order, or the identity where that is better;
-    the other one of these two; and from then on the groups matched in random orders that grow from what is pinned.
+    First `initial`, if given. Then the better one of two: the groups matched progressively in graph order, and the
+    identity; then the other one of these; then groups matched progressively in random orders (`_grown`).
     """
     if initial is not None:
         yield problem.start(initial)
@@ -177,7 +177,7 @@ def _starts(problem, generator, initial):
 
 
 def _grown(problem, generator):
-    """The groups in random order, each next to what is pinned or already there, as far as the network allows."""
+    """The groups in random order, each sharing a tensor with pinned or earlier groups only, if there is such a one."""
     left, there = list(problem.groups), set()
     while left:
         near = [
@@ -216,8 +216,8 @@ class _Run:
 class _Problem:
     """Both networks' tensors, and which of their axes carry which groups.
 
-    With the linear kernel the vectors of a group (biases, normalization) are one tensor here: they are many and small,
-    and have no other axis. With the others every run is a tensor of its own, as its rows are compared.
+    With the linear kernel all vectors of a group (biases, normalization) are joined to one tensor, since they are many
+    and small. With other kernels each run is a tensor of its own, since these compare its rows.
     """
 
     def __init__(self, spec, tensors_a, tensors_b, names, kernel):
@@ -248,7 +248,7 @@ class _Problem:
 
     @cached_property
     def least_gain(self):
-        """What counts as a gain of the objective: more than float64 rounds."""
+        """The smallest gain of the objective that is not rounding of float64."""
         if self.kernel == "loglinear":  # a logarithm for each channel
             return 1e-12 * sum(run.size for runs in self.runs.values() for run in runs)
         squares = [sum(_inner(both[i], both[i]) for both in self.tensors.values()) for i in range(2)]
@@ -275,7 +275,7 @@ class _Problem:
                     self.places[segment.group][run.tensor].add(dim)
 
     def _add_alone(self, run, both, axes):
-        """Add a run as a tensor of its own; for the cosine kernel with rows of length one, whose products those are."""
+        """Add a run as a tensor of its own; for the cosine kernel with rows of length one."""
         both = [tensor.narrow(run.dim, run.start, run.size * run.repeat) for tensor in both]
         axis = replace(axes[run.dim], segments=(Segment(run.group, run.size, run.repeat),))
         name = f"{run.tensor}, axis {run.dim}, from {run.start}"
@@ -286,7 +286,7 @@ class _Problem:
 
 
 class _Matching:
-    """A permutation of b on its way to a, and what is known of it."""
+    """A permutation of b during the descent, with cached products and Gram matrices."""
 
     def __init__(self, problem, permutation=None):
         self.problem = problem
@@ -304,9 +304,9 @@ class _Matching:
     def match_progressively(self, groups):
         """Match the groups once, in this order, each on matched tensors only; returns self.
 
-        A group counts the tensors whose other axes are pinned or already matched. So a permuted copy is recovered
-        exactly, where a descent from the identity can end in a local optimum. Where a group has no such tensor, it is
-        matched by its sorted weights, which do not depend on the order of the other axes.
+        A group is matched by the tensors whose other axes are pinned or already matched. This recovers a permuted copy
+        exactly, whereas a descent from the identity can end in a local optimum. A group without such tensors is matched
+        by its sorted weights, which do not depend on the order of the other axes.
         """
         matched = set()
         for group in groups:
@@ -347,7 +347,7 @@ class _Matching:
         order = self._assign(runs, similarity)
         if torch.equal(order, before):
             return False
-        # Where a tensor carries the group on two axes, the assignment's gain is not what is gained.
+        # The assignment's gain is the objective's, unless a tensor carries the group on two axes.
         if not any(group in run.others for run in runs) and _gains(similarity, order.numpy(), before.numpy()):
             self._move(group, order)
             return True
@@ -362,7 +362,7 @@ class _Matching:
         return False
 
     def _improve_blocks(self, blocks):
-        """Match all that permutes some blocks, or only what is within them, the others fixed; whether that gained."""
+        """Match blocks and the channels within them, or only these, the others fixed; whether that gained."""
         before = {group: self.permutation[group] for group in (blocks, *self.problem.members[blocks])}
         value = self._value(blocks)
         runs = [run for run in self.problem.runs_with(blocks) if blocks not in run.others]
@@ -380,7 +380,7 @@ class _Matching:
         return sum(map(self._product, sorted({run.tensor for run in self.problem.runs_with(blocks)})))
 
     def _assign_blocks(self, blocks, runs, gram):
-        """The best orders by these runs, of which none has two axes with these blocks: group -> indices."""
+        """The best orders by these runs, none of whose tensors has these blocks on two axes: group -> indices."""
         similarity = {}
         for group in (blocks, *self.problem.members[blocks]):
             size = self.problem.spec.groups[group]
@@ -390,7 +390,7 @@ class _Matching:
         return {blocks: order} | within
 
     def _refine_blocks(self, blocks, there=None):
-        """Order anew what is within each block, one group after the other, by all tensors or those matched so far."""
+        """Match the channels within each block, one group after the other, by all tensors or those matched so far."""
         for group in self.problem.members[blocks]:
             runs = [run for run in self.problem.runs[group] if there is None or run.others <= there]
             if runs:
@@ -469,13 +469,13 @@ class _Matching:
         if matrix is not None and len(others) == 1:
             ((dim, indices),) = others.items()
             changed = (indices != before[dim]).nonzero()[:, 0]
-            if 3 * len(changed) <= len(indices):  # few: the old and the new ones are quicker than all
+            if 3 * len(changed) <= len(indices):  # for few changes, an update is quicker than the whole product
                 difference = run.rows(b, {dim: indices[changed]}) - run.rows(b, {dim: before[dim][changed]})
                 matrix += run.rows(a, {dim: changed}) @ difference.T
                 self.grams[run] = matrix, others
                 return matrix
         matrix = run.rows(a, {}) @ run.rows(b, others).T
-        # What is kept takes no more than half of the tensor; the other half is for its other axis.
+        # Cached matrices take at most half of the tensor's memory for each of its two axes.
         if 2 * matrix.numel() <= run.size * run.repeat * (a.numel() // a.shape[run.dim]):
             self.grams[run] = matrix, others
         return matrix
@@ -491,9 +491,9 @@ class _Matching:
 
 
 class _LogLinear(_Matching):
-    """A matching by -log ‖x - y‖², in float64: distances of near channels are differences of products.
+    """Matching by -log ‖x - y‖², in float64, since small distances are differences of large products.
 
-    Products here are the logarithms' sums over a run's matched channels, Gram matrices the logarithms of all.
+    Here products are sums of logarithms over a run's matched channels, and Gram matrices those of all pairs.
     """
 
     def _product(self, name):
@@ -570,14 +570,14 @@ def _inner(a, b):
 
 
 def _gains(similarity, order, before):
-    """Whether `order` of a group is better than `before` by more than products in float32 are off."""
+    """Whether `order` of a group is better than `before` by more than the rounding of products in float32."""
     rows = np.flatnonzero(order != before)
     gain = (similarity[rows, order[rows]] - similarity[rows, before[rows]]).sum()
     return gain > len(rows) * RESOLUTION * np.abs(similarity).max()
 
 
 def _exchangeable(similarity, least):
-    """Channels that lose at most `least` by changing places with some other one; matched ones are on the diagonal."""
+    """Channels that lose at most `least` by exchange with some other one; the diagonal has the matched pairs."""
     own = similarity.diagonal()
     lost = own[:, None] + own - similarity - similarity.T
     np.fill_diagonal(lost, np.inf)

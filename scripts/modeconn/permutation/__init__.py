@@ -1,7 +1,7 @@
 """Permutations of hidden neurons: `discover` finds where a network has them, `apply` renumbers.
 
-`capture` returns activations inside the network. `permutation.proof` proves that a spec is right, and pins groups for
-which it cannot; only programs that prove import it.
+`capture` returns activations inside the network. `permutation.proof` proves that a spec is right, and pins the groups
+that it cannot prove; only programs that prove import it.
 """
 
 from modeconn.permutation.discovery import discover
@@ -51,7 +51,7 @@ __all__ = [
 
 
 def verify(network, spec, example, generator):
-    """`proof.verify`, imported here, so that its source is in the fingerprint of jobs that prove only."""
+    """`proof.verify`, imported here, so that its source is in the fingerprint only of jobs that prove."""
     from modeconn.permutation import proof
 
     return proof.verify(network, spec, example, generator)

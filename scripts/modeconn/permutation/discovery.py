@@ -1,4 +1,4 @@
-"""Discovery: the permutation spec of a network, read off its graphs."""
+"""Discovery: find the permutation spec of a network by walking its graphs."""
 
 import inspect
 import re
@@ -22,9 +22,10 @@ from modeconn.permutation.spec import Axis, PermutationSpec, Segment, Site
 def discover(network, example):
     """The PermutationSpec of `network`, found by one walk over its graph in eval and one in train mode.
 
-    example: one batch of at least two inputs, such as (N, C, H, W). The network is left as it was.
-    What the walk does not understand is pinned to the identity, and the spec says why: it may be less free than it
-    could be. Where channels are split, each part is a group; heads and the groups of a convolution are blocks.
+    example: one batch of at least two inputs, such as (N, C, H, W). The network is left unchanged.
+    What no rule here knows is pinned to the identity, with the reason in the spec, so that a spec may have fewer
+    permutations than its network. Where channels are split, each part is a group; heads and the groups of a convolution
+    are blocks.
     Raises ValueError where the network cannot be traced or run, computes something else than its graphs or returns
     anything but logits, or has a parameter that neither graph uses.
     """
@@ -59,7 +60,7 @@ def discover(network, example):
 
 
 def _axes(network, groups):
-    names = {}  # several for one tensor where modules share it: a state dict holds it under each
+    names = {}  # id of a tensor -> its names: several if modules share it, all of which a state dict has
     members = (network.named_parameters(remove_duplicate=False), network.named_buffers(remove_duplicate=False))
     for name, tensor in chain(*members):
         names.setdefault(id(tensor), []).append(name)
@@ -75,7 +76,7 @@ def _axes(network, groups):
 
 
 def _sites(walks, groups, before):
-    """Number of a group -> its sites after the nonlinearities, or `before` them, in the first graph that has it.
+    """Number of a group -> its sites after the nonlinearities, or `before` them, of the first graph that has it.
 
     walks: of the eval graph and, where it differs, the train graph.
     """
@@ -95,7 +96,7 @@ def _sites(walks, groups, before):
 
 
 def _carried(node, label, groups):
-    """(number of a group, its site) for the groups whose channels are single entries of the node's value."""
+    """(number of a group, its site) for each group in a node's value that has one entry a channel."""
     offset = 0
     for run in groups.resolve(label.runs) if isinstance(label, _Label) and label.order is None else ():
         if run.repeat == 1:
@@ -104,7 +105,7 @@ def _carried(node, label, groups):
 
 
 class _Label(NamedTuple):
-    """What a value carries: groups along one of its axes."""
+    """The groups that a value carries along one of its axes."""
 
     dim: int
     runs: tuple[Run, ...]
@@ -112,10 +113,10 @@ class _Label(NamedTuple):
 
 
 class _Spread(NamedTuple):
-    """What a value carries along several of its axes.
+    """The channels of a value that lie along several of its axes.
 
-    ids: of the channel of each entry, see `groups.Groups.runs_of`. places: which of the channel's entries it was when
-    the channels last were along one axis, of which value. Both have the value's shape.
+    ids: the channel of each entry, see `groups.Groups.runs_of`. places: a number for the position that the entry had
+    within its channel when the channels last were along one axis. Both have the value's shape.
     """
 
     ids: torch.Tensor
@@ -123,12 +124,12 @@ class _Spread(NamedTuple):
 
 
 class _Grid(NamedTuple):
-    """A value's channels along two of its axes, blocks along `outer` and those of each block along `inner`."""
+    """The channels of a value along two of its axes: blocks along `outer`, channels of each block along `inner`."""
 
     outer: int
     inner: int
     runs: tuple[Run, ...]  # block by block
-    blocks: tuple[Run, ...]  # along `outer`; pinned where they have to keep their order
+    blocks: tuple[Run, ...]  # along `outer`; pinned if the blocks keep their order
 
 
 class _Several(NamedTuple):
@@ -138,9 +139,10 @@ class _Several(NamedTuple):
 
 
 class _Own(NamedTuple):
-    """A value that is made of parameters alone, which no layer holds, such as a weight that is standardized.
+    """A value computed only from parameters outside layers, such as a standardized weight.
 
-    parts: (parameter, for each axis of the value the parameter's, or None). name: of the one that layers are named by.
+    parts: (parameter, for each axis of the value the axis of the parameter, or None). name: of the parameter after
+    which a layer made of this value is named.
     """
 
     name: str
@@ -151,7 +153,7 @@ class _Own(NamedTuple):
         return [tensor for tensor, _ in self.parts]
 
     def at(self, axes):
-        """A value with these axes of this one; None: an axis that is none of them."""
+        """A value with these axes of this one; None stands for a new axis."""
         moved = ((tensor, tuple(None if axis is None else dims[axis] for axis in axes)) for tensor, dims in self.parts)
         return self._replace(parts=tuple(moved))
 
@@ -161,14 +163,14 @@ _NONLINEAR = words("""
     relu relu6 prelu rrelu leakyrelu elu selu celu gelu silu mish hardswish sigmoid hardsigmoid logsigmoid
     tanh hardtanh softplus softsign softshrink hardshrink tanhshrink threshold clamp clampmin
 """)
-# The last three see a whole axis, but no order in it.
+# Elementwise, except the last three, which see a whole axis but do not depend on its order.
 _CARRYING = words("""
     add iadd sub isub mul imul div truediv itruediv pow neg abs square sqrt rsqrt exp log maximum minimum
     sin cos tan atan erf expm1 log1p sign round floor ceil reciprocal nantonum lerp where maskedfill
     gt lt ge le eq ne logicalnot logicaland logicalor and or invert isnan zeroslike oneslike fulllike
     identity contiguous clone detach float double half to typeas softmax logsoftmax normalize
 """)
-# Values along an axis that see each other, or are left out, by their order or their size.
+# Along one axis, results depend on the order or the size of the other values.
 _ALONG = words("cumsum cumprod sort argsort topk argmax argmin median max min")
 _CONCATENATE = words("cat concat concatenate")
 _RESHAPE = words("flatten unflatten view reshape")
@@ -179,15 +181,13 @@ _MOVE = words("""
 """)
 _OUTPUTS = words("googlenetoutputs inceptionoutputs")  # torchvision's tuples of logits
 _SHAPE = words("size dim ndimension numel stride getattr")
-# Entries moved about, repeated or left out, which says all of what they do.
+# Operations that only move, repeat or leave out entries.
 _REARRANGE = _RESHAPE | words("""
     permute transpose swapaxes swapdims movedim moveaxis squeeze unsqueeze t unflatten expand contiguous getitem
     chunk split tensorsplit unbind narrow select roll flip channelshuffle pixelshuffle pixelunshuffle
     repeat tile repeatinterleave
 """)
-_VIEWS = (
-    _MOVE | _RESHAPE | words("getattr getitem expand expandas")
-)  # where they return the memory that they were given
+_VIEWS = _MOVE | _RESHAPE | words("getattr getitem expand expandas")  # if the result shares the memory of the input
 # Products with a matrix; a bias may follow.
 _PRODUCTS = {"linear": "...i,oi->...o", "matmul": "...i,io->...o", "mm": "...i,io->...o"}
 _BOTH = dict.fromkeys(("matmul", "mm", "bmm"), "...ij,...jk->...ik")  # of two values
@@ -195,7 +195,7 @@ _NAMES = ("input", "weight", "other", "mat2", "bias")  # of their arguments
 _SCORES, _MIXED = "...ld,...sd->...ls", "...ls,...sd->...ld"  # attention: queries and keys, then weights and values
 _ONE_AXIS = words("softmax logsoftmax normalize")  # see a whole axis
 _SPATIAL = re.compile(r"(?:pool|pad)([123])d$")
-_POSITIONS, _VALUES = 2**24, 2**44  # what a place tells apart: positions, then entries of a channel, then values
+_POSITIONS, _VALUES = 2**24, 2**44  # a place is a position + _POSITIONS * entry of the channel + _VALUES * value
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _CONVOLUTIONS = words("conv1d conv2d conv3d convtranspose1d convtranspose2d convtranspose3d")
@@ -206,7 +206,7 @@ _CHANNEL_NORMS = (*_BATCH_NORMS, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.Instan
 class _Walk(fx.Interpreter):
     """Runs a graph once and labels each value with the groups that one of its axes carries.
 
-    In the methods `inputs` are a node's tensors as (shape, label), label None where nothing may be permuted.
+    In the methods, `inputs` are the tensors that a node reads, as (shape, label); label is None without groups.
     """
 
     def __init__(self, graph, groups):
@@ -215,14 +215,14 @@ class _Walk(fx.Interpreter):
         self.groups = groups
         self.labels = {}
         self.own = {}  # node -> _Own; such a node has no label
-        self.sources = 0  # values of whose entries places are told
+        self.sources = 0  # how many values `_places` has numbered the entries of
 
     def kind(self, node):
         return kind_of(self.fetch_attr(node.target) if node.op == "call_module" else node.target)
 
     def run_node(self, node):
         value = super().run_node(node)
-        self.groups.reason = f"{self._named(node)} ties it to what is pinned{_line(node)}"
+        self.groups.reason = f"{self._named(node)} ties it to pinned channels{_line(node)}"
         own = any(source in self.own for source in node.all_input_nodes)
         label = self._with_own(node, value) if own else NotImplemented
         if label is NotImplemented:
@@ -273,7 +273,7 @@ class _Walk(fx.Interpreter):
         if len(inputs) == 1 and kind in (*LAYERS, *_TRANSPOSED) and (made := made_of(module)):
             return self._layer(node.target, module, made, *inputs[0], value)
         own = {name for name in ("weight", "bias") if getattr(module, name, None) is not None}
-        # Pruning and parametrizations compute the weight from parameters of other names, which no rule here knows.
+        # Pruning and parametrizations compute the weight from parameters of other names, for which there is no rule.
         if own == {name for name, _ in module.named_parameters()} and len(inputs) == 1:
             if type(module) is NonDynamicallyQuantizableLinear:  # attention's last layer
                 return self._layer(node.target, module, [_Tensor(module.weight)], *inputs[0], value)
@@ -293,7 +293,7 @@ class _Walk(fx.Interpreter):
         return self._operation(node, inputs, value) if known else self._pin(inputs)
 
     def _operation(self, node, inputs, value):
-        """The label of a value that an operation without parameters of its own makes of `inputs`."""
+        """The label of the result of an operation without parameters."""
         args, kwargs = self.fetch_args_kwargs_from_env(node)
         kind = self.kind(node)
         if kind in ("to", "typeas"):  # what follows gives a type or a device
@@ -342,7 +342,7 @@ class _Walk(fx.Interpreter):
             return self._reshape(node, shape, label, value.shape, args, kwargs)
         if kind == "getitem":
             return self._index(node, shape, label, args[1])
-        # Not in place: the value before has its label already.
+        # Not in place, since the input already has its label.
         if kind in _MOVE and args and not (node.op == "call_method" and node.target.endswith("_")):
             return self._move(node, shape, label, args, kwargs)
         if kind in _REARRANGE:
@@ -356,7 +356,7 @@ class _Walk(fx.Interpreter):
         return label if label.dim < value.ndim - mixed else self._unknown(node, inputs)
 
     def _along_one(self, node, kind, shape, label, value):
-        """An operation along one axis. Along that of channels the largest and the sorted values are what they are."""
+        """An operation along one axis. If that is the axis of channels, extremes and sorted values ignore its order."""
         place, default = {"topk": (2, -1), "sort": (1, -1), "argsort": (1, -1)}.get(kind, (1, None))
         dim = self._given(node, place, "dim", default)
         if type(dim) is not int:
@@ -380,7 +380,7 @@ class _Walk(fx.Interpreter):
         return self._elementwise(inputs, value.ndim) if one or other else None
 
     def _unfolded(self, node, shape, label, value):
-        """Patches: of a tensor along another axis than that of channels; of images, with channels first."""
+        """unfold: of a tensor along another axis than that of the channels, or of images (N, C, H, W)."""
         if node.op == "call_method":
             other = self._given(node, 1, "dimension") % len(shape) != label.dim
             return label if other else self._unknown(node, [(shape, label)])
@@ -390,7 +390,7 @@ class _Walk(fx.Interpreter):
         return _Label(1, tuple(run._replace(repeat=run.repeat * entries) for run in label.runs))
 
     def _parts(self, node):
-        """What a concatenation joins, as inputs; nothing where its argument is no list of values."""
+        """The values that a concatenation joins, as inputs; empty where its argument is no list."""
         joined = node.args[0] if node.args else node.kwargs.get("tensors")
         return (
             [(self.env[part].shape, self.labels[part]) for part in joined] if isinstance(joined, list | tuple) else []
@@ -410,9 +410,9 @@ class _Walk(fx.Interpreter):
                 self.groups.pin(label.runs)
 
     def _layer(self, name, module, made, shape, label, value):
-        """Linear and convolution: closes the groups of the input, opens one on the output; depthwise, carries them.
+        """A linear layer or convolution reads the groups of its input and opens a group; a depthwise one keeps them.
 
-        made: what the weight is made of.
+        made: what the weight is computed from (`made_of`).
         """
         spatial, transposed = made[0].tensor.ndim - 2, isinstance(module, _TRANSPOSED)
         dim_out = value.ndim - spatial - 1
@@ -433,7 +433,7 @@ class _Walk(fx.Interpreter):
         return _Label(dim_out, runs, order) if value.shape[dim_out] > 1 else None
 
     def _bind_made(self, made, axis, runs, output, order=None, blocks=1):
-        """Axis 0 or 1 of a layer's weight carries `runs`, and so do the axes of what it is made of."""
+        """Axis 0 or 1 of a layer's weight carries `runs`, as do the axes of the tensors that it is computed from."""
         for tensor, axes, repeat in made:
             self.groups.reached.add(id(tensor))
             if axes[axis] is None:
@@ -445,7 +445,7 @@ class _Walk(fx.Interpreter):
             self.groups.bind(tensor, axes[axis], repeated, output, order if repeat == 1 else None, blocks)
 
     def _declared(self, node, module, inputs, value):
-        """A module that is not looked into: what it does to channels is what its attribute `permutable` says."""
+        """A module that is not traced: its attribute `permutable` declares how it treats channels."""
         said, tensors = module.permutable, dict(chain(module.named_parameters(), module.named_buffers()))
         self.groups.reason = f"{self._named(node)} has permutable = None{_line(node)}"
         if said is not None:
@@ -467,7 +467,7 @@ class _Walk(fx.Interpreter):
         return label
 
     def _grouped(self, name, module, made, runs, order):
-        """A convolution in groups of channels: they are blocks of what it reads and of what it writes."""
+        """A grouped convolution: its groups are blocks of the channels that it reads and of those that it writes."""
         ids = ids_of(runs).view(module.groups, -1)
         grid = self._rows(ids, 0, 1) if order is None else None
         if grid is None:
@@ -489,7 +489,7 @@ class _Walk(fx.Interpreter):
         return pinned(shape[dim]), None
 
     def _channel_norm(self, tensors, shape, label, groups=1):
-        """Batch normalization, group normalization, PReLU: parameters along axis 1, statistics of blocks of it."""
+        """Batch or group normalization, PReLU: parameters are along axis 1, as are the groups of normalization."""
         along = isinstance(label, _Label) and label.dim == 1
         if groups > 1 and not (along and label.order is None and self._rows(ids_of(label.runs).view(groups, -1), 0, 1)):
             self._pin([(shape, label)])
@@ -501,13 +501,13 @@ class _Walk(fx.Interpreter):
         return label
 
     def _layer_norm(self, module, shape, label):
-        """Layer normalization and its subclasses, which may move axes about: the weight's first axis is looked for."""
+        """Layer or RMS normalization. A subclass may move axes, so the axis of its weight is found by a probe."""
         parameters = {name: torch.zeros_like(parameter) for name, parameter in module.named_parameters()}
         if not parameters and type(module) in (nn.LayerNorm, nn.RMSNorm) and isinstance(label, _Label):
             return label
         plain = isinstance(label, _Label) and "weight" in parameters
         if plain and shape[label.dim] == module.normalized_shape[0]:
-            # With the weights of all channels but one switched off, the output must be zero but there.
+            # If the weights of all channels but one are 0, the output must be 0 at all other channels.
             parameters["weight"][0] = 1
             probe = torch.arange(shape.numel()).sin().view(shape).to(module.weight)
             on = torch.func.functional_call(module, parameters, (probe,)).nonzero()
@@ -520,7 +520,7 @@ class _Walk(fx.Interpreter):
         return self._pin([(shape, label)])
 
     def _elementwise(self, inputs, rank):
-        """Entries that meet carry the same group; an input that is broadcast along the axis does not restrict it."""
+        """Inputs combined entry by entry carry the same groups; one that is broadcast along the axis may have none."""
         if any(isinstance(label, _Spread) for _, label in inputs):
             return self._meet(inputs, rank)
         dims = {label.dim + rank - len(shape) for shape, label in inputs if label}
@@ -537,9 +537,9 @@ class _Walk(fx.Interpreter):
         return _Label(dim, runs, order)
 
     def _with_own(self, node, value):
-        """The label of a value that is made with parameters of the network's own.
+        """The label of a value that is computed with parameters outside layers.
 
-        Where no rule knows how it is made, they are fixed and the answer is NotImplemented.
+        If there is no rule for it, the parameters are pinned, and NotImplemented is returned.
         """
         label = NotImplemented
         read = next(iter(node.all_input_nodes))
@@ -556,7 +556,7 @@ class _Walk(fx.Interpreter):
         return label
 
     def _as_value(self, node):
-        """Parameters that a layer reads, as it does tokens: the channels along their last axis are a group."""
+        """Parameters that a layer reads as its input, such as learned tokens: their last axis is a group."""
         own, shape = self.own.pop(node), self.env[node].shape
         if any(dims and dims[-1] is not None for _, dims in own.parts) and shape[-1] > 1:
             runs = self.groups.open(own.name, shape[-1])
@@ -566,7 +566,7 @@ class _Walk(fx.Interpreter):
             self.groups.fix(own.tensors)
 
     def _tensors(self, nodes):
-        """The parameters that values are made of."""
+        """The parameters that the values of these nodes are computed from."""
         return list(chain(*(self.own[node].tensors for node in nodes if node in self.own)))
 
     def _own_rule(self, node, value):
@@ -617,7 +617,7 @@ class _Walk(fx.Interpreter):
         return NotImplemented
 
     def _own_alone(self, node, kind, before, value):
-        """Another view of a parameter, or the same change of each of its entries, is as the parameter is."""
+        """A view of a parameter, or an elementwise function of it, has the parameter's axes."""
         own = self.own[node.all_input_nodes[0]]
         in_place = str(node.target).endswith("_")
         if kind in _VIEWS and value.data_ptr() == before.data_ptr() and before.ndim and not in_place:
@@ -628,7 +628,7 @@ class _Walk(fx.Interpreter):
             if not known.keys() <= set(axes) or value.numel() < before.numel():
                 return NotImplemented
             own = own.at(tuple(known.get(axis) for axis in zip(value.shape, value.stride())))
-        elif kind in _MOVE and not in_place:  # or summed up, whatever the order
+        elif kind in _MOVE and not in_place:  # which includes sums along an axis
             sizes, moved = self._moved(node, before.shape, *self.fetch_args_kwargs_from_env(node))
             own = own.at(tuple(sizes.index(size) if size > 1 else None for size in moved))
         elif kind not in _NONLINEAR | _CARRYING or value.shape != before.shape:
@@ -637,7 +637,7 @@ class _Walk(fx.Interpreter):
         return None
 
     def _own_together(self, node, sources, rank):
-        """A value of several that are made of parameters, entry by entry: it is made of all of them."""
+        """Several values computed from parameters, combined entry by entry: the result has the parts of all."""
         parts = []
         for source in sources:
             shape = self.env[source].shape
@@ -653,7 +653,7 @@ class _Walk(fx.Interpreter):
         return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
 
     def _beside(self, node, rank):
-        """Whether a concatenation leaves the channels of its values whole, as that of a class token and tokens does."""
+        """Whether a concatenation is along another axis than that of the channels, as of class token and tokens."""
         dim = (node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis", 0))) % rank
         labels = [self.labels[source] for source in node.all_input_nodes if source not in self.own]
         return all(isinstance(label, _Label) and label.dim != dim for label in labels)
@@ -668,7 +668,7 @@ class _Walk(fx.Interpreter):
         return self._scale(node.all_input_nodes, len(shape))
 
     def _functional_conv(self, node, kind, value):
-        """A convolution by a function is a layer of its weight's name, if it is in one group."""
+        """A functional convolution is treated as a layer with the name of its weight, unless it is grouped."""
         transposed = "transpose" in kind
         names = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
         if not transposed:
@@ -690,7 +690,7 @@ class _Walk(fx.Interpreter):
         return _Label(dim, runs) if value.shape[dim] > 1 else None
 
     def _window_attention(self, node, value):
-        """torchvision's attention within windows (Swin): positions are moved about, and windows are apart."""
+        """torchvision's attention within windows (Swin), a function of queries, keys, values and output layer."""
         function = inspect.signature(node.target)
         given = function.bind(*node.args, **node.kwargs).arguments
         tensors = {name: source for name, source in given.items() if isinstance(source, fx.Node)}
@@ -727,7 +727,7 @@ class _Walk(fx.Interpreter):
         return _Label(3, runs)
 
     def _scale(self, sources, rank):
-        """Parameters whose entries meet the channels of a value, as those of a normalization do."""
+        """Parameters that are combined with the channels of a value entry by entry, such as gains and offsets."""
         inputs = self._inputs([source for source in sources if source not in self.own])
         label = self._elementwise(inputs, rank) if any(label for _, label in inputs) else None
         if label is None:
@@ -738,7 +738,7 @@ class _Walk(fx.Interpreter):
         return label
 
     def _bind_scale(self, source, label, rank):
-        """A parameter meets the channels of a value; whether it is known how."""
+        """Bind a parameter that is combined with the channels of a value; whether there is a rule for it."""
         if isinstance(label, _Label):
             self._bind_own(source, label.dim - rank, label.runs, output=True, order=label.order)
             return True
@@ -750,7 +750,7 @@ class _Walk(fx.Interpreter):
         return True
 
     def _product(self, equation, operands, value):
-        """A value times a matrix of parameters is a layer of their name. operands: the nodes of both and of a bias."""
+        """A product with a matrix of parameters is a layer of their name. operands: nodes of both, and of a bias."""
         *pair, result = _letters(equation, [self.env[operand].ndim for operand in operands[:2]])
         matrices = [(node, letters) for node, letters in zip(operands, pair) if node in self.own]
         others = [(node, letters) for node, letters in zip(operands, pair) if node not in self.own]
@@ -772,7 +772,7 @@ class _Walk(fx.Interpreter):
         return _Label(dim, runs) if value.shape[dim] > 1 else None
 
     def _bind_own(self, node, axis, runs, output, order=None):
-        """Axis `axis` < 0 of a value that is a parameter carries `runs`, unless it is broadcast along them."""
+        """Axis `axis` < 0 of a value computed from parameters carries `runs`, unless it has size 1 there."""
         self._bind_parts(self.own[node], self.env[node].shape, axis, runs, output, order)
 
     def _bind_parts(self, own, shape, axis, runs, output, order=None):
@@ -790,7 +790,7 @@ class _Walk(fx.Interpreter):
         return _Label(dim, tuple(chain(*(label.runs if label else pinned(shape[dim]) for shape, label in inputs))))
 
     def _stack(self, inputs, args, kwargs):
-        """What is stacked carries the same group along the same axis, which a new one before it moves."""
+        """Stacked values carry the same group along the same axis; a new axis before it moves that by one."""
         rank = len(inputs[0][0])
         dim = (args[1] if len(args) > 1 else kwargs.get("dim", 0)) % (rank + 1)
         if any(isinstance(label, _Spread) for _, label in inputs):
@@ -799,7 +799,7 @@ class _Walk(fx.Interpreter):
         return label and label._replace(dim=label.dim + (dim <= label.dim))
 
     def _index(self, node, shape, label, index):
-        """The axis is taken whole, whatever is sliced of the others."""
+        """Indexing: the axis of the channels is taken whole, or `_rearrange` handles it; others may be sliced."""
         items = index if isinstance(index, tuple) else (index,)
         left = len(shape) - sum(item is not None and item is not Ellipsis for item in items)
         items = chain(*([slice(None)] * left if item is Ellipsis else [item] for item in items))
@@ -816,7 +816,7 @@ class _Walk(fx.Interpreter):
         return label._replace(dim=result + label.dim - axis)
 
     def _reshape(self, node, shape, label, result, args, kwargs):
-        """The axis stays, or is merged with those that follow it: its entries are repeated."""
+        """The axis of the channels stays, or is merged with the axes after it, so that channels have more entries."""
         before, size = shape[: label.dim].numel(), shape[label.dim]
         for dim, merged in enumerate(result):
             if label.order is None and result[:dim].numel() == before and merged >= size and merged % size == 0:
@@ -824,13 +824,13 @@ class _Walk(fx.Interpreter):
         return self._rearrange(node, shape, label, args, kwargs)
 
     def _move(self, node, shape, label, args, kwargs):
-        """The axis is followed by its size."""
+        """The new place of the axis of the channels, found by a shape whose sizes all differ (`_moved`)."""
         sizes, moved = self._moved(node, shape, args, kwargs)
         return label._replace(dim=moved.index(sizes[label.dim])) if sizes[label.dim] in moved else None
 
     @staticmethod
     def _moved(node, shape, args, kwargs):
-        """(sizes, what becomes of them) of a shape like this one whose sizes all differ."""
+        """(sizes that all differ, for a shape like this one; the sizes of what the operation makes of them)."""
         sizes = [1 if size == 1 else dim + 2 for dim, size in enumerate(shape)]
         probe = torch.empty(sizes, device="meta")
         function = getattr(torch.Tensor, node.target) if node.op == "call_method" else node.target
@@ -839,7 +839,7 @@ class _Walk(fx.Interpreter):
     # --- channels along several axes ---
 
     def _rearrange(self, node, shape, label, args, kwargs):
-        """The channels are moved as the operation moves entries."""
+        """Apply an operation that moves entries to the channels' ids and places."""
         function = getattr(torch.Tensor, node.target) if node.op == "call_method" else node.target
         function = self.fetch_attr(node.target) if node.op == "call_module" else function
         if (node.op != "call_module" and not args) or str(node.target).endswith("_"):
@@ -871,30 +871,30 @@ class _Walk(fx.Interpreter):
         return ids.view(along).expand(shape).contiguous(), places.expand(shape).contiguous()
 
     def _places(self, shape, dims):
-        """A number for each position along the axes other than `dims`, which no other value has."""
+        """A number for each position along the axes other than `dims`, different from those of any other value."""
         self.sources += 1
         others = [1 if dim in dims else size for dim, size in enumerate(shape)]
         return self.sources * _VALUES + torch.arange(torch.Size(others).numel()).view(others)
 
     def _settled(self, ids, places):
-        """The label of a value with these channels; those of a group of which some were left out are cut from it."""
+        """The label of a value with these ids and places; groups that it has only in part are cut."""
         ids = self.groups.even(ids)
         dims = [dim for dim in range(ids.ndim) if (ids != ids.narrow(dim, 0, 1)).any()]
         if len(dims) > 1:
             return _Spread(ids, places)
-        if not dims:  # of one channel there is nothing to permute
+        if not dims:  # a single channel, or none
             return None
         (dim,) = dims
         runs, order = self.groups.runs_of(ids.movedim(dim, 0).flatten(1)[:, 0])
         entries = places.movedim(dim, 0).flatten(1)[slice(None) if order is None else list(order)]
         for run, part in zip(runs, entries.split([run.size * run.repeat for run in runs])):
             part = part.unflatten(0, (run.size, run.repeat))
-            if run.group and (part != part[:1]).any():  # its channels are seen at different places
+            if run.group and (part != part[:1]).any():  # its channels have their entries at different positions
                 self.groups.pin([run])
         return _Label(dim, runs, order)
 
     def _grid(self, label):
-        """The channels of a value as blocks and what is in each; None where they are anything else."""
+        """The channels of a value as a grid of blocks; None where they do not lie along two axes in this way."""
         ids = self.groups.even(label.ids)
         dims = [dim for dim in range(ids.ndim) if (ids != ids.narrow(dim, 0, 1)).any()]
         if len(dims) != 2:
@@ -906,7 +906,7 @@ class _Walk(fx.Interpreter):
         return self._rows(ids, *dims) or self._rows(ids.T, *reversed(dims))
 
     def _rows(self, ids, outer, inner):
-        """A grid of these ids (blocks, channels of a block); None where a block is not of channels that follow."""
+        """A grid of ids (blocks, channels of a block); None where the channels of a block are not consecutive."""
         runs, order = self.groups.runs_of(ids.flatten())
         if order is not None or any(run.repeat > 1 and run.group for run in runs):
             return None
@@ -944,7 +944,7 @@ class _Walk(fx.Interpreter):
         return label
 
     def _along(self, node, inputs, args, kwargs):
-        """An operation that sees a whole axis: a block is one, and so is what has no channels."""
+        """An operation over a whole axis: known along the channels of each block, and along axes without channels."""
         ((_, label),) = inputs
         named = kwargs.get("dim", args[1] if len(args) > 1 else None)
         grid = self._grid(label)
@@ -967,7 +967,7 @@ class _Walk(fx.Interpreter):
         return self._contract(node, spelled, inputs, value.shape)
 
     def _attention(self, node, value):
-        """Attention of queries to keys, with weights for values."""
+        """Scaled dot-product attention, as two products: queries with keys, then weights with values."""
         names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
         given = dict(zip(names, node.args)) | node.kwargs
         nodes = [given[name] for name in names[:3]]
@@ -986,13 +986,13 @@ class _Walk(fx.Interpreter):
     def _contract(self, node, spelled, inputs, shape):
         """The label of a product of two values that sums over some axes.
 
-        spelled: the letters of their axes and of the result's, whose shape is `shape`. Channels of both that are summed
-        are tied, and so are blocks that both have; what is within the blocks of one alone stays.
+        spelled: the letters of the axes of both and of the result, whose shape is `shape`. Channels that are summed
+        over are tied, as are the blocks of both values; channels within the blocks of only one value keep their group.
         """
         result, carried, grids = spelled[2], [], []
         for letters, (_, label) in zip(spelled, inputs):
             if isinstance(label, _Spread) and not self.groups.even(label.ids).any():
-                label = None  # all of it has been pinned since
+                label = None  # all its channels have been pinned meanwhile
             grid = self._grid(label) if isinstance(label, _Spread) else None
             if (isinstance(label, _Spread) and not grid) or (isinstance(label, _Label) and label.order):
                 return self._unknown(node, inputs)
@@ -1012,14 +1012,14 @@ class _Walk(fx.Interpreter):
         grid = grids[0] or grids[1]
         if all(grids):
             known = common == [*one] == [*other] and common[1] not in result
-        elif grid:  # the other value has weights of the blocks, or the same for all
+        elif grid:  # the other value has an entry for each block, or one for all blocks
             outer, inner = one if grids[0] else other
             known = {*one, *other} == {outer, inner} and inner not in common and outer in result and inner in result
         else:
             known = len({*one, *other}) < 2
         if not known:
             return self._unknown(node, inputs)
-        for letter in reversed(common):  # what is in blocks ties the blocks
+        for letter in reversed(common):  # channels before blocks: tying channels ties their blocks
             if letter not in result and self.groups.resolve(one[letter]) != self.groups.resolve(other[letter]):
                 self.groups.read(other[letter])
             self.groups.tie(one[letter], other[letter])
@@ -1039,9 +1039,10 @@ class _Walk(fx.Interpreter):
 
 
 class _Tensor(NamedTuple):
-    """A tensor of which a layer's weight is made.
+    """A tensor that a layer's weight is computed from.
 
-    axes: its axes for the weight's first and second, or None. repeat: entries for each of the weight's along that axis.
+    axes: its axes that correspond to axes 0 and 1 of the weight, or None. repeat: how many of its entries correspond to
+    one entry of the weight.
     """
 
     tensor: torch.Tensor
@@ -1050,9 +1051,9 @@ class _Tensor(NamedTuple):
 
 
 def made_of(layer):
-    """What the weight of a linear layer or convolution is made of: a list of _Tensor, first one of the weight's shape.
+    """The tensors that the weight of a linear layer or convolution is computed from, first the one of its shape.
 
-    Nothing where no rule knows it, as with weights that are pruned or orthogonal.
+    Empty where there is no rule, as for pruned or orthogonal weights.
     """
     own = {"weight"} if layer.bias is None else {"weight", "bias"}
     if not parametrize.is_parametrized(layer):
@@ -1067,21 +1068,23 @@ def made_of(layer):
         return [_Tensor(weights.original1), _Tensor(length, axes)]
     if isinstance(how, _SpectralNorm) and getattr(layer, "groups", 1) == 1:
         singular = ((0, None), (None, 0)) if how.dim == 0 else ((None, 0), (0, None))
-        kernel = weights.original[0, 0].numel()  # the right vector has an entry for each of a kernel's too
+        kernel = weights.original[0, 0].numel()  # the right vector has an entry for each entry of a kernel
         return [_Tensor(weights.original), _Tensor(how._u, singular[0]), _Tensor(how._v, singular[1], kernel)]
     return []
 
 
 def check_declared(named, said, tensors):
-    """Raises Refused, one line, where `said`, a module's attribute `permutable`, is not None, or a dictionary of
-    names of its tensors, name -> the axis along which it has one entry for each channel."""
+    """Raises Refused, one line, for an invalid attribute `permutable` of a module, `said`.
+
+    Valid are None, and a dictionary: name of a tensor of the module -> the axis with one entry for each channel.
+    """
     fitting = isinstance(said, dict) and all(
         name in tensors and type(axis) is int and 0 <= axis < tensors[name].ndim for name, axis in said.items()
     )
     if said is not None and not fitting:
         raise Refused(
-            f"{named}: its attribute permutable is {said!r}: let it be None, or a dictionary of its tensors, name -> "
-            f"axis of the channels; it has {', '.join(tensors) or 'none'}"
+            f"{named}: its attribute permutable is {said!r}: set it to None, or to a dictionary of its tensors, name "
+            f"-> axis of the channels; it has {', '.join(tensors) or 'none'}"
         )
 
 
@@ -1091,9 +1094,9 @@ def _line(node):
 
 
 def _letters(equation, ranks):
-    """The letters of each operand's axes and of the result's, as torch.einsum has them, with an ellipsis spelled out.
+    """The letters of the axes of each operand and of the result of an einsum equation, an ellipsis as capitals.
 
-    Nothing for each where the equation is not simple: has no result, names an axis twice, or spells letters large.
+    Empty strings where the equation has no result, names an axis twice, or has capitals besides an ellipsis.
     """
     left, _, result = equation.replace(" ", "").partition("->")
     terms = left.split(",")

@@ -32,9 +32,9 @@ def kind_of(target):
 def trace(network, training, example=None):
     """The graph of `network` in train or eval mode, as a module in eval mode that has all of the network's tensors.
 
-    Nothing is ever dropped out, and normalization is by running statistics, in the train graph too.
-    example: a batch of images, on which the graph has to compute in this mode what the network does.
-    Raises ValueError where it does not, or where either does not run on it or returns anything but logits.
+    Dropout is off, and normalization uses running statistics, in the train graph too.
+    example: a batch of images, on which graph and network must compute the same in this mode.
+    Raises ValueError where they do not, and where either fails on it or returns anything but logits.
     """
     try:
         graph = forward.trace(network.train(training))
@@ -73,12 +73,13 @@ def _compare(network, graph, example):
         mode = "train" if network.training else "eval"
         raise ValueError(
             f"{type(network).__name__}: in {mode} mode it computes other logits than its graph by torch.fx, which has "
-            "no hooks of the network's own, and no choices that hang on values: let its forward do all that it does"
+            "neither hooks of the network itself nor branches that depend on values: compute all in its forward pass, "
+            "without such branches"
         )
 
 
 class Refused(ValueError):
-    """What a module of the network says of itself cannot be."""
+    """A module's attribute `permutable` declares what cannot be true."""
 
 
 @torch.no_grad()
@@ -102,10 +103,9 @@ def graphs_of(network, example=None):
 def capture(network, nodes, example, training=False):
     """A module from images to (values of `nodes`, output of the network), in eval mode.
 
-    nodes: names as in `Site.node`, of the eval graph or, with `training`, of the train graph. The output of that one
-    holds the logits of auxiliary heads too; its modules are in eval mode all the same. The values are a tuple of what
-    the nodes returned, whatever later works on it in place; which of them need a copy for that is found by one run on
-    `example`, a batch of images.
+    nodes: names as in `Site.node`, of the eval graph or, with `training`, of the train graph, whose output includes the
+    logits of auxiliary heads; its modules are in eval mode too. The values are a tuple of what the nodes returned.
+    Those that a later operation changes in place are copied; one run on `example`, a batch of images, finds them.
     The module has the network's own parameters and buffers under their names, so that
     `torch.func.functional_call(captured, tensors, (images,))` computes with others.
     Raises ValueError for unknown nodes.
@@ -133,7 +133,7 @@ def capture(network, nodes, example, training=False):
 
 
 class _Versions(fx.Interpreter):
-    """Runs a graph and notes the version of each value: torch counts up at every operation in place, on views too."""
+    """Runs a graph and records the version counter of each value, which every operation in place increases."""
 
     def __init__(self, graph):
         super().__init__(graph)

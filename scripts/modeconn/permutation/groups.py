@@ -43,19 +43,19 @@ def ids_of(runs):
 class Groups:
     """Union-find over groups, their cuts and blocks, and the axes that carry them.
 
-    Group 0 is the identity: channels that must not move are merged into it. The oldest member represents its set,
-    which has the name of its first opener. A set that is cut represents its pieces, each a group of its own.
-    A set with blocks permutes them, as the group of its blocks says, and the channels within each.
+    Group 0 is the identity: pinned channels are merged into it. A set is represented by its oldest member and has the
+    name of the layer that wrote it first. A set that was cut stands for its pieces, each of which is a group. A set
+    with blocks moves whole blocks, in the order of the group of its blocks, and channels within each block.
     """
 
     def __init__(self):
         self.names, self.sizes, self.parents = [None], [0], [0]
-        self.places = [(0, 0)]  # of a group: the number of the opener, and the first of its channels
-        self.numbers = set()  # groups of blocks, which are no channels
+        self.places = [(0, 0)]  # group -> (the group that it was cut from, its first channel in that)
+        self.numbers = set()  # groups that permute blocks, and have no channels of their own
         self.cuts, self.blocks = {}, {}  # oldest member -> its pieces; -> the group of its blocks
         self.axes = {}  # (id of a tensor, dim) -> Bound
         self.reached = set()  # ids of tensors
-        self.reason = ""  # the reason for what is being pinned; empty for the network's output
+        self.reason = ""  # why channels are being pinned at present; empty for the network's output
         self.pinned, self.fixed = {}, {}  # name of an opener, or id of a tensor -> the reason
 
     def open(self, name, size):
@@ -138,7 +138,10 @@ class Groups:
             self.union(0, run.group)
 
     def tie(self, first, second):
-        """One axis has both cuts: groups that another's end cuts are cut there. Other repeats than the other's pin."""
+        """Tie two descriptions of one axis, entry by entry.
+
+        A group is cut where a run of the other description ends within it. Runs with different repeats are pinned.
+        """
         while True:
             first, second = self.resolve(first), self.resolve(second)
             for index, (one, other) in enumerate(zip(first, second)):
@@ -154,7 +157,7 @@ class Groups:
                 return None
 
     def _split(self, runs, index, size):
-        """The runs with a place to part after `size` channels of one of them."""
+        """The runs with a boundary after the first `size` channels of one of them."""
         run = runs[index]
         if size == run.size:
             return runs
@@ -164,7 +167,7 @@ class Groups:
         return (*runs[:index], Run(0, size, run.repeat), Run(0, run.size - size, run.repeat), *runs[index + 1 :])
 
     def cut(self, group, ends):
-        """Part a set after each of these numbers of channels. Its blocks keep their order then."""
+        """Split a set after each of these numbers of channels. Its blocks then keep their order."""
         size = self.sizes[group]
         if any(self.find(blocks) == group for blocks in self.blocks.values()):
             self.pin([Run(group, size)])
@@ -184,9 +187,9 @@ class Groups:
                 self.parents[piece] = 0
 
     def divide(self, group, number):
-        """The runs of the group of a set's `number` blocks, of which a first call makes them.
+        """The runs of the group that permutes the `number` blocks of a set; the first call creates that group.
 
-        They are pinned where the set is, where it has blocks of another size, or where there is one only.
+        They are pinned if the set is pinned, has blocks of another size, or is a single block.
         """
         size = self.sizes[group]
         if group == 0 or number == 1:
@@ -203,7 +206,7 @@ class Groups:
         return self.resolve([Run(self.blocks[group], number)])
 
     def settle(self):
-        """Cut what has blocks that have to stay: each of them is a group of its own. To be called last."""
+        """Cut the sets whose blocks are pinned, so that each block becomes a group. To be called last."""
         while True:
             found = {group: self.find(blocks) for group, blocks in self.blocks.items()}
             self.reason = "it permutes blocks, and is divided into blocks itself"
@@ -223,7 +226,7 @@ class Groups:
         self.pin([Run(piece, self.sizes[piece]) for piece in pieces if piece not in seen | self.cuts.keys()])
 
     def bind(self, tensor, dim, runs, output, order=None, blocks=1):
-        """Axis `dim` of a tensor carries `runs`; what it carries from another use is tied to them."""
+        """Axis `dim` of a tensor carries `runs`, which are tied to those of earlier uses of the axis."""
         self.reached.add(id(tensor))
         bound = self.axes.setdefault((id(tensor), dim), Bound(runs, output, order, blocks))
         if (bound.order, bound.blocks) == (order, blocks):
@@ -232,7 +235,7 @@ class Groups:
             self.pin(bound.runs + runs)
 
     def read(self, runs):
-        """The channels of these runs are read by a product with others, with which they are about to be tied."""
+        """Mark the channels of these runs as read by a product (`Segment.read`) with those they are tied to next."""
         those = {run.group for run in self.resolve(runs)} - {0}
         for place, bound in self.axes.items():
             found = self.resolve(bound.runs)
@@ -267,9 +270,9 @@ class Groups:
         return tuple(runs), tuple(order)
 
     def even(self, ids):
-        """The ids by the groups of now, each with as many entries of one of its channels as of any other.
+        """The ids in terms of the present groups, cut until all channels of a group occur equally often.
 
-        Where a group is there with some of its channels, or with some of them more often, it is cut.
+        A group is cut where only some of its channels occur, or some more often than others.
         """
         channels, inverse, counts = ids.unique(return_inverse=True, return_counts=True)
         channels = self._current(channels)
@@ -288,7 +291,7 @@ class Groups:
         return current
 
     def _uneven(self, ids, counts):
-        """(group, where to cut it) for each group of whose channels some are there more often than others."""
+        """(group, where to cut it) for each group whose channels do not all occur equally often."""
         owners = ids // _CHANNELS
         for group in set(owners.tolist()) - {0}:
             found = torch.zeros(self.sizes[group], dtype=torch.int64)

@@ -10,8 +10,8 @@ from modeconn.permutation.discovery import discover
 from modeconn.permutation.graphs import ALIKE
 from modeconn.permutation.spec import Axis, PermutationSpec, Segment
 
-# Which of n groups in graph order, by number, come from the second permutation: one set of them after the other, each
-# with the group that it is named by.
+# Which of n groups, numbered in graph order, are taken from the second permutation: one set after the other, each with
+# the group that names it.
 WAYS: dict[str, Callable[[int], list[tuple[int, Collection[int]]]]] = {
     "bottom-up": lambda n: [(last, range(last + 1)) for last in range(n)],
     "top-down": lambda n: [(first, range(first, n)) for first in reversed(range(n))],
@@ -26,12 +26,12 @@ def embed(
 ) -> dict[str, torch.Tensor]:
     """State dict of the network `wide` that computes what `narrow` does with the state dict `tensors`.
 
-    A group's channels become the first ones of the wide network's group of that name, and zeros are added behind them
-    (Sharma et al. 2024, narrow networks in wide ones): where the group is cut from a concatenation or flattened, behind
-    its own part. The added channels write zeros and are read with zeros, so that the logits stay, also after a
-    nonlinearity that does not keep zero, and with batch normalization by running and by batch statistics, whose
-    parameters and statistics of the added channels are zeros too. Layer and group normalization over channels that are
-    added to do not keep what they compute, as their mean and variance are over all channels; over others they do.
+    A group's channels become the first channels of the wide network's group of that name, followed by zeros (Sharma et
+    al. 2024, narrow networks in wide ones); in a concatenation or a flattened axis the zeros follow the group's own
+    part. The added channels write zeros and are read with zeros, so that the logits are unchanged, also after a
+    nonlinearity that does not map zero to zero, and with batch normalization by running or by batch statistics, whose
+    parameters and statistics are zeros for added channels. Layer and group normalization change, if channels are added
+    to those that they take mean and variance over.
     narrow, wide: networks of one architecture, whose own weights are not used. example: images (N, C, H, W), on which
     the logits of both are compared, on the device of all.
     Raises ValueError, with tensor and shapes, where `wide` is no wider network of that architecture, and where the

@@ -12,11 +12,11 @@ from modeconn.permutation.discovery import LAYERS
 from modeconn.permutation.graphs import graphs_of
 from modeconn.permutation.spec import apply, draw, only, pin
 
-# Decides which groups `prove` pins. It is a thousand times the tolerance of (a), which decides no result and is in
-# `verdict`. Queries and keys reach the outputs through attention's weights alone, and move them by 1e-4 to 1e-2.
+# Decides which groups `prove` pins. It is a thousand times the tolerance of (a), which is in `verdict` because it
+# decides no result. Queries and keys affect the outputs only through attention's weights, by 1e-4 to 1e-2.
 LEAST_REACTION = 1e-4
-# In networks of many residual blocks rounding may grow with every block, to as much as the outputs. Weights are drawn
-# again, so often at most, while a change of the images in their last digit moves an output by more than ROUNDING.
+# In networks of many residual blocks rounding errors may grow with every block, until they are as large as the outputs.
+# Weights are redrawn, at most DRAWS times, until a change of the images' last digit changes outputs by < ROUNDING.
 DRAWS = 8
 ROUNDING = 1e-10
 
@@ -51,9 +51,8 @@ def verify(network, spec, example, generator):
     output axes of any one group alone changes some output by more than LEAST_REACTION. Outputs are those of eval mode
     and those that only train mode has (auxiliary heads), computed with the modules in eval mode.
 
-    Works on a copy, in float64 on the CPU: the claim is about which axes belong together, not about the order of
-    summation, which permuting changes and which costs about 1e-15 there. example: only its shape is used, and of
-    integers, such as an embedding takes, their range.
+    Works on a copy, in float64 on the CPU, where the order of summation, which permuting changes, has an effect of
+    about 1e-15. example: only its shape is used, and the range of integers, which an embedding takes.
     Returns a Proof. Raises ValueError with the groups for which (a) or (b) does not hold.
     """
     proof = _measure(network, spec, example, generator)
@@ -82,7 +81,7 @@ def _measure(network, spec, example, generator):
         def outputs(modules, tensors, images=images):
             values = []
             for module in modules:
-                # What the train graph writes into buffers would be read the next time.
+                # Buffers are copied, since the train graph may write into them.
                 given = tensors | {name: tensors[name].clone() for name in buffers}
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(0)  # the same noise each time
@@ -115,7 +114,7 @@ def _measure(network, spec, example, generator):
         for group in spec.groups:
             carrying = _carrying(spec, group)
             axes = tuple(_written(axis) for axis in carrying.axes if axis.output)
-            # What is written and read by the same tensor, as where an encoder's weight decodes: all but one of them.
+            # If every axis both writes and reads, as with a decoder's weight tied to the encoder's: all axes but one.
             half = replace(carrying, axes=axes[1:] if axes == carrying.axes else axes)
             # Groups of the eval graph must change outputs of eval mode.
             evaluated = any(not site.training for site in spec.sites.get(group, ()))
@@ -140,8 +139,8 @@ def images_like(example):
     shape = (max(8, len(example)), *example.shape[1:])
     if not example.is_floating_point():
         return torch.randint(int(example.min()), int(example.max()) + 1, shape)
-    # Each image is noise around a colour of its own: of noise alone, global pooling leaves little; of colours alone,
-    # attention, all of whose positions are alike.
+    # Each image is noise around a colour of its own: noise alone would vanish in global pooling, and with colours alone
+    # all positions would be equal to attention.
     colours = torch.rand(shape[:2] + (1,) * len(shape[2:]), dtype=torch.float64)
     return 0.5 * colours + 0.5 * torch.rand(shape, dtype=torch.float64)
 
@@ -154,7 +153,7 @@ def _carrying(spec, group):
 
 
 def _written(axis):
-    """The axis with what of it is not read at once."""
+    """The axis without the segments that a product reads (`Segment.read`)."""
     segments = (replace(segment, group=None) if segment.read else segment for segment in axis.segments)
     return replace(axis, segments=tuple(segments))
 
@@ -168,11 +167,11 @@ def _cycle(size):
 def redraw(network, images):
     """Draw parameters and statistics with which every group matters to the outputs.
 
-    As initialized or trained, a signal may die on its way, and zero biases, equal norm weights or a zero layer would
-    hide a forgotten axis. So layers are drawn anew and scaled to outputs of unit variance, other weights, such as those
-    of attention, to keep the variance of what they are multiplied with, norm weights within 50 % of 1, biases within
-    0.5 of 0; running statistics are estimated on the images and then jittered. What batch normalization gives is a
-    tenth of that, so that a residual is little beside what it is added to, and rounding grows less from block to block.
+    With weights as initialized or trained, signals may vanish, and biases of zeros, equal gains or a layer of zeros
+    would hide an axis that the spec lacks. So layers are redrawn and scaled to outputs of unit variance; other weights,
+    such as attention's, such that they keep the variance of what they multiply; gains within 50 % of 1, biases within
+    0.5 of 0. Running statistics are estimated on the images and then jittered. Outputs of batch normalization are
+    scaled to a tenth, so that residual branches are small beside what they are added to, and rounding errors grow less.
     """
 
     def redraw_layer(layer, inputs):

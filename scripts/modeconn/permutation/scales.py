@@ -1,12 +1,12 @@
 """Scales and signs of channels that leave what a network computes unchanged: more symmetry than permutation.
 
 A channel may be multiplied by a factor where it is written and divided by it where it is read, if what lies between
-passes the factor on: by a positive one through ReLU, LeakyReLU and pooling (Neyshabur et al. 2015, Path-SGD), by a
-negative one too where all of it is linear, as between queries and keys, and between values and the layer after
-attention. Where anything else lies between, as normalization, GELU or tanh, a group keeps its scales, with the reason.
+commutes with the factor. ReLU, LeakyReLU and pooling commute with positive factors (Neyshabur et al. 2015, Path-SGD),
+linear operations with negative ones too, as between queries and keys, and between values and the layer after attention.
+A group with any other operation between, such as normalization, GELU or tanh, keeps its scales, with the reason.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import chain
 
@@ -23,7 +23,7 @@ from modeconn.permutation.spec import Axis, PermutationSpec
 
 SCALES, SIGNS = "scales", "scales and signs"
 
-# Operations, as `graphs.kind_of` names them, that pass on a factor of a channel; each only a positive one, or any.
+# Operations, as `graphs.kind_of` names them, that commute with a factor of a channel: with positive ones, or with any.
 _POSITIVE = words("""
     relu leakyrelu abs amax amin maximum minimum maxpool1d maxpool2d maxpool3d
     adaptivemaxpool1d adaptivemaxpool2d adaptivemaxpool3d
@@ -60,8 +60,8 @@ def discover(
 ) -> PermutationSpec:
     """The spec with the groups whose channels may be multiplied, and for the other ones the reason.
 
-    A group is taken where every operation between its layers is known to pass a factor on, and multiplying it changes
-    no output, as `change` measures it. example: a batch of images (N, C, H, W). Errors as of `discovery.discover`.
+    A group is included if every operation between its layers is known to commute with a factor, and if multiplying it
+    changes no output (`change`). example: a batch of images (N, C, H, W). Errors as of `discovery.discover`.
     """
     kinds, reasons = _allowed(network, spec, example)
     for group in list(kinds):
@@ -82,8 +82,8 @@ def discover(
 def change(network: nn.Module, spec: PermutationSpec, example: torch.Tensor, generator: torch.Generator) -> float:
     """By how much multiplying all of `spec.scales` by random factors changes an output, as a fraction of its largest.
 
-    As the proof of permutations does, on a copy with weights drawn anew, in float64 on the CPU, of eval mode and of
-    train mode: 1e-15 where it is exact. example: only its shape counts, and of integers the range.
+    Measured like the proof of permutations: on a copy with redrawn weights, in float64 on the CPU, in eval mode and in
+    train mode. An exact symmetry gives about 1e-15. example: only its shape is used, and the range of integers.
     """
     return _changes(network, example, generator)(spec)
 
@@ -99,20 +99,9 @@ def verify(network: nn.Module, spec: PermutationSpec, example: torch.Tensor, gen
 
 @torch.no_grad()
 def _changes(network, example, generator):
-    """`change` of this network as a function of the spec."""
+    """A function from a spec to its `change` of this network."""
     drawn = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=generator)))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(drawn.initial_seed())
-        twin, images = forward.copied(network).to("cpu", torch.float64), proof.images_like(example)
-        proof.redraw(twin, images)
-    modules = [twin, *graphs_of(twin)[1:]]
-    tensors = dict(chain(twin.named_parameters(), twin.named_buffers()))
-
-    @torch.no_grad()
-    def outputs(state):
-        values = [torch.func.functional_call(module, state, (images[:2],)) for module in modules]
-        return [value for value in tree_leaves(values) if isinstance(value, torch.Tensor)]
-
+    tensors, outputs = redrawn(network, example, drawn)
     before = outputs(tensors)
 
     def changed(spec):
@@ -125,6 +114,29 @@ def _changes(network, example, generator):
         return max(((new - old).abs().max() / old.abs().max()).item() for new, old in pairs)
 
     return changed
+
+
+@torch.no_grad()
+def redrawn(
+    network: nn.Module, example: torch.Tensor, drawn: torch.Generator
+) -> tuple[dict[str, torch.Tensor], Callable[[Mapping[str, torch.Tensor]], list[torch.Tensor]]]:
+    """(tensors of a copy with redrawn weights, a function from such tensors to all outputs), in float64 on the CPU.
+
+    The outputs are those of eval mode, and those that only train mode has. drawn: by its initial seed.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(drawn.initial_seed())
+        twin, images = forward.copied(network).to("cpu", torch.float64), proof.images_like(example)
+        proof.redraw(twin, images)
+    modules = [twin, *graphs_of(twin)[1:]]
+    tensors = dict(chain(twin.named_parameters(), twin.named_buffers()))
+
+    @torch.no_grad()
+    def outputs(state):
+        values = [torch.func.functional_call(module, state, (images[:2],)) for module in modules]
+        return [value for value in tree_leaves(values) if isinstance(value, torch.Tensor)]
+
+    return tensors, outputs
 
 
 def apply(
@@ -152,14 +164,14 @@ def canonical(
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """(tensors with scales divided out, the factors, group -> (n,) float64, by which `apply` brings them back).
 
-    Group by group in graph order the weights and biases by which a channel is written get the norm 1, those of a dead
-    channel stay, and where signs are free the sum of their cubes is made positive. Two networks that differ by
-    permutations and such factors differ by permutations only, then.
+    Group by group, in graph order, the weights and biases that write a channel are scaled to norm 1, unless all are 0;
+    where signs are free, the sum of their cubes is made positive. Two networks that differ by permutations and such
+    factors then differ by permutations only.
     """
     found = {}
     for group, kind in spec.scales.items():
         rows = torch.cat(
-            [_rows(axis, group, tensors[axis.tensor], written=True) for axis in _writing(spec, group)], 1
+            [rows_of(axis, group, tensors[axis.tensor], written=True) for axis in _writing(spec, group)], 1
         ).double()
         norms = torch.linalg.vector_norm(rows, dim=1)
         norms = torch.where(norms > 0, norms, 1)
@@ -173,14 +185,16 @@ def canonical(
 def opposed(
     spec: PermutationSpec, a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor], names: Iterable[str]
 ) -> dict[str, torch.Tensor]:
-    """group -> signs (n,), of the groups whose signs are free, by which b comes nearer to a; none where there are none.
+    """group -> signs (n,) that bring b nearer to a, for groups whose signs are free; only groups with some -1.
 
-    names: the parameters that are compared. Both are in one order of channels.
+    names: the parameters that are compared. The channels of both networks are in the same order.
     """
     found, names = {}, set(names)
     for group in [group for group, kind in spec.scales.items() if kind == SIGNS]:
         axes = [axis for axis in spec.axes if axis.tensor in names and group in {s.group for s in axis.segments}]
-        products = [(_rows(x, group, a[x.tensor]).double() * _rows(x, group, b[x.tensor])).sum(1).cpu() for x in axes]
+        products = [
+            (rows_of(x, group, a[x.tensor]).double() * rows_of(x, group, b[x.tensor])).sum(1).cpu() for x in axes
+        ]
         signs = torch.where(sum(products) < 0, -1.0, 1.0).double()
         if (signs < 0).any():
             found[group] = signs
@@ -189,7 +203,7 @@ def opposed(
 
 
 def report(spec: PermutationSpec) -> str:
-    """What of a network may be multiplied, and what not, and why, a line each."""
+    """Which groups may be multiplied, and which not, and why, a line each."""
     kinds = list(spec.scales.values())
     reasons: dict[str, list[str]] = {}
     for group, reason in spec.unscaled.items():
@@ -211,8 +225,8 @@ def _along(axis: Axis, scales):
     return torch.empty_like(factors).scatter_(0, torch.tensor(axis.order), factors)
 
 
-def _rows(axis, group, tensor, written=False):
-    """(n, everything else) of what an axis has of a group, or only of what is written there."""
+def rows_of(axis, group, tensor, written=False):
+    """(n, everything else): a tensor's entries of each channel of a group; written: without segments that are read."""
     if axis.order is not None:
         tensor = tensor.index_select(axis.dim, torch.tensor(axis.order, device=tensor.device))
     parts = tensor.split([segment.size * segment.repeat for segment in axis.segments], axis.dim)
@@ -225,7 +239,7 @@ def _rows(axis, group, tensor, written=False):
 
 
 def _writing(spec, group):
-    """The axes that write a group, of tensors that read no group whose scales are divided out with it or later."""
+    """The axes that write a group, of tensors that read no group that `canonical` scales at the same time or later."""
     later = list(spec.scales)[list(spec.scales).index(group) :]
     read = {}
     for axis in spec.axes:
@@ -247,7 +261,7 @@ def _twice(spec, group):
 
 
 def _allowed(network, spec, example):
-    """(group -> SCALES or SIGNS, group -> why not), by the operations between the layers that write and read it."""
+    """(group -> SCALES or SIGNS, group -> why not), from the operations between the layers that write and read it."""
     twin = forward.copied(network, network.parameters())
     groups = Groups()
     walks = [discovery._Walk(graph, groups) for graph in graphs_of(twin, example)]
@@ -257,7 +271,7 @@ def _allowed(network, spec, example):
     kinds, reasons = {}, {}
     for walk in walks:
         for node in walk.module.graph.nodes:
-            for group in _carried(groups, [walk.labels[source] for source in node.all_input_nodes]):
+            for group in carried(groups, [walk.labels[source] for source in node.all_input_nodes]):
                 allowed = _passes(walk, groups, node, group)
                 if allowed is None:
                     reasons.setdefault(group, f"{walk._named(node)} does not pass its scale on")
@@ -274,12 +288,12 @@ def _allowed(network, spec, example):
     return {group: kinds[group] for group in spec.groups if group in kinds and group not in reasons}, reasons
 
 
-def _carried(groups, labels):
+def carried(groups, labels):
     """The names of the groups that values with these labels carry."""
     found = set()
     for label in labels:
         if isinstance(label, discovery._Several):
-            found |= _carried(groups, label.labels)
+            found |= carried(groups, label.labels)
         elif isinstance(label, discovery._Spread):
             ids = groups._current(label.ids.unique())
             found |= {groups.names[number] for number in (ids // _CHANNELS).unique().tolist()}
@@ -289,7 +303,7 @@ def _carried(groups, labels):
 
 
 def _passes(walk, groups, node, group):
-    """By what a node lets its inputs' group be multiplied: SCALES, SIGNS, or None."""
+    """With which factors of a group a node commutes: SCALES, SIGNS, or None."""
     kind, own = walk.kind(node) if node.op.startswith("call") else "", walk.own
     if node.op == "call_module" and (module := walk.fetch_attr(node.target)) is not None and [*module.parameters()]:
         return SIGNS if isinstance(module, LAYERS) and getattr(module, "groups", 1) == 1 else None
@@ -297,7 +311,7 @@ def _passes(walk, groups, node, group):
         return None
     sources = node.all_input_nodes
     if kind in _SUMS:
-        alike = all(source in own or group in _carried(groups, [walk.labels[source]]) for source in sources)
+        alike = all(source in own or group in carried(groups, [walk.labels[source]]) for source in sources)
         operands = node.args[:2]
         if not alike or any(not hasattr(operand, "op") and operand != 0 for operand in operands):
             return None

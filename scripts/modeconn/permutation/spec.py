@@ -28,10 +28,11 @@ class Axis:
     dim: int
     segments: tuple[Segment, ...]
     output: bool  # written by the group's layers (weight axis 0, bias, normalization) or read by later ones
-    # Entry order[i] of the axis is the i-th of the segments; None: they are in their order (of a shuffle they are not).
+    # Entry order[i] of the axis is the i-th entry of the segments; None where they are in order. A channel shuffle
+    # changes the order.
     order: tuple[int, ...] | None = None
-    # More than one of a grouped convolution's weight: the segments are the channels of all its blocks, and the axis has
-    # those of one, the block of the entry along axis 0.
+    # The number of groups of a grouped convolution, for its weight: the segments list the input channels of all groups,
+    # while the axis has only those of the group to which the entry along axis 0 belongs.
     blocks: int = 1
 
 
@@ -50,22 +51,50 @@ class Site:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """The gain of a normalization of a group that may be rotated, by the names of its tensors in a state dict.
+
+    names: of the gain, several where modules share it.
+    offsets: of what is added to the values that it multiplied.
+    readers: (tensor, dim) of the axes that read these values.
+    """
+
+    names: tuple[str, ...]
+    offsets: tuple[str, ...]
+    readers: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """How a group may be rotated: by any orthogonal matrix, once its gains are folded into what reads them.
+
+    gains: of the normalizations that read the group.
+    centred: only by those that keep the vector of ones, since layer normalization subtracts the mean.
+    """
+
+    gains: tuple[Gain, ...]
+    centred: bool
+
+
+@dataclass(frozen=True)
 class PermutationSpec:
     """The groups of a network, name -> size, and the axes that carry them.
 
-    A group has the name of the first layer that opens it; the order is the eval graph's, then that of what
-    only the train graph has (auxiliary heads). `sites` are a group's activations after a nonlinearity, in graph order,
-    those of the eval graph wherever it has the group; where there are none (a linear bottleneck), the last value that
-    carries the group alone. `pre_sites` are the values that those nonlinearities are applied to: what a normalization
-    returns or, on a residual stream, the sum.
-    A group in `blocks` permutes blocks of its channels (attention's heads, a convolution's groups) and the channels
-    within each block: its permutation takes block i from where that of the group `blocks` names takes channel i.
-    `pinned` holds layers whose outputs must keep their order, and parameters that are not permuted -> the reason.
-    Inputs and logits of the network, whose order is fixed anyway, are not in it.
-    `channels` has how many hidden channels layers write for each group, and each of these layers; for a weight that no
-    rule knows its outputs are taken.
-    `scales` holds the groups whose channels may be multiplied too, where `permutation.scales` was asked for them, ->
-    by "scales" or by "scales and signs"; `unscaled` the other groups -> why not.
+    A group has the name of the first layer that writes it. Groups are in the order of the eval graph, followed by those
+    that only the train graph has (auxiliary heads).
+    `sites`: group -> its activations after a nonlinearity, in graph order; of the eval graph, if it has the group. A
+    group without a nonlinearity (a linear bottleneck) has the last value that carries it alone.
+    `pre_sites`: the inputs of these nonlinearities: the output of a normalization or, on a residual stream, the sum.
+    `blocks`: group that consists of blocks (heads of attention, groups of a convolution) -> the group that permutes
+    these blocks. Its own permutation moves whole blocks in that order, and channels within each block.
+    `pinned`: layer whose outputs keep their order, or parameter that is not permuted -> the reason. It does not name
+    inputs and logits of the network, whose order is fixed anyway.
+    `channels`: group, or pinned layer -> how many hidden channels layers write for it. For a weight that no rule knows,
+    these are its outputs.
+    `scales`: group whose channels may also be multiplied -> "scales" or "scales and signs"; `unscaled`: any other group
+    -> why not. Both are empty without `permutation.scales`.
+    `rotations`: group whose channels may also be rotated; `unrotated`: any other group -> why not. Both are empty
+    without `permutation.rotations`.
     """
 
     groups: dict[str, int]
@@ -77,19 +106,21 @@ class PermutationSpec:
     channels: dict[str, int] = field(default_factory=dict)
     scales: dict[str, str] = field(default_factory=dict)
     unscaled: dict[str, str] = field(default_factory=dict)
+    rotations: dict[str, Rotation] = field(default_factory=dict)
+    unrotated: dict[str, str] = field(default_factory=dict)
 
 
 def apply(spec, permutation, tensors):
-    """Permute `tensors` (name -> tensor: weights, buffers, masks ...): a dict with each axis of the spec gathered.
+    """Permute `tensors` (name -> tensor: weights, buffers, masks ...) along every axis of the spec: a new dict.
 
-    Tensors that the spec does not name pass through unchanged, and not all that it names need to be there.
-    Raises ValueError, with group and tensor, where a group has no permutation of its size or an axis another length,
-    and with the group where its permutation does not keep its blocks.
+    Tensors that the spec does not name are returned unchanged; tensors that it names may be missing.
+    Raises ValueError, with group and tensor, where a permutation is missing or of another size, where an axis has
+    another length, and where a permutation does not move whole blocks.
     """
     if spec.axes and not any(axis.tensor in tensors for axis in spec.axes):
         raise ValueError(f"no tensor of the spec ({spec.axes[0].tensor}, ...) is given: is it another network's?")
     permuted = dict(tensors)
-    # Axes with the channels of one block come last: its entries along axis 0 are where they belong by then.
+    # Axes with blocks come last, since they need the entries along axis 0 in their final order.
     for axis in sorted(spec.axes, key=lambda axis: axis.blocks):
         if axis.tensor in permuted:
             indices, tensor = _indices(axis, permutation), permuted[axis.tensor]
@@ -104,7 +135,7 @@ def apply(spec, permutation, tensors):
         number = spec.groups[blocks]
         taken = permutation[group].view(number, -1) // (spec.groups[group] // number)
         if not (taken == permutation[blocks][:, None]).all():
-            raise ValueError(f"group {group}: its permutation does not take whole blocks, in the order of {blocks}")
+            raise ValueError(f"group {group}: its permutation does not move whole blocks in the order of {blocks}")
     return permuted
 
 
@@ -149,9 +180,9 @@ def random(spec, generator):
 
 
 def draw(spec, permutation_of):
-    """A permutation of permutations that a function of their size draws.
+    """A permutation of all groups. permutation_of: a function from a size to a permutation.
 
-    It is asked once for each group without blocks, then once for each block of the others.
+    It is called once for each group without blocks, then once for each block of the others.
     """
     drawn = {group: permutation_of(size) for group, size in spec.groups.items() if group not in spec.blocks}
     for group, blocks in spec.blocks.items():
@@ -162,7 +193,7 @@ def draw(spec, permutation_of):
 
 
 def only(spec, permutation, groups):
-    """The permutation of these groups alone: others keep their order, except for blocks that these move."""
+    """The permutation restricted to some groups: others keep their order, but move with their blocks."""
     chosen = identity(spec) | {group: permutation[group] for group in groups if group not in spec.blocks}
     for group, blocks in spec.blocks.items():
         within = chosen[group].view(spec.groups[blocks], -1)
@@ -174,7 +205,7 @@ def only(spec, permutation, groups):
 
 
 def clusters(spec):
-    """The group of the blocks -> the groups whose channels these are."""
+    """Group that permutes blocks -> the groups that consist of these blocks."""
     found = {}
     for group, blocks in spec.blocks.items():
         found.setdefault(blocks, []).append(group)
@@ -182,15 +213,15 @@ def clusters(spec):
 
 
 def blockwise(order, within):
-    """The permutation that takes block i from where block order[i] was, and its entries from within[i] of that."""
+    """The permutation whose block i is the old block order[i], with the entries of that in the order within[i]."""
     return torch.cat([block * len(entries) + entries for block, entries in zip(order.tolist(), within)])
 
 
 def straightened(spec, tensors):
-    """Equivalent (spec, tensors) with axes in the order of their segments and without axes of single blocks.
+    """An equivalent (spec, tensors) whose axes are in the order of their segments and have no blocks.
 
-    So the weight of a grouped convolution becomes that of a whole one, with zeros between its blocks. Other
-    tensors are returned unchanged.
+    The weight of a grouped convolution becomes that of an ordinary one, with zeros between its groups. Other tensors
+    are returned unchanged.
     """
     straight, axes = dict(tensors), []
     for axis in spec.axes:
@@ -205,7 +236,7 @@ def straightened(spec, tensors):
 
 
 def _whole(tensor, axis):
-    """The tensor with the channels of all blocks along the axis, zero where they are not those of the entry's block."""
+    """The tensor with the channels of all blocks along the axis: 0 for those of other blocks than the entry's own."""
     parts = tensor.unflatten(0, (axis.blocks, -1))
     whole = tensor.new_zeros(axis.blocks, *parts.shape[1 : axis.dim + 1], axis.blocks, *parts.shape[axis.dim + 1 :])
     every = torch.arange(axis.blocks, device=tensor.device)
@@ -246,14 +277,14 @@ def freedom(spec, network):
 
 
 def hidden(spec):
-    """(hidden channels that layers write for groups, all that they write)."""
+    """(number of hidden channels in groups, number of all hidden channels)."""
     return sum(spec.channels.get(group, 0) for group in spec.groups), sum(spec.channels.values())
 
 
 def pin(spec, groups, reason):
     """The spec without some of its groups, which are pinned for `reason`: their channels keep their order.
 
-    So are all that permute the same blocks, or permute within them.
+    Groups that share blocks with them are pinned too.
     """
     together = [{blocks, *members} for blocks, members in clusters(spec).items()]
     groups = set(groups).union(*(cluster for cluster in together if cluster & set(groups)))
@@ -273,4 +304,6 @@ def pin(spec, groups, reason):
         channels=spec.channels,
         scales={group: kind for group, kind in spec.scales.items() if group not in groups},
         unscaled={group: why for group, why in spec.unscaled.items() if group not in groups},
+        rotations={group: rotation for group, rotation in spec.rotations.items() if group not in groups},
+        unrotated={group: why for group, why in spec.unrotated.items() if group not in groups},
     )

@@ -19,7 +19,7 @@ def check(name, change, declared, worst):
         raise ValueError(
             f"{name}: the permutation spec is wrong: permuting all groups changes an output by {change:.1e} "
             f"of its largest value, most of all group {worst()}"
-            + (f"; is what {', '.join(declared)} says by permutable true?" if declared else "")
+            + (f"; check the attribute permutable of {', '.join(declared)}" if declared else "")
         )
 
 
@@ -33,7 +33,7 @@ def report(spec, network):
 
 
 def channels(spec):
-    """How many hidden channels of how many are in groups, as text."""
+    """How many of the hidden channels are in groups, as text."""
     free, every = hidden(spec)
     return f"{free} of {every} hidden channels"
 
