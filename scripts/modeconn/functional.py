@@ -44,6 +44,7 @@ class Functional:
         check_network(network)
         self.network = network
         self._takes_channels_last = takes_channels_last(network)
+        self._forward_lanes = getattr(network, "forward_lanes", None)  # of a family that says how to compute many
         self.shapes = {name: p.shape for name, p in network.named_parameters()}
         self.sizes = [shape.numel() for shape in self.shapes.values()]
         self.buffer_shapes = {name: t.shape for name, t in network.state_dict().items() if name not in self.shapes}
@@ -87,9 +88,10 @@ class Functional:
         return {name: torch.stack([lane[name] for lane in lanes]) for name in self.shapes} | buffers
 
     def unpack(self, vector):
-        """(D,) -> parameters by name, as views of the vector."""
-        chunks = vector.split(self.sizes)
-        return {name: chunk.view(shape) for (name, shape), chunk in zip(self.shapes.items(), chunks, strict=True)}
+        """(..., D) -> parameters by name, (..., *shape), as views of the vector."""
+        chunks, leading = vector.split(self.sizes, -1), vector.shape[:-1]
+        of_names = zip(self.shapes.items(), chunks, strict=True)
+        return {name: chunk.view(*leading, *shape) for (name, shape), chunk in of_names}
 
     def initial_buffers(self, lanes):
         """Buffers of `lanes` networks as freshly built: the value that statistics are reset to."""
@@ -142,6 +144,8 @@ class Functional:
         return tuple(torch.cat(logits) for logits in zip(*pieces))
 
     def _at_once(self, vectors, buffers, images):
+        if self._forward_lanes is not None:
+            return (self._forward_lanes(self.unpack(vectors), images),)
         try:
             return torch.vmap(self._lane, randomness="error")(vectors, buffers, images)
         except RuntimeError as error:

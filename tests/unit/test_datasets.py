@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 
 from modeconn import artifacts, datasets
 from modeconn.datasets import Dataset
-from modeconn.randomness import generator
+from modeconn.randomness import Generators, generator
 
 DIGITS = {"source": "digits", "size": 16, "test_fraction": 0.2, "alignment_fraction": 0.2, "seed": 0}
 MNIST = {"source": "mnist_5k", "test_fraction": 0.8, "test_images": 2000, "alignment_fraction": 0.2, "seed": 0}
@@ -328,6 +328,13 @@ def test_an_epoch_can_be_taken_up_at_any_step(numbered):
         assert torch.equal(images, expected[0])
         assert torch.equal(labels, expected[1])
         assert [torch.rand(1, generator=g) for g in generators] == [torch.rand(1, generator=g) for g in expected[2]]
+
+
+def test_generators_of_a_batch_go_on_where_they_were():
+    streams, expected = Generators([("batch", 1), ("batch", 2)]), generator("batch", 2)
+    for _ in range(2):
+        assert torch.equal(torch.rand(3, generator=streams[1]), torch.rand(3, generator=expected))
+    assert len(list(streams)) == len(streams) == 2 and list(streams)[1] is streams[1]
 
 
 def test_augmentation_is_that_of_lane_epoch_and_step_alone(numbered):

@@ -208,3 +208,46 @@ def test_without_a_compiler_a_network_is_computed_as_it_is(tiny_network, monkeyp
     # Bits are others than with one, so the artifact says so.
     assert artifacts.versions("cpu", {"family": "tinyten", "compile": True})["compiled"] == "no"
     assert "compiled" not in artifacts.versions("cpu", {"family": "tinyten"})
+
+
+@pytest.mark.parametrize("norm", ["none", "layer"])
+def test_perceptrons_are_computed_at_once_as_by_vmap(norm, monkeypatch):
+    """Of a narrow and a wide layer, for images of their own and for the same ones."""
+    of_points = {"shape": (3, 2, 2), "classes": 4, "mean": [0.5] * 3, "std": [0.2] * 3}
+    population = [
+        networks.build({"family": "mlp", "hidden": [4, 32], "norm": norm}, **of_points, seed=s) for s in SEEDS
+    ]
+    functional = Functional(population[0])
+    vectors, buffers = functional.stack(states(population))
+    vectors.requires_grad_(True)
+    own = torch.rand(3, 40, 3, 2, 2, generator=torch.Generator().manual_seed(1))
+
+    def computed(images):
+        logits = functional(vectors, buffers, images, train=True)
+        evaluated = functional(vectors.detach(), buffers, images)
+        return logits, evaluated, torch.autograd.grad(logits.square().sum(), vectors)[0]
+
+    found = [computed(images) for images in (own, own[:1].expand_as(own))]
+    assert functional._forward_lanes is not None
+    monkeypatch.setattr(functional, "_forward_lanes", None)
+    for (logits, evaluated, gradients), images in zip(found, (own, own[:1].expand_as(own))):
+        by_vmap = computed(images)
+        assert torch.equal(logits, by_vmap[0]) and torch.equal(evaluated, by_vmap[1])
+        torch.testing.assert_close(gradients, by_vmap[2], rtol=1e-5, atol=1e-5)
+
+
+def test_what_perceptrons_cannot_compute_at_once_is_left_to_vmap():
+    of_points = {"shape": (2, 1, 1), "classes": 2, "mean": [0.5] * 2, "std": [0.2] * 2}
+    for other in ({"norm": "batch"}, {"norm": "none", "precision": "bfloat16"}):
+        network = networks.build({"family": "mlp", "hidden": [8], **other}, **of_points)
+        assert Functional(network)._forward_lanes is None
+
+
+def test_the_gradient_of_images_that_all_perceptrons_share_is_of_each():
+    of_points = {"shape": (2, 1, 1), "classes": 2, "mean": [0.5] * 2, "std": [0.2] * 2}
+    network = networks.build({"family": "mlp", "hidden": [8], "norm": "none"}, **of_points)
+    functional = Functional(network)
+    vectors, buffers = functional.stack([network.state_dict()] * 2)
+    images = torch.rand(1, 5, 2, 1, 1).expand(2, -1, -1, -1, -1).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(functional(vectors, buffers, images).sum(), images)
+    assert gradient.abs().sum() > 0 and torch.equal(gradient[0], gradient[1])

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from modeconn.dispatch import SOURCES, augments
-from modeconn.randomness import generator
+from modeconn.randomness import Generators, generator
 
 DOWNLOADS = "results/downloads"
 
@@ -230,7 +230,7 @@ def batches(dataset, seeds, epoch, first, size, augmentation):
     for step, index in enumerate(order.split(size, dim=1)):
         if step < first:
             continue
-        generators = [generator("batch", seed, epoch, step, device=device) for seed in seeds]
+        generators = Generators([("batch", seed, epoch, step) for seed in seeds], device)
         # Image by image a copy of its memory, which indexing is not: for small networks a fifth of a step.
         images = dataset.train_images.index_select(0, index.flatten()).unflatten(0, index.shape)
         if augment is not None:

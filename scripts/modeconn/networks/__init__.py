@@ -42,6 +42,25 @@ class Normalized(nn.Module):
     def forward(self, images):
         return self.network((images - self.mean) / self.std)
 
+    @property
+    def forward_lanes(self):
+        """`forward` of L networks at once, from tensors by name, (L, ...), and images (L, N, C, H, W) to logits.
+
+        None where the family has no such function, and in other precisions than float32.
+        """
+        forward_lanes = getattr(self.network, "forward_lanes", None)
+        if forward_lanes is None or self.precision != "float32":
+            return None
+
+        def compute(tensors, images):
+            # Where all networks see the same images, these are normalized once.
+            shared = images.stride(0) == 0 and not images.requires_grad
+            normalized = ((images[:1] if shared else images) - self.mean).div_(self.std).expand_as(images)
+            own = {name.removeprefix("network."): tensor for name, tensor in tensors.items()}
+            return forward_lanes(own, normalized)
+
+        return compute
+
 
 def build(network, *, shape, classes, mean, std, seed=0, initialization="default"):
     """The network that `network` describes, initialized from `seed`.
