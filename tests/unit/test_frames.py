@@ -230,5 +230,5 @@ def test_gains_in_weights_are_matched_as_the_networks_are():
 
 def test_batch_normalization_has_no_gain_of_its_own(one_line):
     network, *_ = specified([4], "batch")
-    with one_line(ValueError, "network.layers.0.norm.weight", "norm layer"):
+    with one_line(ValueError, "network.layers.0.norm.weight", "norm: layer"):
         gains.in_weights(network.state_dict())

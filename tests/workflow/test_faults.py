@@ -360,7 +360,7 @@ def test_a_result_that_cannot_be_made_again_is_one_line(checkout, closed):
         with checkout.edited("scripts/judge_claims.py", "PARTIAL: ", "PARTLY: "):
             done = as_others(checkout, run)
         assert done.returncode == 1 and "Traceback" not in done.stderr
-        named = "results/tiny/tables/claims.csv and 2 more" if closed == "files" else "results/tiny/tables"
+        named = "results/tiny/tables/claims.csv and 3 more" if closed == "files" else "results/tiny/tables"
         (line,) = [line for line in done.stderr.splitlines() if "cannot be written" in line]
         assert f"{named} cannot be written" in line and line.endswith("allow it (chmod, chown), or run as its owner")
         assert checkout.artifacts() == before
