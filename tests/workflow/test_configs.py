@@ -157,7 +157,7 @@ JOBS = {
         "prune": 2 * 10,
         "align_moments": 4 * 2 * (2 + 1),
         "evaluate_grid": 4 * 3 * (2 + 1),
-        "train_masked": 4 * 3 * 3,
+        "train_masked": 4 * 2 * 3,
         "align": 2 * 5 + 4 * 2,
         "evaluate_barriers": 3 * 5,
     },
