@@ -150,11 +150,11 @@ JOBS = {
         "align_moments": 4 * 2,
         "evaluate_grid": 4 * 3,
     },
-    # Two networks in two blocks, one of them pruned by ten levels, and five widths, of which one is among the two.
+    # Two networks in two blocks, one of them pruned by eight levels, and five widths, of which one is among the two.
     "simultaneous_mnist": {
         "prepare_data": 1,
         "train": 2 * (1 + 5),
-        "prune": 2 * 10,
+        "prune": 2 * 8,
         "align_moments": 4 * 2 * (2 + 1),
         "evaluate_grid": 4 * 3 * (2 + 1),
         "train_masked": 4 * 2 * 3,
