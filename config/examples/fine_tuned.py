@@ -1,6 +1,6 @@
 """Two networks of torchvision's, fine-tuned from one initialization on a folder of images.
 
-python config/examples/fine_tuned.py results/fine_tuned    # writes images, trains three networks: 50 s on one core
+.venv/bin/python config/examples/fine_tuned.py results/fine_tuned  # images, three networks: 50 s on one core
 make connect A=results/fine_tuned/a.pt B=results/fine_tuned/b.pt NETWORK=resnet18 \
     DATA=results/fine_tuned/images OUTPUT=results/fine_tuned/connected
 

@@ -1,6 +1,6 @@
 """A network and data of your own, in plain PyTorch: two checkpoints, and what `make connect` needs to know about them.
 
-python config/examples/own_network.py results/example            # trains two networks: a.pt and b.pt, in seconds
+.venv/bin/python config/examples/own_network.py results/example            # trains two networks, a.pt and b.pt
 make connect A=results/example/a.pt B=results/example/b.pt \
     NETWORK=config/examples/own_network.py:build DATA=config/examples/own_network.py:data
 """
@@ -57,6 +57,7 @@ def train(seed, epochs=8):
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)  # layers are too small to be shared between cores
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for name, seed in (("a", 1), ("b", 2)):

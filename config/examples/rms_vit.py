@@ -1,6 +1,6 @@
 """Two small vision transformers with RMS normalization, whose residual streams can be rotated.
 
-python config/examples/rms_vit.py results/rms_vit          # trains two networks, a.pt and b.pt: 50 s on one core
+.venv/bin/python config/examples/rms_vit.py results/rms_vit  # a.pt and b.pt: 50 s on one core
 make connect A=results/rms_vit/a.pt B=results/rms_vit/b.pt NETWORK=config/examples/rms_vit.py:build \
     DATA=config/examples/rms_vit.py:data OUTPUT=results/rms_vit/connected ARGS="--symmetry orthogonal"
 
@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import nn
-from vit import ViT  # the file beside this one
+from vit import ViT  # the file beside this one, which `connect` allows, and a network of a study does not
 
 WIDTH = 64
 
@@ -65,5 +65,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)  # layers are too small to be shared between cores
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    for name, seed in (("a", 0), ("b", 1)):
+    for name, seed in (("a", 0), ("b", 1)):  # of the four that were measured
         torch.save(train(seed).state_dict(), folder / f"{name}.pt")

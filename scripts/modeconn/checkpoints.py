@@ -41,7 +41,9 @@ def read(named: str | Path) -> tuple[dict[str, torch.Tensor], list[str]]:
         return _state(content, path)
     states = _states(content)
     if key not in states:
-        raise ValueError(f"{path} holds no state dict {key}: it holds {_listed([*states]) or 'no named one'}")
+        held = [*states]
+        instead = f"it holds {_listed(held)}: give {path}:{held[0]}" if held else "it holds no named one"
+        raise ValueError(f"{path} holds no state dict {key}: {instead}")
     return _state(states[key], path)[0], []
 
 

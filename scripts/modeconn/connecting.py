@@ -298,7 +298,7 @@ def connect(
             profiles[name] = profile(setting, a, networks[name], points)
         signature = _signature(setting, spec, a, b, found, networks)
     reordered = next((name for name in found if _is_close(setting, a, networks[name])), None)
-    best = reordered or min(profiles, key=lambda name: profiles[name].loss_barrier + LEAST_GAIN * (name == AS_THEY_ARE))
+    best = reordered or _best(setting, profiles)
     merged = at(setting, a, networks[best], 0.5)
     accuracies["merged"] = accuracy(setting, merged)
     if curve_epochs:
@@ -382,6 +382,13 @@ def judged(setting: Setting, line: Profile) -> str:
     return "connected" if line.error_barrier < CONNECTED else "not connected"
 
 
+def _best(setting, profiles):
+    """The line with the lowest barrier of the loss, of those that connect if any does."""
+    connecting = [name for name, line in profiles.items() if judged(setting, line) == "connected"]
+    barriers = {name: profiles[name].loss_barrier + LEAST_GAIN * (name == AS_THEY_ARE) for name in profiles}
+    return min(connecting or profiles, key=lambda name: barriers[name])
+
+
 def _answer(setting, profiles, best, accuracies, reordered, unpermuted):
     """Whether the two are connected, in one line."""
     lowest = _most_frequent(setting.dataset.test_labels)
@@ -400,8 +407,10 @@ def _answer(setting, profiles, best, accuracies, reordered, unpermuted):
         word = f"{before}{', and matching does not help' if unpermuted is None else ''}"
     else:
         after = judged(setting, profiles[best])
-        word = f"connected once {best}" if after == "connected" else f"{after}, even {best}"
+        said = {"connected": f"connected once {best}", "not connected": "not connected, as they are or matched"}
+        word = said.get(after, after)
     line, tail = profiles[best], ""
+    whose = "" if best == AS_THEY_ARE or best in word else f"{best}: "
     if best != AS_THEY_ARE:
         tail = f", as they are {straight.error_barrier:.1%} and {straight.loss_barrier:.3f} nats"
     numbers = " ".join(f"{name} {value:.1%}" for name, value in accuracies.items())
@@ -412,7 +421,7 @@ def _answer(setting, profiles, best, accuracies, reordered, unpermuted):
             )
     reason = f"; nothing could be permuted: {unpermuted}" if unpermuted else ""
     return (
-        f"{word}; barrier {line.error_barrier:.1%} in error and {line.loss_barrier:.3f} nats in loss{tail}; "
+        f"{word}; {whose}barrier {line.error_barrier:.1%} in error and {line.loss_barrier:.3f} nats in loss{tail}; "
         f"accuracy {numbers}{reason}"
     )
 

@@ -78,7 +78,10 @@ def load(named: str, beside: bool = False) -> Callable[..., Any]:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ValueError(f"{path} cannot be run: {_described(error, path)}") from error
+        reason = _described(error, path)
+        if isinstance(error, ModuleNotFoundError) and not beside and (path.parent / f"{error.name}.py").is_file():
+            reason += ": a network of a study cannot import files beside it, put their code into this file"
+        raise ValueError(f"{path} cannot be run: {reason}") from error
     found = getattr(module, function, None)
     if not callable(found):
         raise ValueError(f"{path}: {function} is no function")

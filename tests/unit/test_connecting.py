@@ -165,6 +165,22 @@ def test_the_verdict_knows_how_many_images_it_rests_on(data):
         )
 
 
+def test_the_line_that_connects_is_the_best_though_another_has_a_lower_loss(data):
+    """The verdict is on the error, and the lower loss would answer that nothing connects."""
+    t, images = np.array([0.0, 0.5, 1.0]), torch.zeros(10_000, 1, 1, 1)
+    split = images, torch.arange(len(images)) % 2
+    setting = setting_of(nn.Sequential(nn.Flatten(), nn.Linear(1, 2)), (split, split))
+    ends, loss = 0.95, np.array([0.1, 0.3, 0.1])
+    profiles = {
+        connecting.AS_THEY_ARE: connecting.Profile(t, loss * 2, np.array([ends, 0.5, ends]), t),
+        connecting.BY_ACTIVATIONS: connecting.Profile(t, loss, np.array([ends, 0.91, ends]), t),
+        connecting.BY_WEIGHTS: connecting.Profile(t, loss * 1.5, np.array([ends, 0.945, ends]), t),
+    }
+    assert connecting._best(setting, profiles) == connecting.BY_WEIGHTS
+    del profiles[connecting.BY_WEIGHTS]
+    assert connecting._best(setting, profiles) == connecting.BY_ACTIVATIONS
+
+
 def test_the_same_weights_twice_are_refused(data):
     with pytest.raises(ValueError, match="the same weights"):
         modeconn.connect(drawn(1), drawn(1).state_dict(), drawn(1).state_dict(), *data)

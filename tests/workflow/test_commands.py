@@ -37,7 +37,17 @@ ELSEWHERE = {
         "tests/unit/test_connecting.py",
         "--data",
     ),
+    ".venv/bin/python config/examples/own_network.py results/example": (
+        "tests/unit/test_connecting.py",
+        "config/examples/own_network.py",
+    ),
+    "make connect A=results/example/a.pt B=results/example/b.pt"
+    " NETWORK=config/examples/own_network.py:build DATA=config/examples/own_network.py:data": (
+        "tests/unit/test_connecting.py",
+        "config/examples/own_network.py",
+    ),
     "make connect": ("tests/unit/test_connecting.py", "--data"),
+    "modeconn connect --help": ("tests/unit/test_connecting.py", "--data"),
     "modeconn connect": ("tests/unit/test_connecting.py", "--data"),
     "modeconn connect --symmetry scale": ("tests/unit/test_connecting.py", "--symmetry"),
     "modeconn connect --symmetry orthogonal": ("tests/unit/test_connecting.py", "--symmetry"),
@@ -57,10 +67,13 @@ ELSEWHERE = {
 }
 NOT_RUN = {
     "python tests/benchmarks/weights.py --widths 1 4": "matches whole networks for minutes",
+    "python tests/benchmarks/populations.py": "trains fifty networks one after another, for minutes",
     ".ci/run": "it runs these tests",
     "make lock": "asks a package index",
     "make clean": "removes the environment that the tests run in",
     "pip install .": "asks a package index",
+    "pip install '.[images]'": "asks a package index",
+    "modeconn connect a.pt b.pt --network ... --data ...": "stands for the user's own files",
     "pip install 'pyautoattack>=0.2'": "asks a package index",
     "apt-get install slurm-wlm munge": "asks a package index",
     "pre-commit install": "changes the hooks of the checkout that is tested",
