@@ -66,6 +66,24 @@ def test_the_published_numbers_are_those_of_eight_pairs_of_the_default_config():
     assert set(numbers["n"]) == {8}
 
 
+def test_published_barriers_are_of_populations_of_the_default_config():
+    config = yaml.safe_load((PROJECT / "config/config.yaml").read_text(encoding="utf-8"))
+    (entry,) = config["studies"]["averaging"]
+    corrections = ["none", *config["barriers"]["corrections"]]
+    cells = {
+        (entry["dataset"], network, recipe, alignment, correction)
+        for network in entry["networks"]
+        for recipe in entry["recipes"]
+        for alignment in entry["alignments"]
+        for correction in corrections
+    }
+    rows = pd.read_csv(PROJECT / "config/published/mnist.barriers.csv", keep_default_na=False)
+    names = ["dataset", "network", "recipe", "alignment", "correction"]
+    assert set(rows[names].itertuples(index=False, name=None)) == cells
+    assert set(rows["networks"]) == {entry["seeds"]} and set(rows["n"]) == {entry["seeds"] * (entry["seeds"] - 1) // 2}
+    assert (rows["standard_error"] > 0).all()
+
+
 def test_published_numbers_of_networks_on_mnist_are_of_cells_that_their_config_measures():
     config = yaml.safe_load((PROJECT / "config/mlp.yaml").read_text(encoding="utf-8"))
     measured = {
