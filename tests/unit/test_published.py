@@ -81,7 +81,7 @@ def test_published_barriers_are_of_populations_of_the_default_config():
     names = ["dataset", "network", "recipe", "alignment", "correction"]
     assert set(rows[names].itertuples(index=False, name=None)) == cells
     assert set(rows["networks"]) == {entry["seeds"]} and set(rows["n"]) == {entry["seeds"] * (entry["seeds"] - 1) // 2}
-    assert (rows["standard_error"] > 0).all()
+    assert ((rows["standard_error"] > 0) | (rows["mean"] == 0)).all()
 
 
 def test_published_numbers_of_networks_on_mnist_are_of_cells_that_their_config_measures():
