@@ -98,8 +98,11 @@ def _state(content, path):
 
 def _states(content):
     """key -> each value of a mapping that is a state dict: a mapping with weights, or with a mapping of weights."""
-    found = {key: (value, *_mappings(value).values()) for key, value in _mappings(content).items()}
-    return {key: value for key, (value, *within) in found.items() if any(map(_has_weights, (value, *within)))}
+    return {
+        key: value
+        for key, value in _mappings(content).items()
+        if any(map(_has_weights, (value, *_mappings(value).values())))
+    }
 
 
 def _mappings(content):

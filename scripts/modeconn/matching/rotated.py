@@ -20,16 +20,12 @@ def match_rotated(
     tensors_a: Mapping[str, torch.Tensor],
     tensors_b: Mapping[str, torch.Tensor],
     names: Iterable[str],
-    seed: int = 0,
-    restarts: int = 1,
-    *,
-    order: str = "random",
 ) -> Rotated:
     """The rotations of the groups `spec.rotations`, and the permutation of all others, that bring b to a.
 
     They maximize Σ ⟨a, moved b⟩ over the tensors `names`, with gains folded into the layers that read them
     (`rotations.folded`), by coordinate descent: each rotation is the best for the permutations (orthogonal Procrustes),
-    then the permutations are matched for the rotations by `weight.match_weights`, whose arguments and errors these are.
+    then the permutations are matched for the rotations by `weight.match_weights`, whose errors these are.
     It starts twice: from the rotation that weights without any other group determine, such as those of the first and
     the last layer, and from the permutation that matches the folded weights, so that it is never worse than that.
     What is returned moves b, as it is given, into the basis of a, with the gains of a.
@@ -39,8 +35,8 @@ def match_rotated(
     gains = {name: tensors_a[name] for rotation in spec.rotations.values() for g in rotation.gains for name in g.names}
     rotations.folded(spec, tensors_a, gains)  # refuses gains that cannot be divided by
     a, b = (rotations.folded(spec, tensors) for tensors in (tensors_a, tensors_b))
-    descent = _Descent(spec, a, b, names, (seed, restarts, order))
-    permuted = match_weights(spec, a, b, names, seed, restarts, order=order)
+    descent = _Descent(spec, a, b, names)
+    permuted = match_weights(spec, a, b, names)
     best = max((descent.run(*start) for start in (descent.determined(), descent.of(permuted))), key=lambda run: run[0])
     return Rotated(best[2], best[1], gains)
 
@@ -48,9 +44,8 @@ def match_rotated(
 class _Descent:
     """Coordinate descent over the rotations and the permutations of b, both networks with gains folded."""
 
-    def __init__(self, spec, a, b, names, options):
+    def __init__(self, spec, a, b, names):
         self.spec, self.a, self.b, self.names = spec, a, b, names
-        self.seed, self.restarts, self.order = options
         self.others = permutations.pin(spec, spec.rotations, "rotated")
         self.axes = {
             group: [axis for axis in rotations.carrying(spec, group) if axis.tensor in names]
@@ -125,10 +120,8 @@ class _Descent:
     def _matched(self, turned, permutation):
         """The permutation of the groups that are not rotated."""
         b = rotations.rotate(self.spec, turned, self.b)
-        restarts = self.restarts if permutation is None else 1
         initial = permutation and {group: permutation[group] for group in self.others.groups}
-        found = match_weights(self.others, self.a, b, self.names, self.seed, restarts, initial, order=self.order)
-        return self._unturned(found)
+        return self._unturned(match_weights(self.others, self.a, b, self.names, initial=initial))
 
     def _unturned(self, permutation):
         """A permutation with the identity for groups that are rotated."""
