@@ -1,6 +1,6 @@
 """Two small vision transformers with RMS normalization, whose residual streams can be rotated.
 
-.venv/bin/python config/examples/rms_vit.py results/rms_vit  # a.pt and b.pt: 50 s on one core
+.venv/bin/python config/examples/rms_vit.py results/rms_vit  # a.pt and b.pt: half a minute
 make connect A=results/rms_vit/a.pt B=results/rms_vit/b.pt NETWORK=config/examples/rms_vit.py:build \
     DATA=config/examples/rms_vit.py:data OUTPUT=results/rms_vit/connected ARGS="--symmetry orthogonal"
 
@@ -12,7 +12,8 @@ CPU, accuracies 92.9 to 96.5 %), as mean ± standard deviation of the barriers o
     matched by weights                59.5 ± 10.7    1.999 ± 0.345
     matched by weights and rotations  35.4 ± 8.3     1.397 ± 0.376
 
-Rotations lower the barrier further than permutations, but do not remove it.
+Rotations lower the barrier further than permutations in the mean, but do not remove it. Of the two networks that this
+file trains, they lower that of the error, from 52.5 to 42.2 points, and not that of the loss, 1.653 and 1.757 nats.
 """
 
 import sys

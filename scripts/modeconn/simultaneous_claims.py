@@ -126,8 +126,8 @@ def _by_architecture(rows, architectures):
     for name in sorted(set(rows["network"])):
         names.setdefault(canonical(_without_width(architectures.get(name, {}))), []).append(name)
     parts = [rows[rows["network"].isin(alike)] for alike in names.values()]
-    several = [part for part in [*parts, rows] if part["width"].nunique() > 1]
-    return several[:-1] or several
+    several = [part for part in parts if part["width"].nunique() > 1]
+    return several or ([rows] if rows["width"].nunique() > 1 else [])
 
 
 def _not_comparable(rows, architectures):

@@ -247,3 +247,21 @@ def test_an_own_network_that_cannot_be_built_says_why(tmp_path, body, words):
     path.write_text("def build(classes): return None", encoding="utf-8")
     with pytest.raises(ValueError, match="was edited after this job was planned: run again"):
         networks.build(values, **facts)
+
+
+def test_an_own_network_that_imports_a_file_beside_it_is_refused(tmp_path):
+    """The edits of that file would not be noticed. A module that is nowhere is another mistake."""
+    from modeconn import own_code
+
+    path = tmp_path / "own.py"
+    (tmp_path / "its_layers.py").touch()
+    for module, words in (
+        ("its_layers", "put their code into this file$"),
+        ("its_absent", "No module named .its_absent."),
+    ):
+        path.write_text(f"import {module}\ndef build(): pass\n", encoding="utf-8")
+        with pytest.raises(
+            ValueError, match=f"own.py cannot be run: ModuleNotFoundError in line 1: .*{words}"
+        ) as caught:
+            own_code.load(f"{path}:build")
+        assert ("put their code" in str(caught.value)) == (module == "its_layers")
