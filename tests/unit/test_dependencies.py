@@ -2,7 +2,9 @@
 
 import ast
 import importlib.metadata
+import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -85,6 +87,34 @@ def test_each_direct_dependency_is_imported_or_run():
     assert RUN.keys() <= set(direct())
     for name, (file, words) in RUN.items():
         assert words in (PROJECT / file).read_text(encoding="utf-8"), name
+
+
+def vulnerable(answer):
+    """The vulnerabilities in the JSON of pip-audit, a line each; None if it could ask about no package."""
+    asked = [package for package in json.loads(answer)["dependencies"] if "vulns" in package]
+    found = [f"{p['name']} {p['version']}: {vulnerability['id']}" for p in asked for vulnerability in p["vulns"]]
+    return found if asked else None
+
+
+def test_no_locked_version_has_a_known_vulnerability():
+    """Where pip-audit is installed and reaches a database; without one it ends as if all were well."""
+    if not (program := shutil.which("pip-audit")):
+        pytest.skip("pip-audit is not installed")
+    options = ["--requirement", "envs/requirements.txt", "--require-hashes", "--disable-pip", "--format", "json"]
+    done = subprocess.run([program, *options], cwd=PROJECT, capture_output=True, text=True)
+    found = vulnerable(done.stdout) if done.stdout else None
+    if found is None:
+        pytest.skip("pip-audit reaches no database")
+    assert found == []
+
+
+def test_vulnerabilities_are_told_from_packages_that_could_not_be_asked_about():
+    unknown = {"name": "a", "skip_reason": "not found"}
+    clean, bad = (
+        {"name": name, "version": "1.0", "vulns": [{"id": i} for i in ids]} for name, ids in (("b", []), ("c", "X"))
+    )
+    answers = ([unknown], [unknown, clean], [unknown, clean, bad])
+    assert [vulnerable(json.dumps({"dependencies": given})) for given in answers] == [None, [], ["c 1.0: X"]]
 
 
 # Run programs without a call, as the import of a module would, and print what Python has loaded.
