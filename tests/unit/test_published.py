@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -66,10 +67,11 @@ def test_the_published_numbers_are_those_of_eight_pairs_of_the_default_config():
     assert set(numbers["n"]) == {8}
 
 
-def test_published_barriers_are_of_populations_of_the_default_config():
-    config = yaml.safe_load((PROJECT / "config/config.yaml").read_text(encoding="utf-8"))
-    (entry,) = config["studies"]["averaging"]
-    corrections = ["none", *config["barriers"]["corrections"]]
+@pytest.mark.parametrize("name", ["config", "moons"])
+def test_published_barriers_are_of_the_populations_of_their_config(name):
+    config = yaml.safe_load((PROJECT / f"config/{name}.yaml").read_text(encoding="utf-8"))
+    entry = config["studies"]["averaging"][0]
+    corrections = ["none", *config.get("barriers", {}).get("corrections", [])]
     cells = {
         (entry["dataset"], network, recipe, alignment, correction)
         for network in entry["networks"]
@@ -77,7 +79,7 @@ def test_published_barriers_are_of_populations_of_the_default_config():
         for alignment in entry["alignments"]
         for correction in corrections
     }
-    rows = pd.read_csv(PROJECT / "config/published/mnist.barriers.csv", keep_default_na=False)
+    rows = pd.read_csv(PROJECT / f"config/published/{config['name']}.barriers.csv", keep_default_na=False)
     names = ["dataset", "network", "recipe", "alignment", "correction"]
     assert set(rows[names].itertuples(index=False, name=None)) == cells
     assert set(rows["networks"]) == {entry["seeds"]} and set(rows["n"]) == {entry["seeds"] * (entry["seeds"] - 1) // 2}
