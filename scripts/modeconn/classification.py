@@ -6,6 +6,9 @@ import torch.nn.functional as F
 from modeconn import datasets
 from modeconn.randomness import generator, seed_layers
 
+MANY = 2**13  # logits
+REGISTERS = {"AVX512": 64}  # bytes; 32 in all others
+
 
 def cross_entropies(logits, labels):
     """Mean cross-entropy per lane (L,) of logits (L, N, classes) and labels (L, N)."""
@@ -14,7 +17,25 @@ def cross_entropies(logits, labels):
 
 def _each(logits, labels):
     """Cross-entropy of each image, (L, N)."""
-    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
+    logits, targets = logits.flatten(0, 1), labels.flatten()
+    if _too_few_classes(logits):
+        # Classes first, and no remainder that a register would not hold: the same bits, with ten classes in a sixth of
+        # the time.
+        padding = (0, -len(targets) % 16)
+        losses = F.cross_entropy(F.pad(logits.T, padding)[None], F.pad(targets, padding)[None], reduction="none")
+        return losses[0, : len(targets)].view(labels.shape)
+    return F.cross_entropy(logits, targets, reduction="none").view(labels.shape)
+
+
+def _too_few_classes(logits):
+    """Whether the classes of many logits (images, classes) do not fill a register of the CPU.
+
+    Over a last dimension that is so short torch computes softmax number by number.
+    """
+    if logits.device.type != "cpu" or logits.numel() < MANY:
+        return False
+    register = REGISTERS.get(torch.backends.cpu.get_cpu_capability(), 32)
+    return logits.shape[1] * logits.element_size() < register
 
 
 def measure(logits, labels):

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from ours import Silent
 
-from modeconn import classification, datasets, lines, measuring, networks, optimization
+from modeconn import classification, datasets, lines, measuring, networks, optimization, programs
 from modeconn.functional import Functional
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -115,6 +115,7 @@ def seconds(function, *arguments):
 def main():
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    programs.keep_memory()  # as every job does; plain PyTorch in this process has it, too
     dataset = moons()
     for width in arguments.widths:
         network = {"family": "mlp", "hidden": [width], "norm": "none", "width": 1}

@@ -38,6 +38,22 @@ def test_cross_entropy_and_correct_answers_of_each_lane():
     assert correct.tolist() == [2, 1]
 
 
+@pytest.mark.parametrize("lanes, count", [(1, 1), (3, 5), (50, 256), (7, 1171)])
+@pytest.mark.parametrize("classes", [2, 7, 10, 15, 16])
+def test_losses_have_the_bits_of_torchs_own_whatever_the_layout(lanes, count, classes, monkeypatch):
+    monkeypatch.setattr(classification, "MANY", 0)
+    drawing = generator("logits", lanes, count, classes)
+    logits = torch.randn(lanes, count, classes, generator=drawing).mul_(9).requires_grad_()
+    labels = torch.randint(classes, (lanes, count), generator=drawing)
+    of_each = [F.cross_entropy(lane, target, reduction="none") for lane, target in zip(logits, labels)]
+    expected = torch.stack(of_each).mean(1)
+    found = classification.cross_entropies(logits, labels)
+    assert found.equal(expected)
+    shares = torch.rand(lanes, generator=drawing)
+    gradients = (torch.autograd.grad((losses * shares).sum(), logits)[0] for losses in (found, expected))
+    assert next(gradients).equal(next(gradients))
+
+
 @pytest.mark.parametrize("batch", [7, 20, 64])
 def test_evaluation_equals_a_plain_loop(functional, population, tiny_dataset, batch):
     images, labels = tiny_dataset.split("test")
