@@ -161,11 +161,11 @@ JOBS = {
         "align": 2 * 5 + 4 * 2,
         "evaluate_barriers": 3 * 5,
     },
-    # One network of four seeds along training and four levels of pruning, and two more widths.
+    # One network of four seeds along training and two levels of pruning, and two more widths.
     "simultaneous_slice": {
         "prepare_data": 1,
         "train": 3 * 4,
-        "prune": 4 * 4,
+        "prune": 4 * 2,
         "align_moments": 2 * 2 * 2,
         "evaluate_grid": 2 * 2 * 3,
         "align": 2 * 3,
