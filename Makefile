@@ -38,6 +38,7 @@ help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 	@echo
 	@echo "  Variables: CONFIG=$(CONFIG) PROFILE=$(PROFILE) MINUTES=$(or $(MINUTES),number) CACHE=folder ARGS=\"options for Snakemake\""
+	@echo "  of connect: OUTPUT=$(OUTPUT); of the environment: VENV=$(VENV) PYTHON=$(PYTHON)"
 
 # The environment holds the versions of the lock file; `installed` is a copy of the lock file that it was made from, so
 # that dates do not matter. uv, which makes it, is installed by pip if it is missing. Bytecode is compiled now, since it
@@ -59,6 +60,7 @@ reproduce: $(VENV)/installed ## run the study of CONFIG, from data to report, an
 
 why: $(VENV)/installed ## say which jobs of CONFIG would run, and why
 	@mkdir -p .snakemake
+	@echo "planning $(CONFIG) ..." >&2
 	@$(RUN) -- --dry-run --printshellcmds --quiet host > .snakemake/plan.txt 2>&1 || { cat .snakemake/plan.txt; exit 1; }
 	@python scripts/explain_plan.py --plan .snakemake/plan.txt
 

@@ -11,7 +11,10 @@ def main():
     parser.add_argument("--config", required=True, metavar="YAML", help="what is run")
     arguments = parser.parse_args()
     plan = Plan(configuration.completed(arguments.config), configuration.schema())
-    print("\n".join(progress.report(progress.status(plan))))
+    found = progress.status(plan)
+    print("\n".join(progress.report(found)))
+    if found.waiting and not found.holder:
+        print(f"  start    make reproduce CONFIG={arguments.config}")
 
 
 if __name__ == "__main__":

@@ -120,6 +120,7 @@ def test_the_status_is_told_without_torch(plan):
     done = subprocess.run([sys.executable, "-c", shown, TINY], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("no run is at work\ndata: 0 of ")
+    assert done.stdout.endswith(f"  start    make reproduce CONFIG={TINY}\n")
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(4, "4 s"), (300, "5 min"), (9000, "2.5 h")])
