@@ -336,8 +336,12 @@ def room(figure):
 def legend(figure, title, handles, columns=None):
     """Add the head of a figure: its title (`about`) and one legend; `handles` are line styles with labels.
 
-    Call it last: it adds a note if the scales of panels differ.
+    Call it last: it adds a note if the scales of panels differ, and hides the axes of panels that have nothing to show,
+    since not every network need have been measured in every way.
     """
+    for panel in figure.axes:
+        if not panel.has_data():
+            panel.set_axis_off()
     said = "; ".join([title, *([OWN_SCALES] if scales_differ(figure) else [])])
     head = figure.legend(
         handles=[Line2D([], [], **handle) for handle in handles],

@@ -133,6 +133,22 @@ def test_the_head_says_images_n_and_what_is_drawn(figure, drawn, study):
     assert bars == (drawing.BARS in text)
 
 
+@pytest.mark.parametrize("figure", ["settling", "trajectories"])
+def test_a_network_that_was_not_measured_in_one_way_leaves_no_empty_axes(figure, study):
+    """A second network: along training only, by one alignment only."""
+    (rows,), title, _ = selected(figure, study)
+    matched = rows[rows["alignment"] == "weight"]
+    both = pd.concat([matched, matched.assign(alignment="activation")])
+    rows = pd.concat([both, matched[matched["along"] == "epochs"].assign(network="another")])
+    with drawing.look():
+        drawn = import_module(f"modeconn.figures.{figure}").draw(rows, title)
+    empty = [axes for axes in drawn.axes if not axes.has_data()]
+    assert empty
+    assert not any(axes.axison for axes in empty)
+    assert all(axes.axison for axes in drawn.axes if axes.has_data())
+    assert any(axes.axison and axes.get_ylabel().startswith("another\n") for axes in drawn.axes)
+
+
 @pytest.mark.parametrize("figure", [*registry.FIGURES, "of one pair"])
 def test_the_legend_lists_what_is_drawn_and_nothing_else(figure, drawn):
     """A grey entry stands for lines or points of every colour: those have its width and marker."""

@@ -27,6 +27,8 @@ def draw(rows, title):
     for (network, alignment), panels in zip(places, axes):
         for kind, panel in zip(along, panels):
             one = rows[(rows["network"] == network) & (rows["alignment"] == alignment) & (rows["along"] == kind)]
+            if one.empty:
+                continue
             reference = one["other_moment"].max() if kind == "epochs" else one["other_moment"].min()
             grid = one[one["other_moment"] == reference].pivot_table(index="position", columns="moment", values="share")
             drawn = panel.pcolormesh(grid, vmin=0, vmax=100, cmap="viridis")
@@ -39,7 +41,8 @@ def draw(rows, title):
             panel.grid(False)
             panel.set_title(TITLES[kind])
             panel.set_xlabel("epoch" if kind == "epochs" else "level of pruning")
-        panels[0].set_ylabel(f"{network}\n{drawing.LABELS.get(alignment, alignment)}")
+        first = next(panel for panel in panels if panel.has_data())
+        first.set_ylabel(f"{network}\n{drawing.LABELS.get(alignment, alignment)}")
     drawing.colour_bar(figure, drawn, axes, "neurons placed alike (%)")
     drawing.legend(figure, drawing.about(title, rows, "means over pairs"), [])
     return figure

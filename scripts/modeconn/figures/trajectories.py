@@ -24,15 +24,18 @@ def draw(rows, title):
     figure, axes = drawing.matrix(len(networks), len(alignments), size)
     scale = {"vmin": 0, "vmax": max(1.0, rows["error"].max()), "cmap": "viridis_r"}
     for network, panels in zip(networks, axes):
-        panels[0].set_ylabel(f"{network}\nepoch of the permutation")
         for alignment, panel in zip(alignments, panels):
             one = rows[(rows["network"] == network) & (rows["alignment"] == alignment)]
+            if one.empty:
+                continue
             grid = one.pivot_table(index="permutation", columns="moment", values="error")
             grid = grid.reindex([name for name in found if name in grid.index])
             drawn = panel.pcolormesh(grid, **scale)
             drawn.set_edgecolor("face")  # or PDF viewers show seams
             label_cells(panel, grid, lambda value: value > scale["vmax"] / 2)
             panel.grid(False)
+        first = next(panel for panel in panels if panel.has_data())
+        first.set_ylabel(f"{network}\nepoch of the permutation")
     for alignment, panel in zip(alignments, axes[0]):
         panel.set_title(drawing.LABELS.get(alignment, alignment))
     for panel in axes[-1]:
