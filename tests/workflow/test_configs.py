@@ -161,15 +161,15 @@ JOBS = {
         "align": 2 * 5 + 4 * 2,
         "evaluate_barriers": 3 * 5,
     },
-    # One network of four seeds along training and two levels of pruning, and two more widths.
+    # One network of four seeds along training and two levels of pruning, and one more width.
     "simultaneous_slice": {
         "prepare_data": 1,
-        "train": 3 * 4,
+        "train": 2 * 4,
         "prune": 4 * 2,
         "align_moments": 2 * 2 * 2,
         "evaluate_grid": 2 * 2 * 3,
-        "align": 2 * 3,
-        "evaluate_barriers": 3 * 3,
+        "align": 2 * 2,
+        "evaluate_barriers": 2 * 3,
     },
     # Two networks of ten seeds, of which four are pruned by twenty levels; five more widths of each, of four seeds.
     "simultaneous": {
