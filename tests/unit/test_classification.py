@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from modeconn import attacks, classification, datasets
+from modeconn import attacks, classification, datasets, networks
 from modeconn.functional import Functional
 from modeconn.randomness import generator
 
@@ -56,6 +56,21 @@ def test_losses_have_the_bits_of_torchs_own_whatever_the_layout(lanes, count, cl
         torch.autograd.grad((losses * shares).sum(), logits)
     assert gradients[0].equal(gradients[-1])
     assert gradients[0].is_contiguous()
+
+
+def test_training_has_the_same_bits_however_losses_are_computed(tiny_dataset, monkeypatch):
+    """Sums over gradients, a bias's say, have other bits in another layout."""
+    network = {"family": "mlp", "hidden": [32, 32], "norm": "layer", "width": 1}
+    functional = Functional(networks.of(network, tiny_dataset))
+    vectors, buffers = functional.stack(networks.of(network, tiny_dataset, seed).state_dict() for seed in (1, 2, 3))
+    vectors.requires_grad_()
+    batch = next(datasets.batches(tiny_dataset, [1, 2, 3], 0, 0, 64, {}))
+    gradients = []
+    for many in (0, 2**40):
+        monkeypatch.setattr(classification, "MANY", many)
+        losses, *_ = classification.training_loss(functional, vectors, buffers, batch, None)
+        gradients += torch.autograd.grad(losses.sum(), vectors)
+    assert gradients[0].equal(gradients[1])
 
 
 @pytest.mark.parametrize("batch", [7, 20, 64])
