@@ -86,6 +86,16 @@ def test_published_barriers_are_of_the_populations_of_their_config(name):
     assert ((rows["standard_error"] > 0) | (rows["mean"] == 0)).all()
 
 
+def test_published_barriers_of_the_averaging_study_are_of_its_fifty_networks():
+    config = yaml.safe_load((PROJECT / "config/averaging.yaml").read_text(encoding="utf-8"))
+    (entry,) = (entry for entry in config["studies"]["averaging"] if entry["dataset"] == "mnist")
+    rows = pd.read_csv(PROJECT / "config/published/averaging.barriers.csv", keep_default_na=False)
+    assert set(rows["dataset"]) == {"mnist"} and set(rows["network"]) <= set(entry["networks"])
+    assert set(rows["recipe"]) == set(entry["recipes"]) and set(rows["alignment"]) == set(entry["alignments"])
+    assert set(rows["networks"]) == {entry["seeds"]} and set(rows["n"]) == {1225}
+    assert (rows["standard_error"] > 0).all()
+
+
 def test_published_numbers_of_networks_on_mnist_are_of_cells_that_their_config_measures():
     config = yaml.safe_load((PROJECT / "config/mlp.yaml").read_text(encoding="utf-8"))
     measured = {
