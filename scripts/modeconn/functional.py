@@ -27,7 +27,9 @@ ALONE = (
 )
 
 PIECE = 128  # images
-TOGETHER = 2**22  # numbers
+# Numbers of the widest layer's outputs, of networks computed at once. Those of networks other than perceptrons may be
+# many times as large as their layers are wide (tokens).
+PERCEPTRONS, OTHERS = 2**22, 2**20
 
 
 class Functional:
@@ -63,9 +65,10 @@ class Functional:
         """How many networks are computed at once fastest, of `batch` images each, where there is no other limit."""
         if self.convolves:
             return 1
-        # Fewer networks are called too often, with more a layer's outputs come from memory. Moons and MNIST, measured.
+        # With fewer the time of the calls themselves shows, with more outputs leave a CPU's caches (moons, MNIST).
         widest = max(shape[0] for shape in self.shapes.values())
-        return max(1, min(512, TOGETHER // max(sum(self.sizes), widest * batch)))
+        limit = OTHERS if self._forward_lanes is None else PERCEPTRONS
+        return max(1, min(512, limit // max(sum(self.sizes), widest * batch)))
 
     def pack(self, tensors):
         """State dict -> (vector (D,), buffers). Raises ValueError where a tensor is missing or misshapen."""

@@ -39,6 +39,17 @@ def test_pack_and_unpack_are_inverse(population):
     assert_same(functional.unpack(vector) | buffers, state)
 
 
+@pytest.mark.parametrize(("norm", "limit"), [("layer", 2**22), ("batch", 2**20)])
+def test_networks_are_computed_together_as_far_as_their_outputs_are_known(norm, limit):
+    """Perceptrons' widest outputs are known; with batch normalization they are computed as any other network."""
+    facts = {"shape": (1, 4, 4), "classes": 3, "mean": [0.5], "std": [0.5]}
+    functional = Functional(networks.build({"family": "mlp", "hidden": [64, 32], "norm": norm, "width": 1}, **facts))
+    assert functional.together(512) == limit // (64 * 512)
+    assert functional.together(2**22) == 1
+    convolving = networks.build({"family": "tinyten", "width": 0.25, "norm": "batch"}, **facts | {"shape": (1, 12, 12)})
+    assert Functional(convolving).together(8) == 1
+
+
 def test_stack_and_named_are_inverse(population):
     functional = Functional(population[0])
     vectors, buffers = functional.stack(states(population))
