@@ -333,6 +333,11 @@ def room(figure):
     return round(CHARACTERS * figure.get_figwidth())
 
 
+def name_row(panels, name):
+    """Label a row of panels at the first one that shows anything."""
+    next(panel for panel in panels if panel.has_data()).set_ylabel(name)
+
+
 def legend(figure, title, handles, columns=None):
     """Add the head of a figure: its title (`about`) and one legend; `handles` are line styles with labels.
 
@@ -340,8 +345,7 @@ def legend(figure, title, handles, columns=None):
     since not every network need have been measured in every way.
     """
     for panel in figure.axes:
-        if not panel.has_data():
-            panel.set_axis_off()
+        panel.axison = panel.axison and panel.has_data()
     said = "; ".join([title, *([OWN_SCALES] if scales_differ(figure) else [])])
     head = figure.legend(
         handles=[Line2D([], [], **handle) for handle in handles],

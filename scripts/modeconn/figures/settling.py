@@ -41,8 +41,7 @@ def draw(rows, title):
             panel.grid(False)
             panel.set_title(TITLES[kind])
             panel.set_xlabel("epoch" if kind == "epochs" else "level of pruning")
-        first = next(panel for panel in panels if panel.has_data())
-        first.set_ylabel(f"{network}\n{drawing.LABELS.get(alignment, alignment)}")
+        drawing.name_row(panels, f"{network}\n{drawing.LABELS.get(alignment, alignment)}")
     drawing.colour_bar(figure, drawn, axes, "neurons placed alike (%)")
     drawing.legend(figure, drawing.about(title, rows, "means over pairs"), [])
     return figure

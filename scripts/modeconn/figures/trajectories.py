@@ -34,8 +34,7 @@ def draw(rows, title):
             drawn.set_edgecolor("face")  # or PDF viewers show seams
             label_cells(panel, grid, lambda value: value > scale["vmax"] / 2)
             panel.grid(False)
-        first = next(panel for panel in panels if panel.has_data())
-        first.set_ylabel(f"{network}\nepoch of the permutation")
+        drawing.name_row(panels, f"{network}\nepoch of the permutation")
     for alignment, panel in zip(alignments, axes[0]):
         panel.set_title(drawing.LABELS.get(alignment, alignment))
     for panel in axes[-1]:
