@@ -1,6 +1,7 @@
 """Print the status of a config's run from another terminal: jobs done, running, failed and waiting, and time left."""
 
 import argparse
+import shlex
 
 from modeconn import configuration, errors, progress
 from modeconn.plan import Plan
@@ -13,8 +14,8 @@ def main():
     plan = Plan(configuration.completed(arguments.config), configuration.schema())
     found = progress.status(plan)
     print("\n".join(progress.report(found)))
-    if found.waiting and not found.holder:
-        print(f"  start    make reproduce CONFIG={arguments.config}")
+    if (found.waiting or found.failed) and not found.holder:
+        print(f"  start    make reproduce CONFIG={shlex.quote(arguments.config)}")
 
 
 if __name__ == "__main__":
