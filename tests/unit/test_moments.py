@@ -213,8 +213,10 @@ def test_a_sequence_in_another_order_is_given_back_at_each_moment_by_the_order_o
         assert torch.equal(orders[group], torch.stack([torch.stack([torch.arange(len(expected)), expected])] * 3))
 
     values = {"grid": GRID}
-    grid = tmp_path / "grid.csv"
+    grid, read, load = tmp_path / "grid.csv", [], artifacts.load_lane
+    monkeypatch.setattr(artifacts, "load_lane", lambda *which: read.append(which[:2]) or load(*which))
     run_program(monkeypatch, "evaluate_grid", pair_job("weight", **values), **files, permutation=found, output=grid)
+    assert len(read) == len({*read}) == 3 * 2  # each checkpoint once
     cells = simultaneous.cell_table(tables.read([grid], tables.GRID))
     assert len(cells) == 9 and set(cells["width"]) == {8} and set(cells["pair"]) == {"3-4"}
     assert cells["loss_barrier_linear"].abs().max() < 1e-6 and cells["distance"].max() == 0
@@ -243,6 +245,31 @@ def test_a_sequence_in_another_order_is_given_back_at_each_moment_by_the_order_o
     with pytest.raises(SystemExit) as caught:
         run_program(monkeypatch, "evaluate_grid", pair_job("weight", **values), **files, permutation=found, output=grid)
     assert "is of other moments than this job" in caught.value.code
+
+
+def test_statistics_are_estimated_anew_on_the_lines_of_a_grid(work, data, tmp_path, monkeypatch, tiny_dataset):
+    network = NETWORK | {"norm": "batch"}
+    path, grid = work("train", "normalized", job(network=network)), tmp_path / "grid.csv"
+    values = pair_job("none", network=network, grid=GRID)
+    run_program(monkeypatch, "evaluate_grid", values, data=data, networks=path, output=grid)
+    rows = tables.read([grid], tables.GRID)
+    mean = networks.of(network, tiny_dataset)
+    one, other = states(path, "epochs", 2)
+    mean.load_state_dict({name: (one[name] + other[name]) / 2 for name in one})
+
+    def loss():
+        with torch.no_grad():
+            logits = mean.eval()(tiny_dataset.test_images.float() / 255)
+        return torch.nn.functional.cross_entropy(logits, tiny_dataset.test_labels).item()
+
+    (row,) = rows[(rows["moment"] == 2) & (rows["t"] == 0.5)].to_dict("records")
+    assert row["loss"] != pytest.approx(loss(), rel=1e-3)  # with the mean of both networks' statistics
+    for layer in mean.modules():
+        if isinstance(layer, torch.nn.BatchNorm1d):
+            layer.reset_running_stats()
+            layer.momentum = None
+    mean.train()(tiny_dataset.train_images.float() / 255)
+    assert row["loss"] == pytest.approx(loss(), rel=1e-5)
 
 
 FREE = ["one_shot", "own", "random", "untransported"]
