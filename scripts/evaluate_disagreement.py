@@ -1,11 +1,11 @@
-"""Measure on what share of images each two networks of a population disagree, and the norms of their weights.
+"""Measure on what share of images each two networks of a population disagree, and the size of each: norms, units.
 
 Neither depends on the order of neurons. Statistics of normalization layers are re-estimated, as between networks.
 """
 
 from itertools import combinations
 
-from modeconn import artifacts, batchnorm, disagreements, manifests, populations, programs
+from modeconn import artifacts, batchnorm, disagreements, manifests, populations, programs, reduction
 
 parser = populations.parser(__doc__, permuted=False)
 parser.add_argument("--norms", required=True, **manifests.OUTPUT, help="output: the norms of the weights")
@@ -33,10 +33,10 @@ def main(arguments, job):
             place = {"pair": f"{members[first]}-{members[second]}", "split": split, "attack": "none"}
             rows.append({**names, **place, "disagreement": differing[first, second].item()})
     artifacts.write_rows(arguments.output, rows)
-    norms = [
-        {**names, "member": member, "norm": vector.double().norm().item(), "largest": vector.abs().max().item()}
-        for member, vector in zip(members, vectors)
-    ]
+    spec, norms = population.spec(), []
+    for member, tensors, vector in zip(members, population.members, vectors):
+        sizes = {"norm": vector.double().norm().item(), "largest": vector.abs().max().item()}
+        norms.append({**names, "member": member, **sizes, "units": reduction.units_left(spec, tensors)})
     artifacts.write_rows(arguments.norms, norms)
 
 

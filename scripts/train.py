@@ -18,8 +18,12 @@ def main(arguments, job):
     dataset = datasets.Dataset.of(*artifacts.load(arguments.data, rule="prepare_data"), job.device)
     recipe, seeds = values["recipe"], values["seeds"]
 
-    start = recipe.get("initialization", "default")
-    population = [networks.of(values["network"], dataset, seed, start).to(job.device) for seed in seeds]
+    network, start = values["network"], recipe.get("initialization", "default")
+    if changed := "merge" in recipe or "units" in recipe:
+        from modeconn import reduction  # here, so that its source decides only the jobs of such recipes
+
+        network = reduction.trained(network, recipe)
+    population = [networks.of(network, dataset, seed, start).to(job.device) for seed in seeds]
     functional = Functional(population[0])
     vectors, buffers = functional.stack(network.state_dict() for network in population)
     vectors.requires_grad_(True)
@@ -27,6 +31,12 @@ def main(arguments, job):
     keep, what = recipe.get("keep", []), f"train {values['names']['recipe']}"
     lanes = {f"seed {seed}": seed for seed in seeds}
     history, kept = training.fit(job, dataset, functional, vectors, buffers, what, lanes=lanes, keep=keep)
+    if changed:
+        whole = Functional(networks.of(values["network"], dataset).to(job.device))
+        vectors, left = reduction.finished(functional, vectors.detach(), whole, recipe, dataset)
+        functional = whole
+        for seed, units in zip(seeds, left, strict=True):
+            print(f"seed {seed}: {units} hidden units")
 
     images, labels = dataset.split("test")
     _, accuracy = classification.evaluate(functional, vectors.detach(), buffers, images, labels, recipe["batch"])

@@ -193,6 +193,7 @@ def complete(config, schema):
     _check_schedules(config)
     _check_kept(config)
     _check_names(config)
+    _check_reduced(config)
     _check_across(config)
     _check_iterates(config)
 
@@ -451,6 +452,31 @@ def _check_kept(config):
             raise ValueError(
                 f"config, recipes.{name}.pruning.rewind: epoch {pruning['rewind']} is not kept: add it to keep, {keep}"
             )
+
+
+def _check_reduced(config):
+    """Units are merged and padded in fully connected networks without normalization, after the last epoch."""
+    for name, recipe in config["recipes"].items():
+        if not {"merge", "units"} & {*recipe}:
+            continue
+        key = "units" if "units" in recipe else "merge"
+        if recipe["keep"]:
+            raise ValueError(f"config, recipes.{name}.keep: {key} changes the last epoch only: leave keep out")
+        for where, _, entry in _entries(config):
+            for of in entry.get("networks", [entry.get("network")]):
+                network = config["networks"][of]
+                if name not in entry.get("recipes", [entry.get("recipe")]):
+                    continue
+                if network["family"] != "mlp" or network["norm"] != "none":
+                    raise ValueError(
+                        f"config, {where}: recipe {name} has {key}, and {of} is no fully connected network without "
+                        "normalization: take family mlp and norm none"
+                    )
+                if recipe.get("units", 0) > (least := int(network["width"] * min(network["hidden"]))):
+                    raise ValueError(
+                        f"config, recipes.{name}.units: {of} has layers of {least} units, too few to be padded to from "
+                        f"{recipe['units']}: lower it"
+                    )
 
 
 def epochs_of(entry, recipe):

@@ -93,6 +93,8 @@ def modules(values):
             found.append("normalization")
         if values["network"].get("fused") and "members" in values:
             found.append("fusing")
+        if "seeds" in values and {"merge", "units"} & {*values.get("recipe", {})}:
+            found.append("reduction")
     if any("corrections" in values.get(kind, {}) for kind in ("barriers", "averages")):
         found.append("corrections")
     alignment = values.get("alignment", {})

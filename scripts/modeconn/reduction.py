@@ -3,33 +3,84 @@
 Two units of a ReLU layer whose incoming weights and biases have the same direction are merged: their outgoing weights
 are added. Dead units are removed. A narrow network is padded with units of zeros to the width of a wide one, so that
 both can be averaged. Only for fully connected networks without normalization.
+
+A recipe asks for it by `units`, how many a layer has while it is trained, and `merge`, the cosine above which units are
+merged then. The result has the shapes of the whole network, with zeros where units are missing.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from modeconn import datasets
 from modeconn import permutation as permutations
-from modeconn.permutation import PermutationSpec
+from modeconn.datasets import Dataset
+from modeconn.functional import Functional
+from modeconn.permutation import PermutationSpec, scales
+
+
+def trained(network: dict, recipe: dict) -> dict:
+    """The values of the network that a recipe trains: with `units` in each hidden layer, or those of `network`."""
+    units = recipe.get("units")
+    return network | {"hidden": [units] * len(network["hidden"]), "width": 1} if units else network
 
 
 @torch.no_grad()
-def dead(network: nn.Module, spec: PermutationSpec, tensors: Mapping[str, Tensor], images: Tensor) -> dict[str, Tensor]:
+def finished(
+    functional: Functional, vectors: Tensor, whole: Functional, recipe: dict, dataset: Dataset
+) -> tuple[Tensor, list[int]]:
+    """Trained networks, reduced and padded as a recipe asks, and how many hidden units each has.
+
+    vectors: (L, D), of `functional`; returned (L, D'), of `whole`, with missing units as zeros. Units are dead that are
+    zero on all training images.
+    """
+    spec, example = permutations.discover(functional.network, dataset.example()), dataset.example()
+    sizes = permutations.discover(whole.network, example).groups
+    images, _ = dataset.split("train")
+    found, left = [], []
+    for vector in vectors:
+        tensors, places = functional.unpack(vector), None
+        if cosine := recipe.get("merge"):
+            silent = dead(functional.network, spec, tensors, images, recipe["batch"])
+            tensors, places = reduced(spec, tensors, cosine, silent)
+        found.append(whole.pack(padded(spec, tensors, sizes, places))[0])
+        left.append(sum(map(len, places.values())) if places else sum(spec.groups.values()))
+    return torch.stack(found), left
+
+
+def units_left(spec: PermutationSpec, tensors: Mapping[str, Tensor]) -> int:
+    """How many units, or channels, of a network of any kind have a weight or bias of their own that is not zero."""
+    return sum(_present(spec, group, tensors) for group in spec.groups)
+
+
+def _present(spec, group, tensors):
+    axes = [axis for axis in spec.axes if axis.output and any(part.group == group for part in axis.segments)]
+    rows = [scales.rows_of(axis, group, tensors[axis.tensor]) for axis in axes if axis.tensor in tensors]
+    return int(torch.cat(rows, 1).any(1).sum())
+
+
+@torch.no_grad()
+def dead(
+    network: nn.Module, spec: PermutationSpec, tensors: Mapping[str, Tensor], images: Tensor, batch: int = 1024
+) -> dict[str, Tensor]:
     """Which units are zero on all of the images, group -> (n,) bool.
 
-    network: the architecture; tensors: its state; images: (N, C, H, W) as the network takes them.
+    network: the architecture; tensors: its state; images: (N, C, H, W) as data sets hold them; batch: how many are
+    computed at once.
     """
     sites = {group: spec.sites[group][0] for group in spec.groups}
-    captured = permutations.capture(network, [site.node for site in sites.values()], images[:2])
-    values, _ = functional_call(captured, dict(tensors), (images,))
-    return {
-        group: (value.narrow(site.dim, site.offset, site.size).movedim(site.dim, 0).flatten(1) == 0).all(1)
-        for (group, site), value in zip(sites.items(), values)
-    }
+    batches = [inputs[0] for inputs in datasets.in_order(images, batch)]
+    captured = permutations.capture(network, [site.node for site in sites.values()], batches[0][:2])
+    found = {group: torch.ones(site.size, dtype=torch.bool, device=images.device) for group, site in sites.items()}
+    for inputs in batches:
+        values, _ = functional_call(captured, dict(tensors), (inputs,))
+        for (group, site), value in zip(sites.items(), values):
+            units = value.narrow(site.dim, site.offset, site.size).movedim(site.dim, 0)
+            found[group] &= (units.flatten(1) == 0).all(1)
+    return found
 
 
 def reduced(
@@ -74,23 +125,29 @@ def reduced(
     return found, kept
 
 
-def padded(spec: PermutationSpec, tensors: Mapping[str, Tensor], units: Mapping[str, int]) -> dict[str, Tensor]:
-    """A state dict of a wider network with the same outputs: each layer gets units of zeros after its own.
+def padded(
+    spec: PermutationSpec,
+    tensors: Mapping[str, Tensor],
+    units: Mapping[str, int],
+    places: Mapping[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """A state dict of a wider network with the same outputs: each layer gets units of zeros beside its own.
 
-    spec: of the narrow network; units: group -> how many the wider one has.
-    Raises ValueError where these are fewer, or the network is not fully connected and without normalization.
+    spec: of the narrow network, or of the one that it was reduced from; units: group -> how many the wider one has;
+    places: group -> where among these its own stand, or None for the first.
+    Raises ValueError where the wider one has fewer, or the network is not fully connected and without normalization.
     """
     found = dict(tensors)
     for layer in _layers(spec, tensors):
-        more = units[layer.group] - spec.groups[layer.group]
-        if more < 0:
+        own, more = len(found[layer.weight]), units[layer.group]
+        if more < own:
             raise ValueError(
-                f"group {layer.group}: it has {spec.groups[layer.group]} units and cannot be padded to "
-                f"{units[layer.group]}: give at least as many"
+                f"group {layer.group}: it has {own} units and cannot be padded to {more}: give at least as many"
             )
+        at = torch.arange(own) if places is None else places[layer.group]
         for name, dim in layer.axes:
-            sides = [0, 0] * (found[name].ndim - 1 - dim) + [0, more]  # from the last axis on
-            found[name] = F.pad(found[name], sides)
+            shape = [*found[name].shape[:dim], more, *found[name].shape[dim + 1 :]]
+            found[name] = found[name].new_zeros(shape).index_copy_(dim, at.to(found[name].device), found[name])
     return found
 
 

@@ -35,7 +35,7 @@ RANGES = {
         ["loss", "length", "distance_before", "distance_after", "amplitude", "position", "moment", "norm", "largest"],
         (0, np.inf),
     ),
-    **dict.fromkeys(["epoch", "wave", "size", "width", "level"], (1, np.inf)),
+    **dict.fromkeys(["epoch", "wave", "size", "width", "level", "units"], (1, np.inf)),
     **{name: (0, 1) for name in ("accuracy", *barriers.QUANTITIES) if "accuracy" in name},
 }
 
@@ -145,16 +145,16 @@ DISAGREEMENTS = Table(  # disagreement: share of the images that both networks o
     columns=[*STUDY, "width", "split", "attack", "pair", "disagreement"],
     key=[*STUDY, "split", "attack", "pair"],
 )
-NORMS = Table(  # of all weights of a network: Euclidean, and the largest by magnitude
-    columns=[*STUDY, "width", "member", "norm", "largest"],
+NORMS = Table(  # of all weights: Euclidean, and the largest by magnitude; units (channels) that are not all zeros
+    columns=[*STUDY, "width", "member", "norm", "largest", "units"],
     key=[*STUDY, "member"],
 )
-ACROSS = Table(  # over the pairs of one recipe, or of two, of a population across recipes
+ACROSS = Table(  # over the pairs of one recipe, or of two, of a population across recipes; seeds: same or different
     columns=[
-        *[*STUDY, "width", "alignment", "split", "attack", "first_recipe", "second_recipe", "quantity"],
+        *[*STUDY, "width", "alignment", "split", "attack", "first_recipe", "second_recipe", "seeds", "quantity"],
         *["mean", "std", "n"],
     ],
-    key=[*STUDY, "alignment", "split", "attack", "first_recipe", "second_recipe", "quantity"],
+    key=[*STUDY, "alignment", "split", "attack", "first_recipe", "second_recipe", "seeds", "quantity"],
 )
 ITERATE_LINES = Table(  # between epochs of one run, whose seed is in `seeds`; pair: two epochs
     columns=[*STUDY, "width", "seeds", "pair", "t", "length", "split", "attack", "loss", "accuracy"],

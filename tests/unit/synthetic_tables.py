@@ -255,7 +255,7 @@ def norms():
     rows = []
     for (network, width), member in itertools.product({"mlp2": 2, "mlp16": 16}.items(), (1, 2, 3)):
         names = STUDY | {"network": network, "width": width, "member": member}
-        rows.append(names | {"norm": width + member, "largest": 0.1 * member})
+        rows.append(names | {"norm": width + member, "largest": 0.1 * member, "units": width - member % 2})
     return pd.DataFrame(rows)
 
 

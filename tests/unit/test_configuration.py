@@ -571,6 +571,16 @@ def test_completing_twice_changes_nothing():
             [("networks.tinyten", {"family": "mlp", "fused": True})],
             ["studies.alignment.0.network", "tinyten is fused", "leave fused out"],
         ),
+        ([("recipes.standard.merge", 0.99)], ["studies.alignment.0", "standard has merge", "tinyten", "norm none"]),
+        ([("recipes.standard.merge", 1)], ["recipes.standard.merge", "1"]),
+        (
+            [("recipes.standard.units", 4), ("recipes.standard.keep", [0])],
+            ["recipes.standard.keep", "units changes the last epoch only", "leave keep out"],
+        ),
+        (
+            [("recipes.standard.units", 9), ("networks.tinyten", {"family": "mlp", "norm": "none", "hidden": [8]})],
+            ["recipes.standard.units", "tinyten has layers of 8", "lower it"],
+        ),
     ],
 )
 def test_what_is_of_fully_connected_networks_is_refused_of_others(one_line, changes, words):

@@ -80,6 +80,7 @@ def test_a_network_and_its_permuted_twin_of_another_recipe_are_one_network(files
     weights = torch.cat([tensor.flatten() for tensor in states[1].values()])
     assert norms.loc["one:2", "norm"] == pytest.approx(weights.norm().item(), rel=1e-6)
     assert norms.loc["one:2", "largest"] == pytest.approx(weights.abs().max().item(), rel=1e-6)
+    assert set(norms["units"]) == {6}
     assert norms.loc["one:1", ["norm", "largest"]].tolist() == pytest.approx(norms.loc["two:1", ["norm", "largest"]])
 
 
@@ -107,13 +108,16 @@ def test_means_within_and_across_recipes_worked_by_hand():
     alone = found.assign(recipe="one", pair=found["pair"].str.replace(r"\w:", "", regex=True)).drop_duplicates("pair")
     differing = pd.DataFrame(place | {"pair": pair, "disagreement": value / 10} for pair, value in pairs.items())
     table = averaging.across_table(pd.concat([found, alone], ignore_index=True), differing)
-    table = table.set_index(["alignment", "first_recipe", "second_recipe", "quantity"])
+    table = table.set_index(["alignment", "first_recipe", "second_recipe", "seeds", "quantity"])
     assert set(table["recipe"]) == {"both"}
-    assert table.loc[("weight", "a", "b", "loss_barrier_linear"), ["mean", "n"]].tolist() == [5.0, 4]
-    assert table.loc[("weight", "a", "b", "loss_barrier_linear"), "std"] == pytest.approx((20 / 3) ** 0.5)
-    assert table.loc[("weight", "a", "a", "distance"), ["mean", "n"]].tolist() == [10.0, 1]
-    assert table.loc[("none", "b", "b", "disagreement"), "mean"] == pytest.approx(0.05)
-    assert len(table) == 3 * (len(averaging.QUANTITIES) + 1) + 3
+    # Networks of one seed may have begun as one network.
+    assert table.loc[("weight", "a", "b", "same", "loss_barrier_linear"), ["mean", "n"]].tolist() == [5.0, 2]
+    assert table.loc[("weight", "a", "b", "same", "loss_barrier_linear"), "std"] == pytest.approx(18**0.5)
+    assert table.loc[("weight", "a", "b", "different", "loss_barrier_linear"), ["mean", "n"]].tolist() == [5.0, 2]
+    assert table.loc[("weight", "a", "b", "different", "loss_barrier_linear"), "std"] == pytest.approx(2**0.5)
+    assert table.loc[("weight", "a", "a", "different", "distance"), ["mean", "n"]].tolist() == [10.0, 1]
+    assert table.loc[("none", "b", "b", "different", "disagreement"), "mean"] == pytest.approx(0.05)
+    assert len(table) == 4 * (len(averaging.QUANTITIES) + 1) + 4
     assert averaging.across_table(alone, tables.joined([], tables.DISAGREEMENTS)).empty
 
 

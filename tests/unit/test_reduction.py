@@ -1,8 +1,10 @@
 """Units merged, dropped and added: what the networks compute stays, worked by hand and on drawn networks."""
 
+import pytest
 import torch
+from test_programs import run_program
 
-from modeconn import networks, permutation, reduction
+from modeconn import artifacts, datasets, networks, permutation, reduction
 
 
 def build(hidden, norm="none", family="mlp"):
@@ -130,3 +132,70 @@ def test_what_cannot_be_reduced_or_padded_is_refused(one_line):
     for other in (build([4, 3], "layer"), build([4, 3], "batch"), build(None, "none", "tinyten")):
         with one_line(ValueError, "network.layers.0", "norm none"):
             reduction.reduced(specified(other), other.state_dict(), 0.9)
+
+
+# --- as a recipe asks for it ---
+
+RECIPE = {
+    "epochs": 3,
+    "batch": 16,
+    "schedule": "constant",
+    "optimizer": {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
+    "augmentation": {"shift": 0, "flip": False},
+    "attack": None,
+}
+
+
+@pytest.fixture
+def train(tiny_dataset, tmp_path, monkeypatch, capsys):
+    """The networks of seeds 3 and 4 that `train` makes of a network with `hidden` units, and what it prints."""
+    data, fields = tmp_path / "data.safetensors", vars(tiny_dataset)
+    tensors = {name: value for name, value in fields.items() if isinstance(value, torch.Tensor)}
+    facts = {name: value for name, value in fields.items() if name not in tensors}
+    artifacts.save(data, tensors, {"rule": "prepare_data", **facts})
+
+    def train(name, hidden, **recipe):
+        values = {"names": {"dataset": "tiny", "network": "mlp", "recipe": name}, "seeds": [3, 4]}
+        values |= {"network": {"family": "mlp", "norm": "none", "hidden": hidden, "width": 1}}
+        output, history = tmp_path / f"{name}.safetensors", tmp_path / f"{name}.csv"
+        run_program(
+            monkeypatch, "train", values | {"recipe": RECIPE | recipe}, data=data, output=output, history=history
+        )
+        return [artifacts.load_lane(output, lane, rule="train") for lane in (0, 1)], capsys.readouterr().out
+
+    return train
+
+
+def test_a_recipe_trains_narrow_networks_and_pads_them(train):
+    narrow, _ = train("narrow", [4, 4])
+    wide, said = train("padded", [9, 6], units=4)
+    for own, state in zip(narrow, wide):
+        assert [len(state[f"{FIRST}.weight"]), len(state[f"{SECOND}.weight"])] == [9, 6]
+        assert torch.equal(state[f"{FIRST}.weight"][:4], own[f"{FIRST}.weight"])
+        assert torch.equal(state[f"{SECOND}.weight"][:4, :4], own[f"{SECOND}.weight"])
+        assert torch.equal(state["network.dense.weight"][:, :4], own["network.dense.weight"])
+        weights = [state[f"{FIRST}.weight"][4:], state[f"{SECOND}.weight"][4:], state[f"{SECOND}.weight"][:, 4:]]
+        assert not torch.cat([weight.flatten() for weight in weights]).any()
+    assert said.count("8 hidden units") == 2
+
+
+def test_a_recipe_merges_units_of_the_networks_that_it_would_train_otherwise(train, tiny_dataset):
+    plain, _ = train("plain", [12])
+    merged, said = train("merged", [12], merge=0.5)
+    values = {"family": "mlp", "norm": "none", "hidden": [12], "width": 1}
+    network = networks.of(values, tiny_dataset)
+    spec = permutation.discover(network, tiny_dataset.example())
+    images = torch.cat([batch[0] for batch in datasets.in_order(tiny_dataset.train_images, 64)])
+    left = []
+    for own, state in zip(plain, merged):
+        network.load_state_dict(own)
+        normalized = (images - network.mean) / network.std
+        silent = (network.network.layers[0].linear(normalized.flatten(1)) <= 0).all(0)
+        found, kept = reduction.reduced(spec, own, 0.5, {FIRST: silent})
+        for name, dim in ((f"{FIRST}.weight", 0), (f"{FIRST}.bias", 0), ("network.dense.weight", 1)):
+            assert torch.equal(state[name].index_select(dim, kept[FIRST]), found[name])
+        gone = sorted({*range(12)} - {*kept[FIRST].tolist()})
+        assert gone and not state[f"{FIRST}.weight"][gone].any() and not state["network.dense.weight"][:, gone].any()
+        assert reduction.units_left(spec, state) == 12 - len(gone) < reduction.units_left(spec, own) == 12
+        left.append(f"{12 - len(gone)} hidden units")
+    assert all(words in said for words in left)

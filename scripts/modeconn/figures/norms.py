@@ -1,4 +1,4 @@
-"""Draw the norms of all weights of each network, recipe by recipe: a column of panels for each network."""
+"""Draw the sizes of networks, norms of all weights and units, recipe by recipe: a column of panels for each network."""
 
 from matplotlib.figure import Figure
 
@@ -8,7 +8,7 @@ from modeconn.figures.matrices import recipe_of
 TABLES = [tables.NORMS]
 SCOPE = ["dataset", "recipe"]
 BY: list[str] = []
-PANELS = {"norm": "Euclidean norm", "largest": "largest weight"}
+PANELS = {"norm": "Euclidean norm", "largest": "largest weight", "units": "hidden units"}
 POINT = {"linestyle": "none", "marker": "o", "markersize": 3, "color": "0.4", "alpha": 0.5}
 MEAN = {"linestyle": "none", "marker": "_", "markersize": 14, "markeredgewidth": 1.8, "color": "#0072B2"}
 
@@ -17,7 +17,7 @@ def draw(rows, title):
     """A figure from the rows of one data set and population (`tables.NORMS`)."""
     rows = rows.assign(of=rows["member"].map(recipe_of).replace("", title.rpartition(" / ")[2]))
     networks, recipes = drawing.by_width(rows), sorted(set(rows["of"]))
-    figure = Figure(figsize=(max(drawing.LEAST_WIDTH, 1 + 1.9 * len(networks)), 4.4))
+    figure = Figure(figsize=(max(drawing.LEAST_WIDTH, 1 + 1.9 * len(networks)), 6.0))
     axes = figure.subplots(len(PANELS), len(networks), sharex=True, squeeze=False)
     for line, (quantity, label) in zip(axes, PANELS.items()):
         line[0].set_ylabel(label)

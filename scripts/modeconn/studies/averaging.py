@@ -55,19 +55,22 @@ def topology_table(found: pd.DataFrame) -> pd.DataFrame:
 def across_table(found: pd.DataFrame, disagreements: pd.DataFrame) -> pd.DataFrame:
     """Means over the pairs within each recipe and of each two recipes, of populations across recipes (`tables.ACROSS`).
 
+    Pairs of one seed stand by themselves: both networks were trained on the same batches, from the same weights unless
+    their recipes draw others.
     found: `tables.BARRIERS`, of which those without correction count; disagreements: `tables.DISAGREEMENTS`; they do
     not depend on the alignment, and get the alignment none.
     """
-    names = [name for name in tables.ACROSS.key if name not in ("first_recipe", "second_recipe", "quantity")]
-    parts = []
+    names = [name for name in tables.ACROSS.key if name not in ("first_recipe", "second_recipe", "seeds", "quantity")]
+    parts, recipes = [], ["first_recipe", "second_recipe"]
     for rows, quantities in (
         (found[found["correction"] == "none"], ["distance", *QUANTITIES]),
         (disagreements.assign(alignment="none"), ["disagreement"]),
     ):
-        recipes = rows["pair"].str.extract(r"^(?P<first_recipe>\w+):\d+-(?P<second_recipe>\w+):\d+$")
-        rows = rows.join(recipes).dropna(subset=list(recipes))
-        parts.append(rows.melt([*names, *recipes, "width"], quantities, "quantity", "value"))
-    groups = pd.concat(parts).groupby([*names, "first_recipe", "second_recipe", "width", "quantity"])["value"]
+        members = rows["pair"].str.extract(r"^(\w+):(\d+)-(\w+):(\d+)$")
+        same = (members[1] == members[3]).map({True: "same", False: "different"})
+        rows = rows.assign(first_recipe=members[0], second_recipe=members[2], seeds=same).dropna(subset=recipes)
+        parts.append(rows.melt([*names, *recipes, "seeds", "width"], quantities, "quantity", "value"))
+    groups = pd.concat(parts).groupby([*names, *recipes, "seeds", "width", "quantity"])["value"]
     table = groups.agg(["mean", "std", "count"]).rename(columns={"count": "n"}).reset_index()
     return tables.ordered(table, tables.ACROSS)[tables.ACROSS.columns]
 
