@@ -8,7 +8,7 @@ from itertools import combinations
 from modeconn import artifacts, batchnorm, disagreements, manifests, populations, programs, reduction
 
 parser = populations.parser(__doc__, permuted=False)
-parser.add_argument("--norms", required=True, **manifests.OUTPUT, help="output: the norms of the weights")
+parser.add_argument("--norms", required=True, **manifests.OUTPUT, help="output: norms of the weights, and units")
 
 
 def main(arguments, job):

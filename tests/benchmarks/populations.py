@@ -2,10 +2,14 @@
 
 Training: fifty networks of one hidden layer on moons, AdamW with cosine annealing, as `config/moons.yaml`. Evaluating:
 all pairs of them at eleven points on the test points. Both in turn, CPU seconds, one thread.
+
+With --rates: the products of matrices in a training step of ten networks of three layers on images of MNIST, alone, all
+networks in one call (batched) or one after another (looped), and the share of the batched rate that training reaches.
 """
 
 import argparse
 import copy
+import math
 import statistics
 import sys
 import time
@@ -26,7 +30,11 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("--widths", type=int, nargs="+", default=[32, 512], help="(default: 32 512)")
 parser.add_argument("--networks", type=int, default=50, help="(default: 50)")
 parser.add_argument("--epochs", type=int, default=100, help="(default: 100)")
+parser.add_argument("--rates", action="store_true", help="measure products of matrices instead")
 parser.add_argument("--rounds", type=int, default=3, help="times that each is measured (default: 3)")
+
+BATCH = 256
+STEPS = 10  # between two looks at the clock
 
 RECIPE = {
     "method": "adamw",
@@ -40,8 +48,11 @@ STILL = {"shift": 0, "flip": False, "rotation": 0, "scale": [1, 1], "contrast": 
 
 
 def moons():
-    source = {"source": "moons", "count": 512, "noise": 0.1, "seed": 0, "test_fraction": 0.5, "alignment_fraction": 0.2}
-    source |= {"hold_out": 0, "train_images": 0, "test_images": 0}
+    return prepared({"source": "moons", "count": 512, "noise": 0.1, "seed": 0, "test_fraction": 0.5})
+
+
+def prepared(source):
+    source |= {"alignment_fraction": 0.2, "hold_out": 0, "train_images": 0, "test_images": 0}
     with TemporaryDirectory() as folder:
         tensors, metadata = datasets.prepare(source, folder)
     return datasets.Dataset.of(tensors, metadata, "cpu")
@@ -106,6 +117,56 @@ def evaluate_plain(dataset, models):
                 F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).float().mean().item()
 
 
+def products(layers, count, dtype, batched):
+    """Seconds of the products of a training step of `count` networks: forward, and of both gradients."""
+
+    def drawn(*shape):
+        return torch.randn(count, *shape).to(dtype)
+
+    def product(left, right):
+        return left @ right if batched else [one @ other for one, other in zip(left, right)]
+
+    of_layers = [(drawn(BATCH, inputs), drawn(inputs, units), drawn(BATCH, units)) for inputs, units in layers]
+
+    def step():
+        for place, (values, weights, gradients) in enumerate(of_layers):
+            product(values, weights)
+            product(values.mT, gradients)
+            if place:  # images have no gradient
+                product(gradients, weights.mT)
+
+    step()
+    times = [seconds(lambda: [step() for _ in range(STEPS)])[0] / STEPS for _ in range(5)]
+    return statistics.median(times)
+
+
+def rates(widths, count=10):
+    dataset = prepared({"source": "mnist_5k", "seed": 0, "test_fraction": 0.2})
+    for width in widths:
+        layers = [(784, width), (width, width), (width, width), (width, 10)]
+        needed = (
+            count
+            * BATCH
+            * sum(2 * (3 if place else 2) * inputs * units for place, (inputs, units) in enumerate(layers))
+        )
+        network = {"family": "mlp", "hidden": [width] * 3, "norm": "layer", "width": 1}
+        found = {
+            (dtype, way): needed / products(layers, count, getattr(torch, dtype), way == "batched") / 1e9
+            for dtype in ("float32", "bfloat16")
+            for way in ("batched", "looped")
+        }
+        steps = math.ceil(len(dataset.train_labels) / BATCH)
+        shorter, longer = (
+            statistics.median(seconds(train_ours, dataset, network, count, epochs)[0] for _ in range(3))
+            for epochs in (1, 3)
+        )
+        ours = needed * len(dataset.train_labels) / (steps * BATCH) / ((longer - shorter) / (2 * steps)) / 1e9
+        said = ", ".join(f"{dtype} {way} {rate:.0f}" for (dtype, way), rate in found.items())
+        print(
+            f"width {width}: GFLOP/s of products {said}; training {ours:.0f}, {ours / found['float32', 'batched']:.0%}"
+        )
+
+
 def seconds(function, *arguments):
     started = time.process_time()
     result = function(*arguments)
@@ -116,6 +177,8 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     programs.keep_memory()  # as every job does; plain PyTorch in this process has it, too
+    if arguments.rates:
+        return rates(arguments.widths)
     dataset = moons()
     for width in arguments.widths:
         network = {"family": "mlp", "hidden": [width], "norm": "none", "width": 1}

@@ -87,13 +87,18 @@ JOBS = {
         "evaluate_activations": 6 * 2 * 2,
         "select_network": 6 * 2 * 3,
     },
-    # Moons by two recipes in one block each, MNIST in blocks of ten; three frames, and none.
+    # Moons by two recipes in one block each, MNIST in blocks of ten; three frames, and none. Then three networks of two
+    # widths on each, reduced ones of six, initializations and optimizers of two, and iterates of two and four.
     "averaging": {
         "prepare_data": 2,
-        "train": 9 * (2 + 5),
-        "align": 9 * 3 * 3,
-        "evaluate_barriers": 9 * 3 * 4,
+        "train": 9 * (2 + 5) + 6 * 2 + 2 * 6 + 2 + 4,
+        "align": 9 * 3 * 3 + 2 * 2 + 6 + 2 * 2,
+        "evaluate_barriers": 9 * 3 * 4 + 2 * 2 * 2 + 6 * 2 + 2 * 2 * 2 + 2 + 4,
         "evaluate_averages": 9 * 3 * 4,
+        "evaluate_boundary": 2 * 2,
+        "evaluate_triangles": 2 * 2 * 2,
+        "evaluate_disagreement": 6 + 2 * 2,
+        "evaluate_iterates": 2 + 4,
     },
     # A job a width: fifty networks trained, matched, and measured as they are and matched.
     "moons": {"prepare_data": 1, "train": 9, "align": 9, "evaluate_barriers": 2 * 9, "evaluate_boundary": 2 * 2},

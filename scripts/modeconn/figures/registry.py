@@ -185,7 +185,7 @@ FIGURES = {
         _by_split("disagreement"),
         "averaging",
     ),
-    "norms": Figure("norms of the weights", ["norms"], [], _measured("disagreement"), "averaging"),
+    "norms": Figure("sizes of the networks", ["norms"], [], _measured("disagreement"), "averaging"),
     "iterates": Figure(
         "iterates and their averages", ["iterate_averages", "iterates"], ["split"], _by_split("iterates"), "averaging"
     ),

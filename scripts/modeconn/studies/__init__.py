@@ -107,7 +107,7 @@ STUDIES = {
             "units": "a unit of the first layer of one of two networks",
             "across": "a quantity of pairs within a recipe or of two recipes: mean, std and n",
             "disagreements": "a pair of networks: how often their answers differ",
-            "norms": "a network: norms of its weights",
+            "norms": "a network: norms of its weights, and its units",
             "iterates": "two epochs of one run: their barriers",
             "iterate_averages": "an epoch of one run, or the average of it and those before it",
         },
