@@ -648,9 +648,10 @@ def _check_names(config):
 
 
 def _check_cells(config):
-    """A pair of networks may be named in one order only, and have only one selection on each curve.
+    """A pair is named in one order, with one selection on each curve; networks are one population.
 
-    A pair in both orders would count as two observations, and rows of two selections could not be told apart.
+    A pair in both orders would count as two observations, and rows of two selections, or of two populations that share
+    networks, could not be told apart.
     """
     orders, selections = {}, {}
     for where, _, entry in _entries(config, "alignment"):
@@ -666,6 +667,16 @@ def _check_cells(config):
                 raise ValueError(
                     f"config, {where}.best: on {' with '.join(path)} of pair {pair} another one is selected too, under "
                     "another attack or in another ensemble: take one of them"
+                )
+
+    populations = {}
+    for where, _, entry in _entries(config, "averaging"):
+        for network, recipe in product(entry["networks"], shown_recipes(entry)):
+            seeds = populations.setdefault((entry["dataset"], network, recipe), entry["seeds"])
+            if entry["seeds"] != seeds:
+                raise ValueError(
+                    f"config, {where}.seeds: {network} by {recipe} are {seeds} networks in another entry, and "
+                    f"{entry['seeds']} here: give both the same number"
                 )
 
 

@@ -225,6 +225,7 @@ def test_iterates_are_the_kept_epochs_and_the_last_one_whatever_the_alignment():
         ({"across": "kept"}, {}, ["studies.averaging.1.across", "'kept' is the name of other networks already"]),
         ({"across": "all"}, {}, ["studies.averaging.1.across", "'all' is a reserved name"]),
         ({"across": "both", "recipes": ["kept"]}, {}, ["across", "one recipe", "leave across out"]),
+        ({"seeds": 4}, {}, ["studies.averaging.1.seeds", "mlp by together", "3 networks", "4 here"]),
         (
             {"across": "both"},
             {"evaluation": {"recalibration": {"attacked": True}}},

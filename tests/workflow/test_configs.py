@@ -87,13 +87,13 @@ JOBS = {
         "evaluate_activations": 6 * 2 * 2,
         "select_network": 6 * 2 * 3,
     },
-    # Moons by two recipes in one block each, MNIST in blocks of ten; three frames, and none. Then three networks of two
-    # widths on each, reduced ones of six, initializations and optimizers of two, and iterates of two and four.
+    # Moons by two recipes in one block each, MNIST in blocks of ten; three frames, and none. Boundaries and triangles of
+    # two widths; reduced networks of six, initializations and optimizers of two, and iterates of two and four.
     "averaging": {
         "prepare_data": 2,
         "train": 9 * (2 + 5) + 6 * 2 + 2 * 6 + 2 + 4,
-        "align": 9 * 3 * 3 + 2 * 2 + 6 + 2 * 2,
-        "evaluate_barriers": 9 * 3 * 4 + 2 * 2 * 2 + 6 * 2 + 2 * 2 * 2 + 2 + 4,
+        "align": 9 * 3 * 3 + 6 + 2 * 2,
+        "evaluate_barriers": 9 * 3 * 4 + 6 * 2 + 2 * 2 * 2 + 2 + 4,
         "evaluate_averages": 9 * 3 * 4,
         "evaluate_boundary": 2 * 2,
         "evaluate_triangles": 2 * 2 * 2,
