@@ -87,8 +87,8 @@ JOBS = {
         "evaluate_activations": 6 * 2 * 2,
         "select_network": 6 * 2 * 3,
     },
-    # Moons by two recipes in one block each, MNIST in blocks of ten; three frames, and none. Boundaries and triangles of
-    # two widths; reduced networks of six, initializations and optimizers of two, and iterates of two and four.
+    # Moons by two recipes in one block each, MNIST in blocks of ten; three frames, and none. Boundaries and triangles
+    # of two widths; reduced networks of six, initializations and optimizers of two, and iterates of two and four.
     "averaging": {
         "prepare_data": 2,
         "train": 9 * (2 + 5) + 6 * 2 + 2 * 6 + 2 + 4,
