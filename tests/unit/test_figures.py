@@ -502,6 +502,16 @@ def test_merging_has_a_line_for_each_number_of_networks():
     assert [line.get_label() for line in panels[0].get_lines()] == ["k = 1", "k = 2", "k = 3"]
 
 
+@pytest.mark.parametrize("wrong", [0, 0.3])
+def test_an_error_of_zero_is_drawn_on_the_logarithmic_scale_of_merging(wrong):
+    rows = synthetic_tables.averages().assign(correction="none")
+    rows["accuracy"] = 1 - wrong * (rows["size"] > 1)
+    panel = merging.draw(rows, "title").axes[0]
+    heights = [panel.transAxes.inverted().transform(panel.transData.transform((2, y)))[1] for y in (0, 30)]
+    assert 0 < heights[0] < 1
+    assert heights[1] > heights[0]
+
+
 @pytest.mark.parametrize(
     ("figure", "table", "options", "message"),
     [

@@ -4,7 +4,7 @@ If merging costs no accuracy, the lines of all k coincide with that of single ne
 """
 
 from matplotlib import colormaps
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import SymmetricalLogLocator
 
 from modeconn import drawing, tables
 
@@ -37,8 +37,13 @@ def draw(rows, title):
         panel.set_xticks(widths, [f"{width:.0f}" for width in widths])
         panel.minorticks_off()
     panels[0].set_ylabel("error of the average (%)")
-    panels[0].set_yscale("log", nonpositive="mask")
-    panels[0].yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter="")
+    # Logarithmic down to the least error that was measured, and linear from there to 0, which is drawn too.
+    least = {"linthresh": rows["error"][rows["error"] > 0].min()}
+    if least["linthresh"] > 0:
+        panels[0].set_yscale("symlog", **least, linscale=0.4)
+        ticks = SymmetricalLogLocator(base=10, subs=(1, 2, 5), **least)
+        panels[0].yaxis.set(major_locator=ticks, major_formatter="{x:g}", minor_formatter="")
+        panels[0].set_ylim(bottom=-least["linthresh"] / 3)
     singles = rows[rows["size"] == 1].groupby(["network", "alignment"]).size()
     head = f"{title}; average of k of n = {singles.max()} networks, mean over up to {rows['draw'].nunique()} choices"
     drawing.legend(figure, head, list(lines.values()))
