@@ -9,7 +9,6 @@ networks in one call (batched) or one after another (looped), and the share of t
 
 import argparse
 import copy
-import math
 import statistics
 import sys
 import time
@@ -155,16 +154,15 @@ def rates(widths, count=10):
             for dtype in ("float32", "bfloat16")
             for way in ("batched", "looped")
         }
-        steps = math.ceil(len(dataset.train_labels) / BATCH)
         shorter, longer = (
             statistics.median(seconds(train_ours, dataset, network, count, epochs)[0] for _ in range(3))
             for epochs in (1, 3)
         )
-        ours = needed * len(dataset.train_labels) / (steps * BATCH) / ((longer - shorter) / (2 * steps)) / 1e9
+        images = count * len(dataset.train_labels) / ((longer - shorter) / 2)
+        ours = images * needed / (count * BATCH) / 1e9
         said = ", ".join(f"{dtype} {way} {rate:.0f}" for (dtype, way), rate in found.items())
-        print(
-            f"width {width}: GFLOP/s of products {said}; training {ours:.0f}, {ours / found['float32', 'batched']:.0%}"
-        )
+        print(f"width {width}: products {said} GFLOP/s")
+        print(f"training {ours:.0f}, {ours / found['float32', 'batched']:.0%} of them, {images:,.0f} images/s")
 
 
 def seconds(function, *arguments):
