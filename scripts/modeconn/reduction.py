@@ -37,8 +37,7 @@ def finished(
     vectors: (L, D), of `functional`; returned (L, D'), of `whole`, with missing units as zeros. Units are dead that are
     zero on all training images.
     """
-    spec, example = permutations.discover(functional.network, dataset.example()), dataset.example()
-    sizes = permutations.discover(whole.network, example).groups
+    spec, wide = (permutations.discover(of.network, dataset.example()) for of in (functional, whole))
     images, _ = dataset.split("train")
     found, left = [], []
     for vector in vectors:
@@ -46,20 +45,19 @@ def finished(
         if cosine := recipe.get("merge"):
             silent = dead(functional.network, spec, tensors, images, recipe["batch"])
             tensors, places = reduced(spec, tensors, cosine, silent)
-        found.append(whole.pack(padded(spec, tensors, sizes, places))[0])
+        found.append(whole.pack(padded(spec, tensors, wide.groups, places))[0])
         left.append(sum(map(len, places.values())) if places else sum(spec.groups.values()))
     return torch.stack(found), left
 
 
 def units_left(spec: PermutationSpec, tensors: Mapping[str, Tensor]) -> int:
-    """How many units, or channels, of a network of any kind have a weight or bias of their own that is not zero."""
-    return sum(_present(spec, group, tensors) for group in spec.groups)
-
-
-def _present(spec, group, tensors):
-    axes = [axis for axis in spec.axes if axis.output and any(part.group == group for part in axis.segments)]
-    rows = [scales.rows_of(axis, group, tensors[axis.tensor]) for axis in axes if axis.tensor in tensors]
-    return int(torch.cat(rows, 1).any(1).sum())
+    """How many units, or channels, of a network of any kind have a weight or bias that writes them and is not zero."""
+    left = 0
+    for group in spec.groups.keys() - spec.blocks.values():  # blocks, such as heads, consist of channels that count
+        axes = [axis for axis in spec.axes if axis.output and any(part.group == group for part in axis.segments)]
+        rows = [scales.rows_of(axis, group, tensors[axis.tensor]) for axis in axes if axis.tensor in tensors]
+        left += int(torch.cat(rows, 1).any(1).sum())
+    return left
 
 
 @torch.no_grad()

@@ -1,10 +1,12 @@
 """Units merged, dropped and added: what the networks compute stays, worked by hand and on drawn networks."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from test_programs import run_program
 
-from modeconn import artifacts, datasets, networks, permutation, reduction
+from modeconn import artifacts, datasets, networks, own_code, permutation, reduction
 
 
 def build(hidden, norm="none", family="mlp"):
@@ -132,6 +134,33 @@ def test_what_cannot_be_reduced_or_padded_is_refused(one_line):
     for other in (build([4, 3], "layer"), build([4, 3], "batch"), build(None, "none", "tinyten")):
         with one_line(ValueError, "network.layers.0", "norm none"):
             reduction.reduced(specified(other), other.state_dict(), 0.9)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"family": "tinyten"},
+        {"family": "mlp", "hidden": [6, 5], "norm": "layer"},
+        {"family": "torchvision", "model": "shufflenet_v2_x0_5"},  # grouped convolutions
+        {"family": "file", "path": "config/examples/vit.py:build"},  # heads
+    ],
+    ids=lambda values: values["family"],
+)
+def test_all_channels_of_an_untrained_network_are_left(values, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    if "path" in values:
+        values = values | {"content": own_code.digest(values["path"])}
+    network = networks.build(values, shape=(3, 32, 32), classes=3, mean=[0.0] * 3, std=[1.0] * 3, seed=1).eval()
+    spec, state = permutation.discover(network, torch.rand(2, 3, 32, 32)), network.state_dict()
+    left = reduction.units_left(spec, state)
+    assert left == sum(size for group, size in spec.groups.items() if group not in spec.blocks.values())
+    axis = next(axis for axis in spec.axes if axis.output and state[axis.tensor].ndim > 1)
+    gone = {name: tensor.clone() for name, tensor in state.items()}
+    group = axis.segments[0].group
+    for other in spec.axes:
+        if other.output and other.segments[0].group == group:
+            gone[other.tensor].movedim(other.dim, 0)[0] = 0
+    assert reduction.units_left(spec, gone) == left - 1
 
 
 # --- as a recipe asks for it ---
