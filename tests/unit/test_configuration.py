@@ -469,6 +469,7 @@ def test_each_optimizer_has_keys_and_defaults_of_its_own():
 
     adamw = {"method": "adamw", "learning_rate": 0.001, "momentum": 0.9, "beta2": 0.999, "epsilon": 1e-8}
     assert optimizer("recipes.standard", method="adamw") == adamw | {"weight_decay": 0.01}
+    assert optimizer("recipes.standard", method="adam") == adamw | {"method": "adam", "weight_decay": 0}
     # On a curve decay acts on its point, not on its bends.
     assert optimizer("curves.bezier", method="adamw") == adamw | {"learning_rate": 0.01, "weight_decay": 0}
     rmsprop = {"method": "rmsprop", "momentum": 0, "alpha": 0.99, "epsilon": 1e-8, "weight_decay": 0}

@@ -7,12 +7,14 @@ from modeconn import optimizers
 
 SETTINGS = {
     "sgd": {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
+    "adam": {"momentum": 0.9, "beta2": 0.99, "epsilon": 1e-8, "weight_decay": 0.1},
     "adamw": {"momentum": 0.9, "beta2": 0.99, "epsilon": 1e-8, "weight_decay": 0.1},
     "rmsprop": {"momentum": 0.5, "alpha": 0.9, "epsilon": 1e-8, "weight_decay": 1e-2},
     "adagrad": {"epsilon": 1e-10, "weight_decay": 1e-2},
 }
 THEIRS = {
     "sgd": lambda p: torch.optim.SGD(p, 0.01, momentum=0.9, nesterov=True, weight_decay=5e-4),
+    "adam": lambda p: torch.optim.Adam(p, 0.01, betas=(0.9, 0.99), weight_decay=0.1),
     "adamw": lambda p: torch.optim.AdamW(p, 0.01, betas=(0.9, 0.99), weight_decay=0.1),
     "rmsprop": lambda p: torch.optim.RMSprop(p, 0.01, alpha=0.9, momentum=0.5, weight_decay=1e-2),
     "adagrad": lambda p: torch.optim.Adagrad(p, 0.01, weight_decay=1e-2),
@@ -70,5 +72,5 @@ def test_state_that_is_saved_and_loaded_goes_on_with_the_same_bits(method):
 
 
 def test_an_unknown_method_is_refused(one_line):
-    with one_line(ValueError, "adam:", "sgd, adamw, rmsprop, adagrad"):
-        optimizers.of({"method": "adam"})
+    with one_line(ValueError, "adamax:", "sgd, adam, adamw, rmsprop, adagrad"):
+        optimizers.of({"method": "adamax"})

@@ -9,7 +9,7 @@ one imports the compiler, which takes longer than a small network trains.
 from importlib import import_module
 from types import ModuleType
 
-METHODS = ("sgd", "adamw", "rmsprop", "adagrad")
+METHODS = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
 
 
 def of(settings: dict) -> ModuleType:
