@@ -31,11 +31,9 @@ OPTIONAL = frozenset(["std", "standard_error"])
 RANGES = {
     **dict.fromkeys(["t", "differ", "share", "left", "second", "third", "disagreement"], (0, 1)),
     **dict.fromkeys(["before", "after"], (-1.001, 1.001)),
-    **dict.fromkeys(
-        ["loss", "length", "distance_before", "distance_after", "amplitude", "position", "moment", "norm", "largest"],
-        (0, np.inf),
-    ),
-    **dict.fromkeys(["epoch", "wave", "size", "width", "level", "units"], (1, np.inf)),
+    **dict.fromkeys(["loss", "length", "distance_before", "distance_after", "amplitude", "position"], (0, np.inf)),
+    **dict.fromkeys(["moment", "norm", "largest", "units"], (0, np.inf)),
+    **dict.fromkeys(["epoch", "wave", "size", "width", "level"], (1, np.inf)),
     **{name: (0, 1) for name in ("accuracy", *barriers.QUANTITIES) if "accuracy" in name},
 }
 

@@ -68,6 +68,7 @@ ELSEWHERE = {
 NOT_RUN = {
     "python tests/benchmarks/weights.py --widths 1 4": "matches whole networks for minutes",
     "python tests/benchmarks/populations.py": "trains fifty networks one after another, for minutes",
+    "python tests/benchmarks/populations.py --rates --widths 8 32 128 512": "measures products for a minute",
     ".ci/run": "it runs these tests",
     "make lock": "asks a package index",
     "make clean": "removes the environment that the tests run in",
