@@ -75,6 +75,8 @@ OPTIONS = {
     "merging": [],
     "triangles": [],
 }
+# Of one network, at the studies' pairs.
+BETWEEN_PAIRS = [figure for figure, found in registry.FIGURES.items() if found.study in ("alignment", "runs")]
 CAPTIONS = sorted((Path(__file__).parents[2] / "workflow" / "report").glob("*.rst"))
 
 
@@ -131,6 +133,22 @@ def test_the_head_says_images_n_and_what_is_drawn(figure, drawn, study):
         assert "n = 3 pairs (1-2, " in text
     bars = any(isinstance(found, ErrorbarContainer) for axes in drawn[figure].axes for found in axes.containers)
     assert bars == (drawing.BARS in text)
+
+
+@pytest.mark.parametrize("figure", [figure for figure in registry.FIGURES if figure not in BETWEEN_PAIRS])
+def test_a_network_may_be_aligned_in_fewer_ways_than_another(figure, study):
+    """The last network by the first alignment only."""
+    (rows, *more), title, options = selected(figure, study)
+
+    def left(table):
+        if not {"network", "alignment"} <= {*table}:
+            return table
+        last, first = table["network"] == table["network"].max(), table["alignment"] == table["alignment"].min()
+        return table[~last | first]
+
+    with drawing.look():
+        drawn = import_module(f"modeconn.figures.{figure}").draw(left(rows), title, *map(left, more), **options)
+    assert not any(axes.axison for axes in drawn.axes if not axes.has_data())
 
 
 @pytest.mark.parametrize("figure", ["settling", "trajectories"])

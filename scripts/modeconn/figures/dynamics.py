@@ -32,12 +32,12 @@ def draw(rows, title, disagreements):
     figure = Figure(figsize=(max(drawing.LEAST_WIDTH, 2.4 + 2.2 * len(networks)), 0.9 + 1.7 * lines))
     axes = figure.subplots(lines, len(networks), squeeze=False)
     for line, (quantity, alignment, style) in zip(axes, shown):
-        line[0].set_ylabel(f"{LABELS[quantity]}\n{style['label']}")
         of_line = rows[rows["alignment"] == alignment]
         scale = rows[quantity].quantile(0.95) if quantity == QUANTITY else None
         fill(line, networks["network"], of_line, quantity, scale)
-    axes[-1][0].set_ylabel("answers that\ndiffer (%)")
+        drawing.name_row(line, f"{LABELS[quantity]}\n{style['label']}")
     fill(axes[-1], networks["network"], disagreements, "percent", disagreements["percent"].quantile(0.95))
+    drawing.name_row(axes[-1], "answers that\ndiffer (%)")
     drawing.name_networks(axes[0], networks)
     drawing.legend(figure, drawing.about(title, rows, "networks recipe by recipe, seeds in order"), [])
     return figure
@@ -47,6 +47,8 @@ def fill(axes, networks, rows, quantity, highest):
     """A line of panels, one a network; `highest` is the end of their common scale, None for a scale of each."""
     for axis, network in zip(axes, networks):
         pairs = rows[rows["network"] == network]
+        if pairs.empty:
+            continue
         values = matrix(pairs, quantity)
         end = (highest if highest is not None else values.max()) or 1
         shown = axis.imshow(values, vmin=0, vmax=end, cmap="magma_r", interpolation="nearest")

@@ -22,12 +22,14 @@ def draw(rows, title):
     axes = figure.subplots(len(known), len(networks), squeeze=False)
     highest = rows[QUANTITY].quantile(0.95) or 1
     for line, (alignment, style) in zip(axes, known.items()):
-        line[0].set_ylabel(style["label"])
         for axis, network in zip(line, networks["network"]):
             pairs = rows[(rows["network"] == network) & (rows["alignment"] == alignment)]
+            if pairs.empty:
+                continue
             shown = axis.imshow(clustered(matrix(pairs)), vmin=0, vmax=highest, cmap="magma_r", interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             axis.grid(visible=False)
+        drawing.name_row(line, style["label"])
     drawing.name_networks(axes[0], networks)
     figure.colorbar(shown, ax=axes, label="loss barrier (nats)", extend="max")
     drawing.legend(figure, drawing.about(title, rows, "rows and columns: networks, ordered by clustering"), [])

@@ -25,8 +25,9 @@ def draw(rows, title):
     low = max(means.min(), LEAST)
     levels = np.geomspace(0.999 * low, 1.001 * max(means.max(), low), LEVELS)
     for network, width, panels in zip(networks["network"], networks["width"], axes):
-        panels[0].set_ylabel(f"{network}: {width:.0f} units")
         for alignment, panel in zip(alignments, panels):
+            if (network, alignment) not in means:
+                continue
             loss = means[network, alignment]
             x, y = places(loss)
             norm = LogNorm(levels[0], levels[-1])
@@ -37,6 +38,7 @@ def draw(rows, title):
             panel.set(xticks=[], yticks=[], aspect="equal")
             panel.grid(visible=False)
             panel.spines[:].set_visible(False)
+        drawing.name_row(panels, f"{network}: {width:.0f} units")
     for style, panel in zip(alignments.values(), axes[0]):
         panel.set_title(style["label"])
     drawing.colour_bar(figure, drawn, axes, "loss (nats)", ticks=levels[::3], format="{x:.2g}")

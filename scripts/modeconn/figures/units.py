@@ -26,9 +26,10 @@ def draw(rows, title):
     figure = Figure(figsize=(max(drawing.LEAST_WIDTH, 0.8 + 3 * len(known)), 0.9 + 2 * len(networks)))
     axes = figure.subplots(len(networks), len(known), sharex=True, sharey="row", squeeze=False)
     for line, network, width in zip(axes, networks["network"], networks["width"]):
-        line[0].set_ylabel(f"{width:.0f} units:\ntanh(bias / norm of weights)")
         for axis, alignment in zip(line, known):
             units = rows[(rows["network"] == network) & (rows["alignment"] == alignment)]
+            if units.empty:
+                continue
             points = {mark: of_mark.sort_values("unit") for mark, of_mark in units.groupby("mark")}
             ends = [points[mark][["angle", "offset"]].to_numpy() for mark in NETWORKS]
             axis.add_collection(LineCollection(list(zip(*ends)), colors="0.6", linewidths=0.5, zorder=1))
@@ -37,6 +38,7 @@ def draw(rows, title):
                 of_mark = points[mark]
                 shade = {"c": of_mark["outgoing"] / largest, "cmap": "cividis", "vmin": -1, "vmax": 1}
                 drawn = axis.scatter(of_mark["angle"], of_mark["offset"], zorder=2, **look, **shade)
+        drawing.name_row(line, f"{width:.0f} units:\ntanh(bias / norm of weights)")
     for axis, style in zip(axes[0], known.values()):
         axis.set_title(style["label"])
     figure.supxlabel("angle of the incoming weights (radians)", fontsize=8)
