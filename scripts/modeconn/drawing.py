@@ -194,6 +194,21 @@ def by_width(rows):
     return rows.drop_duplicates("network").sort_values(["width", "network"])
 
 
+def placed(rows):
+    """(rows with a column `place`, None), the width of each network; or, where networks have the same width, its number
+    among them, and their names in that order."""
+    networks = by_width(rows)
+    if networks["width"].is_unique:
+        return rows.assign(place=rows["width"]), None
+    names = list(networks["network"])
+    return rows.assign(place=rows["network"].map(names.index)), names
+
+
+def name_places(axis, names):
+    """Label the places along x by the names of networks (`placed`)."""
+    axis.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+
+
 def name_networks(axes, networks):
     """Title panels by the networks of `by_width`, one each."""
     for axis, name, width in zip(axes, networks["network"], networks["width"]):

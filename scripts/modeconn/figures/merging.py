@@ -17,6 +17,7 @@ def draw(rows, title):
     """A figure from the rows of one data set and recipe (`tables.AVERAGES`): a panel for each alignment."""
     rows = rows[(rows["split"] == "test") & (rows["correction"] == "none") & (rows["mark"] == "average")]
     rows = rows.assign(error=100 * (1 - rows["accuracy"]))
+    rows, names = drawing.placed(rows)
     alignments = drawing.styles(rows["alignment"])
     figure, (panels,) = drawing.matrix(1, len(alignments), 2.2)
     sizes = sorted(set(rows["size"]))
@@ -29,8 +30,11 @@ def draw(rows, title):
     for (alignment, style), panel in zip(alignments.items(), panels):
         of_frame = rows[rows["alignment"] == alignment]
         for size, line in lines.items():
-            panel.plot(of_frame[of_frame["size"] == size].groupby("width")["error"].mean(), **line)
+            panel.plot(of_frame[of_frame["size"] == size].groupby("place")["error"].mean(), **line)
         panel.set_title(style["label"])
+        if names is not None:
+            drawing.name_places(panel, names)
+            continue
         panel.set_xlabel("units of the first layer")
         panel.set_xscale("log")
         widths = sorted(set(of_frame["width"]))
