@@ -7,6 +7,7 @@ The head of each figure (`legend`) says what it shows, on which images, and of h
 
 import contextlib
 import itertools
+import re
 import textwrap
 
 import matplotlib
@@ -190,8 +191,10 @@ def thick(lines):
 
 
 def by_width(rows):
-    """One row for each network of a table of populations, the narrowest first."""
-    return rows.drop_duplicates("network").sort_values(["width", "network"])
+    """One row for each network of a table of populations, the narrowest first; of one width by the numbers in names."""
+    found = rows.drop_duplicates("network").sort_values("network")
+    numbers = found["network"].map(lambda name: tuple(map(int, re.findall(r"\d+", name))))
+    return found.assign(numbers=numbers).sort_values(["width", "numbers"], kind="stable").drop(columns="numbers")
 
 
 def placed(rows):
