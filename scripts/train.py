@@ -2,7 +2,17 @@
 
 import math
 
-from modeconn import artifacts, classification, datasets, manifests, networks, optimization, programs, training
+from modeconn import (
+    artifacts,
+    classification,
+    datasets,
+    dispatch,
+    manifests,
+    networks,
+    optimization,
+    programs,
+    training,
+)
 from modeconn.functional import Functional
 
 # isort: split
@@ -19,10 +29,10 @@ def main(arguments, job):
     recipe, seeds = values["recipe"], values["seeds"]
 
     network, start = values["network"], recipe.get("initialization", "default")
-    if changed := "merge" in recipe or "units" in recipe:
+    if dispatch.reduces(recipe):
         from modeconn import reduction  # here, so that its source decides only the jobs of such recipes
 
-        network = reduction.trained(network, recipe)
+        network = reduction.narrowed(network, recipe)
     population = [networks.of(network, dataset, seed, start).to(job.device) for seed in seeds]
     functional = Functional(population[0])
     vectors, buffers = functional.stack(network.state_dict() for network in population)
@@ -31,7 +41,7 @@ def main(arguments, job):
     keep, what = recipe.get("keep", []), f"train {values['names']['recipe']}"
     lanes = {f"seed {seed}": seed for seed in seeds}
     history, kept = training.fit(job, dataset, functional, vectors, buffers, what, lanes=lanes, keep=keep)
-    if changed:
+    if dispatch.reduces(recipe):
         whole = Functional(networks.of(values["network"], dataset).to(job.device))
         vectors, left = reduction.finished(functional, vectors.detach(), whole, recipe, dataset)
         functional = whole

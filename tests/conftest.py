@@ -1,6 +1,5 @@
 """What tests share: one thread, equal draws, a run left as it is, small data and networks, messages of one line."""
 
-import dataclasses
 import gc
 import os
 import tempfile
@@ -90,14 +89,21 @@ def tiny_dataset():
 
 
 @pytest.fixture(scope="session")
-def tiny_pair(tiny_dataset, tiny_network, tmp_path_factory):
-    """Files of the small data set and of its networks 1 and 2, and the job's values that go with them."""
-    folder = tmp_path_factory.mktemp("pair")
-    fields = {field.name: getattr(tiny_dataset, field.name) for field in dataclasses.fields(tiny_dataset)}
+def tiny_data(tiny_dataset, tmp_path_factory):
+    """The file of the small data set, as prepare_data makes it."""
+    path = tmp_path_factory.mktemp("data") / "data.safetensors"
+    fields = vars(tiny_dataset)
     tensors = {name: value for name, value in fields.items() if isinstance(value, torch.Tensor)}
     facts = {name: value for name, value in fields.items() if name not in tensors}
-    files = {"data": folder / "data.safetensors", "networks": folder / "networks.safetensors"}
-    artifacts.save(files["data"], tensors, {"rule": "prepare_data", **facts})
+    artifacts.save(path, tensors, {"rule": "prepare_data", **facts})
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_pair(tiny_data, tiny_network, tmp_path_factory):
+    """Files of the small data set and of its networks 1 and 2, and the job's values that go with them."""
+    folder = tmp_path_factory.mktemp("pair")
+    files = {"data": tiny_data, "networks": folder / "networks.safetensors"}
     states = [tiny_network(seed).state_dict() for seed in (1, 2)]
     networks = {name: torch.stack([state[name] for state in states]) for name in states[0]}
     artifacts.save(files["networks"], networks, {"rule": "train", "job": {"seeds": [1, 2]}}, lanes=True)

@@ -17,7 +17,7 @@ import yaml
 from jsonschema import Draft202012Validator, exceptions, validators
 
 from modeconn import own_code
-from modeconn.dispatch import augments, torchvision_models
+from modeconn.dispatch import augments, reduces, torchvision_models
 from modeconn.identity import digest, plain
 
 SCHEMA = Path(__file__).parents[2] / "workflow/schemas/config.schema.yaml"
@@ -456,27 +456,25 @@ def _check_kept(config):
 
 def _check_reduced(config):
     """Units are merged and padded in fully connected networks without normalization, after the last epoch."""
-    for name, recipe in config["recipes"].items():
-        if not {"merge", "units"} & {*recipe}:
-            continue
-        key = "units" if "units" in recipe else "merge"
+    reduced = {name: recipe for name, recipe in config["recipes"].items() if reduces(recipe)}
+    for name, recipe in reduced.items():
         if recipe["keep"]:
+            key = "units" if "units" in recipe else "merge"
             raise ValueError(f"config, recipes.{name}.keep: {key} changes the last epoch only: leave keep out")
-        for where, _, entry in _entries(config):
-            for of in entry.get("networks", [entry.get("network")]):
-                network = config["networks"][of]
-                if name not in entry.get("recipes", [entry.get("recipe")]):
-                    continue
-                if network["family"] != "mlp" or network["norm"] != "none":
-                    raise ValueError(
-                        f"config, {where}: recipe {name} has {key}, and {of} is no fully connected network without "
-                        "normalization: take family mlp and norm none"
-                    )
-                if recipe.get("units", 0) > (least := int(network["width"] * min(network["hidden"]))):
-                    raise ValueError(
-                        f"config, recipes.{name}.units: {of} has layers of {least} units, too few to be padded to from "
-                        f"{recipe['units']}: lower it"
-                    )
+    for where, _, entry in _entries(config):
+        networks, recipes = entry.get("networks", [entry.get("network")]), entry.get("recipes", [entry.get("recipe")])
+        for of, name in product(networks, [name for name in recipes if name in reduced]):
+            network, units = config["networks"][of], reduced[name].get("units", 0)
+            if network["family"] != "mlp" or network["norm"] != "none":
+                raise ValueError(
+                    f"config, {where}: recipe {name} merges or pads units, and {of} is no fully connected network "
+                    "without normalization: take family mlp and norm none"
+                )
+            if units > (least := round(network["width"] * min(network["hidden"]))):
+                raise ValueError(
+                    f"config, recipes.{name}.units: {of} has layers of {least} units, too few to be padded to from "
+                    f"{units}: lower it"
+                )
 
 
 def epochs_of(entry, recipe):
@@ -672,10 +670,10 @@ def _check_cells(config):
     populations = {}
     for where, _, entry in _entries(config, "averaging"):
         for network, recipe in product(entry["networks"], shown_recipes(entry)):
-            seeds = populations.setdefault((entry["dataset"], network, recipe), entry["seeds"])
+            first, seeds = populations.setdefault((entry["dataset"], network, recipe), (where, entry["seeds"]))
             if entry["seeds"] != seeds:
                 raise ValueError(
-                    f"config, {where}.seeds: {network} by {recipe} are {seeds} networks in another entry, and "
+                    f"config, {where}.seeds: {network} by {recipe} are {seeds} networks in {first}, and "
                     f"{entry['seeds']} here: give both the same number"
                 )
 

@@ -75,6 +75,11 @@ def augments(augmentation):
     return any(value not in (0, [1, 1]) for value in augmentation.values())
 
 
+def reduces(recipe):
+    """Whether a recipe changes the number of units of the networks that it trains (`reduction`)."""
+    return "merge" in recipe or "units" in recipe
+
+
 def _augmentation(values):
     """The augmentation in a job's values, its own or its recipe's."""
     return values.get("recipe", values).get("augmentation", {})
@@ -93,7 +98,7 @@ def modules(values):
             found.append("normalization")
         if values["network"].get("fused") and "members" in values:
             found.append("fusing")
-        if "seeds" in values and {"merge", "units"} & {*values.get("recipe", {})}:
+        if "seeds" in values and reduces(values.get("recipe", {})):
             found.append("reduction")
     if any("corrections" in values.get(kind, {}) for kind in ("barriers", "averages")):
         found.append("corrections")

@@ -198,18 +198,18 @@ def by_width(rows):
 
 
 def placed(rows):
-    """(rows with a column `place`, None), the width of each network; or, where networks have the same width, its number
-    among them, and their names in that order."""
-    networks = by_width(rows)
+    """The rows with a column `place`: the number of their network in `by_width`, 0 for the narrowest."""
+    names = list(by_width(rows)["network"])
+    return rows.assign(place=rows["network"].map(names.index))
+
+
+def name_places(axis, networks):
+    """Label the places along x (`placed`) by the widths of networks, or by their names where widths are the same."""
     if networks["width"].is_unique:
-        return rows.assign(place=rows["width"]), None
-    names = list(networks["network"])
-    return rows.assign(place=rows["network"].map(names.index)), names
-
-
-def name_places(axis, names):
-    """Label the places along x by the names of networks (`placed`)."""
-    axis.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+        axis.set_xticks(range(len(networks)), [f"{width:.0f}" for width in networks["width"]])
+        axis.set_xlabel("units of the first layer")
+    else:
+        axis.set_xticks(range(len(networks)), networks["network"], rotation=45, ha="right", rotation_mode="anchor")
 
 
 def name_networks(axes, networks):

@@ -22,7 +22,7 @@ from modeconn.functional import Functional
 from modeconn.permutation import PermutationSpec, scales
 
 
-def trained(network: dict, recipe: dict) -> dict:
+def narrowed(network: dict, recipe: dict) -> dict:
     """The values of the network that a recipe trains: with `units` in each hidden layer, or those of `network`."""
     units = recipe.get("units")
     return network | {"hidden": [units] * len(network["hidden"]), "width": 1} if units else network

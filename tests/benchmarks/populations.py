@@ -65,7 +65,7 @@ def train_ours(dataset, network, count, epochs):
     optimization.minimize(
         classification.objective_of(functional, vectors, buffers, None),
         [vectors],
-        lambda epoch, step: datasets.batches(dataset, seeds, epoch, step, 256, STILL),
+        lambda epoch, step: datasets.batches(dataset, seeds, epoch, step, BATCH, STILL),
         {"epochs": epochs, "schedule": "cosine", "optimizer": RECIPE},
         lanes=[str(seed) for seed in seeds],
         report=lambda row: None,
@@ -83,7 +83,7 @@ def train_plain(dataset, network, count, epochs):
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
         for _ in range(epochs):
-            for index in torch.randperm(len(labels)).split(256):
+            for index in torch.randperm(len(labels)).split(BATCH):
                 optimizer.zero_grad()
                 F.cross_entropy(model(points[index]), labels[index]).backward()
                 optimizer.step()
@@ -140,14 +140,13 @@ def products(layers, count, dtype, batched):
 
 
 def rates(widths, count=10):
+    """Print the rates of products, and that of training `count` networks, for each width."""
     dataset = prepared({"source": "mnist_5k", "seed": 0, "test_fraction": 0.2})
     for width in widths:
         layers = [(784, width), (width, width), (width, width), (width, 10)]
-        needed = (
-            count
-            * BATCH
-            * sum(2 * (3 if place else 2) * inputs * units for place, (inputs, units) in enumerate(layers))
-        )
+        # Operations of a step: forward, and of both gradients, but not of the images.
+        an_image = sum(2 * (3 if place else 2) * inputs * units for place, (inputs, units) in enumerate(layers))
+        needed = count * BATCH * an_image
         network = {"family": "mlp", "hidden": [width] * 3, "norm": "layer", "width": 1}
         found = {
             (dtype, way): needed / products(layers, count, getattr(torch, dtype), way == "batched") / 1e9
@@ -159,7 +158,7 @@ def rates(widths, count=10):
             for epochs in (1, 3)
         )
         images = count * len(dataset.train_labels) / ((longer - shorter) / 2)
-        ours = images * needed / (count * BATCH) / 1e9
+        ours = images * an_image / 1e9
         said = ", ".join(f"{dtype} {way} {rate:.0f}" for (dtype, way), rate in found.items())
         print(f"width {width}: products {said} GFLOP/s")
         print(f"training {ours:.0f}, {ours / found['float32', 'batched']:.0%} of them, {images:,.0f} images/s")

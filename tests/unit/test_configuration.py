@@ -572,7 +572,10 @@ def test_completing_twice_changes_nothing():
             [("networks.tinyten", {"family": "mlp", "fused": True})],
             ["studies.alignment.0.network", "tinyten is fused", "leave fused out"],
         ),
-        ([("recipes.standard.merge", 0.99)], ["studies.alignment.0", "standard has merge", "tinyten", "norm none"]),
+        (
+            [("recipes.standard.merge", 0.99)],
+            ["studies.alignment.0", "standard merges or pads units", "tinyten", "norm none"],
+        ),
         ([("recipes.standard.merge", 1)], ["recipes.standard.merge", "1"]),
         (
             [("recipes.standard.units", 4), ("recipes.standard.keep", [0])],

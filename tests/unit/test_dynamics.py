@@ -26,22 +26,18 @@ def test_disagreement_is_the_share_of_images_on_which_answers_differ():
 
 
 @pytest.fixture
-def files(tiny_dataset, tmp_path):
+def files(tiny_data, tiny_dataset, tmp_path):
     """Files of two networks by each of two recipes, of which two:1 is one:1 in another order; and that network."""
     states = [networks.of(NETWORK, tiny_dataset, seed).state_dict() for seed in (1, 2, 3)]
     spec = permutation.discover(networks.of(NETWORK, tiny_dataset), tiny_dataset.example())
     twin = permutation.apply(spec, permutation.random(spec, torch.Generator().manual_seed(5)), states[0])
-    data = tmp_path / "data.safetensors"
-    tensors = {name: value for name, value in vars(tiny_dataset).items() if isinstance(value, torch.Tensor)}
-    facts = {name: value for name, value in vars(tiny_dataset).items() if name not in tensors}
-    artifacts.save(data, tensors, {"rule": "prepare_data", **facts})
     paths = []
     for recipe, of_recipe in {"one": states[:2], "two": [twin, states[2]]}.items():
         paths.append(tmp_path / f"{recipe}.safetensors")
         stacked = {name: torch.stack([state[name] for state in of_recipe]) for name in twin}
         made = {"rule": "train", "job": {"names": NAMES | {"recipe": recipe}, "seeds": [1, 2]}}
         artifacts.save(paths[-1], stacked, made, lanes=True)
-    return {"data": data, "networks": paths}, states
+    return {"data": tiny_data, "networks": paths}, states
 
 
 def job_of(members, by, **values):
@@ -225,7 +221,11 @@ def test_iterates_are_the_kept_epochs_and_the_last_one_whatever_the_alignment():
         ({"across": "kept"}, {}, ["studies.averaging.1.across", "'kept' is the name of other networks already"]),
         ({"across": "all"}, {}, ["studies.averaging.1.across", "'all' is a reserved name"]),
         ({"across": "both", "recipes": ["kept"]}, {}, ["across", "one recipe", "leave across out"]),
-        ({"seeds": 4}, {}, ["studies.averaging.1.seeds", "mlp by together", "3 networks", "4 here"]),
+        (
+            {"seeds": 4},
+            {},
+            ["studies.averaging.1.seeds", "mlp by together", "3 networks in studies.averaging.0", "4 here"],
+        ),
         (
             {"across": "both"},
             {"evaluation": {"recalibration": {"attacked": True}}},

@@ -112,6 +112,11 @@ def test_the_values_of_a_job_name_its_modules():
     assert dispatch.modules({"recipe": recipe, "curve": curve}) == ["optimizers.rmsprop"]
     assert dispatch.modules({"recipe": recipe, "alignment": {"method": "pam"}}) == ["optimizers.sgd"]
     assert dispatch.modules({"curve": curve}) == []
+    # Of recipes that reduce networks, only the trainings.
+    merging = {"network": {"family": "mlp"}, "recipe": {"merge": 0.99}}
+    assert dispatch.modules(merging | {"seeds": [1]}) == ["networks.mlp", "reduction", "optimizers.sgd"]
+    assert dispatch.modules(merging) == ["networks.mlp", "optimizers.sgd"]
+    assert "reduction" in names("train", ["reduction"]) - names("train")
     suite = {"method": "autoattack", "epsilon": 1}
     assert dispatch.modules({"attacks": {"none": None, "weak": attack, "strong": attack}}) == ["attacks"]
     assert dispatch.modules({"attack": attack, "attacks": {"strong": suite}}) == ["attacks", "autoattack"]

@@ -49,27 +49,17 @@ GRID = {"points": 3, "splits": ["test"], "batch": 64, "recalibration": {"images"
 SEEDS = [3, 4]
 
 
-@pytest.fixture(scope="module")
-def data(tiny_dataset, tmp_path_factory):
-    path = tmp_path_factory.mktemp("moments") / "data.safetensors"
-    fields = vars(tiny_dataset)
-    tensors = {name: value for name, value in fields.items() if isinstance(value, torch.Tensor)}
-    facts = {name: value for name, value in fields.items() if name not in tensors}
-    artifacts.save(path, tensors, {"rule": "prepare_data", **facts})
-    return path
-
-
 def job(**values):
     return {"names": NAMES, "network": NETWORK, "recipe": RECIPE, "seeds": SEEDS} | values
 
 
 @pytest.fixture
-def work(data, tmp_path, monkeypatch):
+def work(tiny_data, tmp_path, monkeypatch):
     """Runs train, prune or train_masked: the path of the networks that it makes, named by `name`."""
 
     def work(program, name, values, **options):
         output = tmp_path / f"{name}.safetensors"
-        files = {"data": data, "output": output, "history": tmp_path / f"{name}.history.csv"}
+        files = {"data": tiny_data, "output": output, "history": tmp_path / f"{name}.history.csv"}
         files |= {"points": tmp_path / f"{name}.csv"} if program == "train_masked" else {}
         run_program(monkeypatch, program, values, **files, **options)
         return output
@@ -200,11 +190,11 @@ def pair_job(name, **values):
 
 
 def test_a_sequence_in_another_order_is_given_back_at_each_moment_by_the_order_of_any(
-    permuted, data, tmp_path, monkeypatch, tiny_dataset
+    permuted, tiny_data, tmp_path, monkeypatch, tiny_dataset
 ):
     path, order, first = permuted
     found = tmp_path / "permutation.safetensors"
-    files = {"data": data, "networks": path}
+    files = {"data": tiny_data, "networks": path}
     alignment = {"method": "weight", "seed": 0}
     run_program(monkeypatch, "align_moments", pair_job("weight", alignment=alignment), **files, output=found)
     orders, metadata = artifacts.load(found)
@@ -247,11 +237,11 @@ def test_a_sequence_in_another_order_is_given_back_at_each_moment_by_the_order_o
     assert "is of other moments than this job" in caught.value.code
 
 
-def test_statistics_are_estimated_anew_on_the_lines_of_a_grid(work, data, tmp_path, monkeypatch, tiny_dataset):
+def test_statistics_are_estimated_anew_on_the_lines_of_a_grid(work, tiny_data, tmp_path, monkeypatch, tiny_dataset):
     network = NETWORK | {"norm": "batch"}
     path, grid = work("train", "normalized", job(network=network)), tmp_path / "grid.csv"
     values = pair_job("none", network=network, grid=GRID)
-    run_program(monkeypatch, "evaluate_grid", values, data=data, networks=path, output=grid)
+    run_program(monkeypatch, "evaluate_grid", values, data=tiny_data, networks=path, output=grid)
     rows = tables.read([grid], tables.GRID)
     mean = networks.of(network, tiny_dataset)
     one, other = states(path, "epochs", 2)
@@ -379,11 +369,11 @@ def test_masks_of_another_pair_or_without_one_of_them_are_refused(moved, permute
 
 
 def test_one_matching_of_several_epochs_gives_the_known_permutation_and_is_measured_at_each(
-    permuted, data, tmp_path, monkeypatch
+    permuted, tiny_data, tmp_path, monkeypatch
 ):
     path, order, _ = permuted
     at = {"moments": {"along": "epochs", "at": [0, 1, 2], "stacked": [0, 2]}}
-    files = {"data": data, "networks": path}
+    files = {"data": tiny_data, "networks": path}
     for alignment in ({"method": "weight", "seed": 0}, {"method": "activation", "statistic": "sum"}):
         found = tmp_path / f"{alignment['method']}.safetensors"
         values = pair_job("weight", alignment=alignment, **at)

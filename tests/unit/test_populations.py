@@ -35,15 +35,11 @@ RECALIBRATION = {"images": 0, "batch": 512}
 
 
 @pytest.fixture
-def population(tiny_dataset, tmp_path):
+def population(tiny_data, tiny_dataset, tmp_path):
     """Files of four small MLPs on the small data set, as a training leaves them, and the values of a job on them."""
     states = [networks.of(NETWORK, tiny_dataset, seed).state_dict() for seed in SEEDS]
     tensors = {name: torch.stack([state[name] for state in states]) for name in states[0]}
-    files = {"data": tmp_path / "data.safetensors", "networks": tmp_path / "networks.safetensors"}
-    fields = vars(tiny_dataset)
-    data = {name: value for name, value in fields.items() if isinstance(value, torch.Tensor)}
-    facts = {name: value for name, value in fields.items() if name not in data}
-    artifacts.save(files["data"], data, {"rule": "prepare_data", **facts})
+    files = {"data": tiny_data, "networks": tmp_path / "networks.safetensors"}
     artifacts.save(files["networks"], tensors, {"rule": "train", "job": {"seeds": SEEDS}}, lanes=True)
     names = {"dataset": "tiny", "network": "mlp", "recipe": "plain", "population": "1to4", "alignment": "none"}
     return files, {"threads": 1, "names": names, "network": NETWORK, "members": SEEDS}, states

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_moments import RECIPE
 from test_programs import run_program
 
 from modeconn import artifacts, datasets, networks, own_code, permutation, reduction
@@ -165,30 +166,18 @@ def test_all_channels_of_an_untrained_network_are_left(values, monkeypatch):
 
 # --- as a recipe asks for it ---
 
-RECIPE = {
-    "epochs": 3,
-    "batch": 16,
-    "schedule": "constant",
-    "optimizer": {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
-    "augmentation": {"shift": 0, "flip": False},
-    "attack": None,
-}
-
 
 @pytest.fixture
-def train(tiny_dataset, tmp_path, monkeypatch, capsys):
+def train(tiny_data, tmp_path, monkeypatch, capsys):
     """The networks of seeds 3 and 4 that `train` makes of a network with `hidden` units, and what it prints."""
-    data, fields = tmp_path / "data.safetensors", vars(tiny_dataset)
-    tensors = {name: value for name, value in fields.items() if isinstance(value, torch.Tensor)}
-    facts = {name: value for name, value in fields.items() if name not in tensors}
-    artifacts.save(data, tensors, {"rule": "prepare_data", **facts})
+    plain = {name: value for name, value in RECIPE.items() if name not in ("keep", "pruning")}
 
     def train(name, hidden, **recipe):
         values = {"names": {"dataset": "tiny", "network": "mlp", "recipe": name}, "seeds": [3, 4]}
         values |= {"network": {"family": "mlp", "norm": "none", "hidden": hidden, "width": 1}}
         output, history = tmp_path / f"{name}.safetensors", tmp_path / f"{name}.csv"
         run_program(
-            monkeypatch, "train", values | {"recipe": RECIPE | recipe}, data=data, output=output, history=history
+            monkeypatch, "train", values | {"recipe": plain | recipe}, data=tiny_data, output=output, history=history
         )
         return [artifacts.load_lane(output, lane, rule="train") for lane in (0, 1)], capsys.readouterr().out
 

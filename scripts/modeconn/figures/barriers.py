@@ -21,20 +21,18 @@ def draw(rows, title):
     """A figure from the rows of one data set, recipe and split (`tables.BARRIERS`)."""
     rows = rows[rows["correction"] == "none"]
     rows = rows.assign(error_barrier_linear=100 * rows["error_barrier_linear"])
-    networks = drawing.by_width(rows)
-    places = {name: place for place, name in enumerate(networks["network"])}
+    rows, networks = drawing.placed(rows), drawing.by_width(rows)
     known, markers = drawing.styles(rows["alignment"]), drawing.markers(rows["alignment"])
     known = {name: style | {"marker": markers[name]} for name, style in known.items()}
-    figure, axes = drawing.stack(len(PANELS), 1.4 + 0.7 * len(places))
+    figure, axes = drawing.stack(len(PANELS), 1.4 + 0.7 * len(networks))
     for axis, (quantity, label) in zip(axes, PANELS.items()):
         for turn, (alignment, style) in enumerate(known.items()):
             shift = (turn - (len(known) - 1) / 2) * 0.8 / len(known)
-            for network, of_network in rows[rows["alignment"] == alignment].groupby("network"):
-                violin(axis, of_network[quantity].to_numpy(), places[network] + shift, 0.7 / len(known), style)
+            for place, of_network in rows[rows["alignment"] == alignment].groupby("place"):
+                violin(axis, of_network[quantity].to_numpy(), place + shift, 0.7 / len(known), style)
         axis.set_ylabel(label)
-        axis.set_xticks(range(len(places)), [f"{width:.0f}" for width in networks["width"]])
         axis.grid(axis="x", visible=False)
-    axes[-1].set_xlabel("units of the first layer")
+    drawing.name_places(axes[-1], networks)
     handles = [style | MEDIAN for style in known.values()]
     drawing.legend(figure, drawing.about(title, rows, "a violin holds all pairs; marker: median"), handles)
     return figure

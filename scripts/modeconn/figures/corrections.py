@@ -19,7 +19,7 @@ TITLES = {
 def draw(rows, title):
     """A figure from the rows of one data set, recipe and split (`tables.BARRIERS`)."""
     rows = rows.assign(error_barrier_linear=100 * rows["error_barrier_linear"])
-    rows, names = drawing.placed(rows)
+    rows = drawing.placed(rows)
     corrections = drawing.in_order(rows["correction"], TITLES)
     known = drawing.styles(rows["alignment"])
     figure = Figure(figsize=(max(drawing.LEAST_WIDTH, 1 + 1.6 * len(corrections)), 4.4))
@@ -29,20 +29,15 @@ def draw(rows, title):
         for axis, quantity in zip(column, PANELS):
             for alignment, style in known.items():
                 chosen = rows[(rows["correction"] == correction) & (rows["alignment"] == alignment)]
-                by_width = chosen.groupby("place")[quantity]
+                of_place = chosen.groupby("place")[quantity]
                 mark = {"marker": "o", "markersize": 2.5}
-                axis.plot(by_width.median(), **style | drawing.THICK | mark)
-                band = by_width.quantile([0.25, 0.75]).unstack()
+                axis.plot(of_place.median(), **style | drawing.THICK | mark)
+                band = of_place.quantile([0.25, 0.75]).unstack()
                 axis.fill_between(band.index, band[0.25], band[0.75], color=style["color"], **drawing.SHADE)
-            if names is None:
-                axis.set_xscale("log", base=2)
-            else:
-                drawing.name_places(axis, names)
+        drawing.name_places(axis, drawing.by_width(rows))
     for axis, label in zip(axes[:, 0], PANELS.values()):
         axis.set_ylabel(label)
         axis.set_ylim(bottom=0)
-    if names is None:
-        figure.supxlabel("units of the first layer", fontsize=8)
     said = drawing.about(title, rows, "line: median over pairs; band: quartiles")
     drawing.legend(figure, said, drawing.thick(known))
     return figure

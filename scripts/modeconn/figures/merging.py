@@ -17,7 +17,7 @@ def draw(rows, title):
     """A figure from the rows of one data set and recipe (`tables.AVERAGES`): a panel for each alignment."""
     rows = rows[(rows["split"] == "test") & (rows["correction"] == "none") & (rows["mark"] == "average")]
     rows = rows.assign(error=100 * (1 - rows["accuracy"]))
-    rows, names = drawing.placed(rows)
+    rows = drawing.placed(rows)
     alignments = drawing.styles(rows["alignment"])
     figure, (panels,) = drawing.matrix(1, len(alignments), 2.2)
     sizes = sorted(set(rows["size"]))
@@ -32,14 +32,7 @@ def draw(rows, title):
         for size, line in lines.items():
             panel.plot(of_frame[of_frame["size"] == size].groupby("place")["error"].mean(), **line)
         panel.set_title(style["label"])
-        if names is not None:
-            drawing.name_places(panel, names)
-            continue
-        panel.set_xlabel("units of the first layer")
-        panel.set_xscale("log")
-        widths = sorted(set(of_frame["width"]))
-        panel.set_xticks(widths, [f"{width:.0f}" for width in widths])
-        panel.minorticks_off()
+        drawing.name_places(panel, drawing.by_width(rows))
     panels[0].set_ylabel("error of the average (%)")
     # Logarithmic down to the least error that was measured, and linear from there to 0, which is drawn too.
     least = {"linthresh": rows["error"][rows["error"] > 0].min()}
