@@ -106,7 +106,7 @@ def load(path, device="cpu", rule=None):
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
         if metadata.pop("checksum") != _checksum(tensors, metadata):
             raise ValueError("its checksum does not fit its content")
-    return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata
+    return _copied(tensors, device), metadata
 
 
 def load_lane(path, lane, device="cpu", rule=None):
@@ -120,7 +120,12 @@ def load_lane(path, lane, device="cpu", rule=None):
             raise ValueError("its networks have no checksums of their own: it is of an earlier version")
         if metadata.pop("checksum") != _of_metadata(metadata) or metadata[LANES][lane] != _checksum_of(tensors):
             raise ValueError("its checksum does not fit its content")
-    return {name: tensor.to(device) for name, tensor in tensors.items()}
+    return _copied(tensors, device)
+
+
+def _copied(tensors, device):
+    """Copies on `device`: what is read shares the memory of the file, and would change with it after it was checked."""
+    return {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}
 
 
 @contextlib.contextmanager

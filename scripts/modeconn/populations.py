@@ -45,7 +45,13 @@ class Population:
 
     def vectors(self) -> torch.Tensor:
         """(N, D): the parameters of each member."""
-        return torch.stack([self.functional.pack(tensors)[0] for tensors in self.members])
+        first, *others = self.members
+        row = self.functional.pack(first)[0]
+        found = row.new_empty(len(self.members), len(row))  # filled one by one, so that no row is there twice
+        found[0] = row
+        for place, tensors in enumerate(others, 1):
+            found[place] = self.functional.pack(tensors)[0]
+        return found
 
     def control_points(self, bends: torch.Tensor | None = None) -> torch.Tensor:
         """(k + 2, D): both members of a pair, and between them the bends (k, D) of a curve."""

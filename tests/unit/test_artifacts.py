@@ -266,3 +266,19 @@ def test_versions_name_torchvision_where_it_built_the_network(monkeypatch):
     assert "torchvision" not in artifacts.versions("cpu", {"family": "tinyten"})
     found = artifacts.versions("cpu", {"family": "torchvision", "model": "resnet18"})["torchvision"]
     assert re.search(rf"__version__ = '{re.escape(found)}\b", source)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [lambda path: artifacts.load(path)[0]["weight"][1], lambda path: artifacts.load_lane(path, 1)["weight"]],
+    ids=["whole", "lane"],
+)
+def test_what_was_read_and_checked_does_not_change_with_the_file(tmp_path, read):
+    """It is a copy: a view would keep all lanes of the file in memory, and read later what stands there then."""
+    path = tmp_path / "a.safetensors"
+    artifacts.save(path, {"weight": torch.ones(3, 2**12)}, METADATA, lanes=True)
+    found = read(path)
+    with path.open("r+b") as file:
+        file.seek(-3 * 2**14, 2)
+        file.write(bytes(3 * 2**14))
+    assert torch.equal(found, torch.ones(2**12))
