@@ -80,8 +80,9 @@ def _stop(asked, handler):
         now = time.monotonic()
         alone_since = None if jobs else alone_since or now
         if alone_since is not None and now > alone_since + GRACE:
-            print(f"Snakemake is ended {GRACE} s after its jobs, since it waits: run it again", file=sys.stderr)
-            sys.stderr.flush()
+            # In one piece, newline included: the program that started Snakemake writes to the same place next.
+            line = f"Snakemake is ended {GRACE} s after its jobs, since it waits: run it again\n"
+            os.write(sys.__stderr__.fileno(), line.encode())
             os._exit(128 + signal.SIGTERM)
         time.sleep(0.1)
 

@@ -55,10 +55,17 @@ def test_snakemake_ends_at_once(checkout, moment):
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_run_ends_with_snakemake(checkout, moment):
     """The terminal asks the program that has started Snakemake, which answers for both."""
-    asks = ["signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})", "os.kill(os.getppid(), signal.SIGINT)"]
+    asks = [
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})",
+        # The answer may come before Snakemake waits for it, so that `signal.pause` could wait for ever.
+        "told, answer = [], signal.getsignal(signal.SIGTERM)",
+        "if callable(answer): signal.signal(signal.SIGTERM, lambda *of: (told.append(of), answer(*of)))",
+        "os.kill(os.getppid(), signal.SIGINT)",
+        "while not told: os.sched_yield()",
+    ]
     command = [sys.executable, "scripts/run_workflow.py", "--config", "tiny.yaml", "--", "--cores", "1"]
     command += [] if moment == "a run begins" else ["--dry-run"]
-    with interrupted(checkout, moment, [*asks, "signal.pause()"]):
+    with interrupted(checkout, moment, asks):
         done = subprocess.run(command, cwd=checkout.path, env=checkout.environment, capture_output=True, text=True)
     assert done.returncode == 128 + signal.SIGINT, done.stdout + done.stderr
     *_, last = done.stderr.splitlines()
